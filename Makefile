@@ -1,0 +1,188 @@
+# bprior: `make help` lists what there is. The library itself needs no building: it is bprior.h.
+#
+#   CC, CFLAGS     compiler and optimisation (default cc, -O2 -g)
+#   MUJOCO         auto (default), system, wheel or none; MUJOCO_DIR=/path for one of your own
+#   T=text         `make test`: only what has this text in its name, as in T=05, T=asan, T=portability
+#   QUICK=1        `make demo`: the half-minute setting
+#   ARGS="..."     `make demo`, `make bench`: more arguments for the program
+#   PREFIX, DESTDIR  `make install` (default /usr/local)
+
+CFLAGS ?= -O2 -g
+PREFIX ?= /usr/local
+MUJOCO ?= auto
+WARN = -Wall -Wextra
+export CC MUJOCO MUJOCO_DIR
+
+HEADERS := $(wildcard bprior.h bprior_mujoco.h)
+# Parallel unless the user chose a number.
+JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
+
+.PHONY: help demo test deps bench lint format examples install uninstall clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo       train a behavior prior and plot it (sets up what it needs); QUICK=1 for half a minute'
+	@echo 'make test       every test, in float, in double and under the sanitizers (sets up what it needs)'
+	@echo 'make deps       install what all the targets need, and say what and why'
+	@echo 'make bench      measure speed into build/bench.json'
+	@echo 'make lint       layout, names, documentation; make format applies the layout'
+	@echo 'make format     clang-format on all sources'
+	@echo 'make examples   build examples/NN_*.c into build/examples'
+	@echo 'make install    headers and pkg-config file to PREFIX=$(PREFIX) (DESTDIR=); make uninstall removes them'
+	@echo 'make clean      remove build/ (.deps/ stays)'
+	@echo
+	@echo 'Choices: CC= CFLAGS= MUJOCO=auto|system|wheel|none MUJOCO_DIR= T=name-of-a-test QUICK=1 (see the Makefile)'
+
+deps:
+	@tools/deps.sh all
+
+# The recipes below first install, then call make again, so that what was just installed is seen.
+
+demo:
+	@tools/deps.sh demo
+	@$(MAKE) --no-print-directory _demo
+
+test:
+	@tools/deps.sh test
+	@rm -rf build/results
+	@$(MAKE) --no-print-directory -k $(JOBS) _test || true
+	@$(MAKE) --no-print-directory -s _tally
+
+bench:
+	@tools/deps.sh bench
+	@$(MAKE) --no-print-directory _bench
+
+lint:
+	@tools/deps.sh lint
+	@tools/lint.sh
+
+format:
+	@tools/deps.sh lint
+	@tools/lint.sh format
+
+examples:
+	@$(MAKE) --no-print-directory -k $(JOBS) _examples
+
+clean:
+	rm -rf build
+
+# ---- install ------------------------------------------------------------------------------------
+
+VERSION = $(shell sed -n 's/^\# *define BPRIOR_VERSION "\([^"]*\)".*/\1/p' bprior.h)
+INSTALLED = $(addprefix $(DESTDIR)$(PREFIX)/include/,$(HEADERS)) $(DESTDIR)$(PREFIX)/lib/pkgconfig/bprior.pc
+
+install:
+	mkdir -p $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	install -m 644 $(HEADERS) $(DESTDIR)$(PREFIX)/include/
+	printf '%s\n' 'prefix=$(PREFIX)' 'includedir=$${prefix}/include' '' 'Name: bprior' \
+	    'Description: behavior priors for reinforcement learning, a header-only library' \
+	    'Version: $(VERSION)' 'Cflags: -I$${includedir}' 'Libs: -lm' 'Libs.private: -pthread' \
+	    > $(DESTDIR)$(PREFIX)/lib/pkgconfig/bprior.pc
+
+uninstall:
+	rm -f $(INSTALLED)
+
+# ---- everything below runs inside the second make ---------------------------------------------------
+
+ifneq ($(filter _%,$(MAKECMDGOALS)),)
+
+MJ_TAG := $(shell tools/mujoco.sh tag)
+MJ_CFLAGS := $(if $(MJ_TAG),$(shell tools/mujoco.sh cflags))
+MJ_LIBS := $(if $(MJ_TAG),$(shell tools/mujoco.sh libs))
+needs_mujoco = $(if $(1),$(shell grep -l 'include.*bprior_mujoco\.h' $(1) /dev/null))
+
+ALL_TESTS := $(sort $(wildcard tests/test_*.c))
+MJ_TESTS := $(call needs_mujoco,$(ALL_TESTS))
+THREAD_TESTS := $(if $(ALL_TESTS),$(shell grep -l 'bp_team_\|BPRIOR_THREADS\|bp_run_' $(ALL_TESTS) /dev/null))
+# A test program may hold the library itself, but most only call it: those share one object per variant, which
+# makes the difference between three and ten minutes. (BPRIOR_IMPLEMENTED says: it is somewhere else.)
+WHOLE_TESTS := $(MJ_TESTS) $(if $(ALL_TESTS),$(shell grep -l -E 'bpi_|BPI_|define +BPRIOR_[^I]' $(ALL_TESTS) /dev/null))
+ALL_EXAMPLES := $(sort $(wildcard examples/[0-9][0-9]_*.c))
+MJ_EXAMPLES := $(call needs_mujoco,$(ALL_EXAMPLES))
+
+FLAGS_float := $(CFLAGS) -DBPRIOR_THREADS
+FLAGS_double := $(CFLAGS) -DBPRIOR_DOUBLE
+FLAGS_asan := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all -DBPRIOR_THREADS
+FLAGS_tsan := -O1 -g -fsanitize=thread -DBPRIOR_THREADS
+
+# A change of compiler or flags rebuilds; the file changes only when its content does.
+build/flags: FORCE
+	@mkdir -p build
+	@echo '$(CC) $(CFLAGS) $(WARN) $(WERROR) $(LDFLAGS)' | cmp -s - $@ || echo '$(CC) $(CFLAGS) $(WARN) $(WERROR) $(LDFLAGS)' > $@
+.PHONY: FORCE
+FORCE:
+
+# $(1) source, $(2) output, $(3) flags, $(4) objects and libraries
+define program
+$(2): $(1) $(filter %.o,$(4)) $(HEADERS) $(wildcard tests/*.h $(dir $(1))*.h) build/flags
+	@mkdir -p $(dir $(2))
+	@$$(CC) -std=gnu99 $$(WARN) $$(WERROR) $(3) -I. -Itests $(1) -o $(2) $$(LDFLAGS) $(4) -lm -pthread
+endef
+# $(1) variant
+define library
+build/test/$(1)/bprior.o: tests/portability/implementation.c $(HEADERS) build/flags
+	@mkdir -p build/test/$(1)
+	@$$(CC) -std=gnu99 $$(WARN) $$(WERROR) $$(FLAGS_$(1)) -I. -c $$< -o $$@
+endef
+$(foreach v,float double asan tsan,$(eval $(call library,$(v))))
+
+# $(1) variant, $(2) source, $(3) "mujoco" or nothing. A test's id is variant/name, variant-mujoco/name.
+id = $(1)$(if $(3),-mujoco)/$(basename $(notdir $(2)))
+shared = $(if $(filter $(WHOLE_TESTS),$(2)),,build/test/$(1)/bprior.o)
+bin = build/test/$(1)$(if $(3),-$(MJ_TAG))/$(basename $(notdir $(2)))
+define one_test
+IDS += $(call id,$(1),$(2),$(3))
+run/$(call id,$(1),$(2),$(3)): $(call bin,$(1),$(2),$(3))
+	@tools/run-test.sh $$(@:run/%=%) $$<
+$(call program,$(2),$(call bin,$(1),$(2),$(3)),$$(FLAGS_$(1)) $(if $(call shared,$(1),$(2)),-DBPRIOR_IMPLEMENTED) $(if $(3),$(MJ_CFLAGS)),$(call shared,$(1),$(2)) -lcmocka $(if $(3),$(MJ_LIBS)))
+endef
+define one_example
+IDS += example/$(basename $(notdir $(1)))
+EXAMPLE_BINS += build/$(basename $(1))
+run/example/$(basename $(notdir $(1))): build/$(basename $(1))
+	@tools/run-test.sh -c $$(@:run/%=%) tools/check-example.sh $$< $(1)
+$(call program,$(1),build/$(basename $(1)),$$(CFLAGS) $(if $(2),$(MJ_CFLAGS)),$(if $(2),$(MJ_LIBS)))
+endef
+define one_check
+IDS += portability/$(1)
+run/portability/$(1):
+	@tools/run-test.sh -c $$(@:run/%=%) tests/portability/run.sh $(1)
+endef
+
+# The slow ones first: what runs last on one core should be short.
+PLAIN_TESTS := $(filter-out $(MJ_TESTS),$(ALL_TESTS))
+$(foreach t,$(filter $(THREAD_TESTS),$(PLAIN_TESTS)),$(eval $(call one_test,tsan,$(t),)))
+$(foreach v,asan float double,$(foreach t,$(PLAIN_TESTS),$(eval $(call one_test,$(v),$(t),))))
+ifneq ($(MJ_TAG),)
+$(foreach v,asan float double,$(foreach t,$(MJ_TESTS),$(eval $(call one_test,$(v),$(t),mujoco))))
+endif
+$(foreach e,$(filter-out $(MJ_EXAMPLES),$(ALL_EXAMPLES)),$(eval $(call one_example,$(e),)))
+ifneq ($(MJ_TAG),)
+$(foreach e,$(MJ_EXAMPLES),$(eval $(call one_example,$(e),mujoco)))
+endif
+$(foreach c,$(shell tests/portability/run.sh list),$(eval $(call one_check,$(c))))
+
+CHOSEN = $(if $(T),$(foreach i,$(IDS),$(if $(findstring $(T),$(i)),$(i))),$(IDS))
+
+.PHONY: _test _tally _examples _demo _bench $(addprefix run/,$(IDS))
+_test: $(addprefix run/,$(CHOSEN))
+_tally:
+	$(if $(MJ_TAG)$(filter none,$(MUJOCO)),,@echo 'no MuJoCo: its $(words $(MJ_TESTS)) test programs were left out')
+	@tools/tally.sh $(CHOSEN)
+
+_examples: $(EXAMPLE_BINS)
+
+DEMO_BIN := build/demo-bin/$(or $(MJ_TAG),none)/demo
+$(eval $(call program,examples/demo.c,$(DEMO_BIN),$(CFLAGS) -DBPRIOR_THREADS $(MJ_CFLAGS),$(MJ_LIBS)))
+_demo: $(DEMO_BIN)
+	@mkdir -p build/demo
+	@$(DEMO_BIN) --out build/demo $(if $(QUICK),--quick) $(ARGS)
+
+# Plain -O2, as a user would get; OpenBLAS, if there, as the yardstick.
+CBLAS := $(if $(filter _bench,$(MAKECMDGOALS)),$(shell tools/cblas.sh))
+BENCHES := $(wildcard tests/bench/*.c)
+$(foreach b,$(BENCHES),$(eval $(call program,$(b),$(b:tests/%.c=build/%),-O2 -DBPRIOR_THREADS $(if $(CBLAS),-DBPRIOR_USE_CBLAS) $(if $(MJ_TAG),-DBENCH_MUJOCO $(MJ_CFLAGS)),$(CBLAS) $(MJ_LIBS))))
+_bench: $(BENCHES:tests/%.c=build/%)
+	@OPENBLAS_NUM_THREADS=1 build/bench/bench --out build/bench.json $(ARGS)
+
+endif

@@ -1,0 +1,266 @@
+/* bench.c - what `make bench` prints, one figure per line, and writes to build/bench.json.
+ *
+ * Each figure is the median of repeated samples in one run. Figures in the same units can be compared with each
+ * other; with figures of another run or machine only through their ratios. Wall-clock time throughout, because threads
+ * are part of what is measured: use an idle machine.
+ *
+ * Compiled with BENCH_MUJOCO and MuJoCo's flags it also measures the MuJoCo environments.
+ */
+#ifndef _POSIX_C_SOURCE
+#define _POSIX_C_SOURCE 200112L
+#endif
+#define BPRIOR_IMPLEMENTATION
+#include "bprior.h"
+#include "bench_gemm.h"
+#ifdef BENCH_MUJOCO
+#define BPRIOR_MUJOCO_IMPLEMENTATION
+#include "bprior_mujoco.h"
+#include "bench_env.h"
+#endif
+
+static FILE *json;
+static bool json_first = true;
+
+/* One figure, to both places. */
+static void report(const char *key, double value, const char *unit, const char *note) {
+    printf("%-36s %12.4g %-9s %s\n", key, value, unit, note);
+    fflush(stdout);
+    if (json) fprintf(json, "%s\n  \"%s\": %.6g", json_first ? "{" : ",", key, value);
+    json_first = false;
+}
+
+static double wall(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- the learner ------------------------------------------------------------ */
+
+typedef struct sizes {
+    size_t batch, samples, observation, seen, actions, policy[2], critic[2];
+} sizes;
+static const sizes reference = {256, 10, 60, 41, 8, {200, 100}, {400, 300}}; /* the authors' released agent */
+static const sizes small = {32, 4, 10, 4, 2, {64, 64}, {64, 64}};
+
+/* Median seconds of one learner step with a learned prior, T = 10; *macs gets its multiply-adds. */
+static double learner_step(const sizes *s, size_t threads, size_t reps, double *macs) {
+    bp_error error;
+    bp_spec spec;
+    bp_rs0_config config = bp_rs0_config_default();
+    bp_rs0 *learner = NULL;
+    bp_team *team = NULL;
+    bp_batch batch;
+    bp_rng rng = bp_rng_make(1, 1);
+    double sample[101], result = 0.0;
+    size_t i, n = bp_batch_reals(10, s->batch, s->observation, s->actions);
+    bp_real *data = (bp_real *)bp_alloc(NULL, n * sizeof *data);
+    bp_spec_begin(&spec, "bench");
+    bp_spec_add_field(&spec, "seen", s->seen, NULL);
+    bp_spec_add_field(&spec, "hidden", s->observation - s->seen, NULL);
+    bp_spec_actions_continuous(&spec, s->actions, -1, 1, NULL);
+    config.batch = s->batch;
+    config.samples = s->samples;
+    config.prior_kind = BP_PRIOR_LEARNED;
+    config.prior.fields[0] = "seen";
+    for (i = 0; i < 2; i++) {
+        config.policy.width[i] = config.prior.width[i] = s->policy[i];
+        config.critic_width[i] = s->critic[i];
+    }
+    if (!data || bp_rs0_create(&learner, &spec, &config, NULL, &error) != BP_OK ||
+        bp_team_create(&team, threads, NULL, &error) != BP_OK) {
+        fprintf(stderr, "bench: %s\n", error.text);
+        goto end;
+    }
+    bp_batch_init(&batch, data, 10, s->batch, s->observation, s->actions);
+    bp_rng_normals(data, &rng, n);
+    for (i = 0; i < 10 * s->batch; i++) {
+        batch.discount[i] = batch.mask[i] = BP_R(1);
+        batch.log_mu[i] = BP_R(-2);
+    }
+    for (i = 0; i < reps + 3; i++) { /* three to warm up */
+        const double start = wall();
+        if (bp_rs0_step(learner, &batch, &rng, team, &error) != BP_OK) fprintf(stderr, "bench: %s\n", error.text);
+        if (i >= 3) sample[i - 3] = wall() - start;
+    }
+    result = bench_median(sample, reps);
+    if (macs) *macs = (double)bp_rs0_macs(learner);
+end:
+    bp_team_destroy(team);
+    bp_rs0_destroy(learner);
+    bp_free(NULL, data, n * sizeof *data);
+    return result;
+}
+
+/* ---- one network -------------------------------------------------------------- */
+
+typedef struct network {
+    bp_mlp mlp;
+    bp_compute compute;
+    size_t n;
+    bp_real *params, *grad, *m, *v, *x, *out, *dout, *saved, *work;
+} network;
+
+static void network_make(network *net, size_t input, const size_t width[2], size_t output, size_t n, bool layer_norm) {
+    bp_mlp_config config = bp_mlp_config_default(input, output);
+    bp_rng rng = bp_rng_make(2, 2);
+    size_t p;
+    config.width[0] = width[0];
+    config.width[1] = width[1];
+    config.layer_norm = layer_norm;
+    config.activation = layer_norm ? BP_ACT_ELU : BP_ACT_RELU;
+    bp_mlp_init(&net->mlp, &config, NULL);
+    bp_compute_init(&net->compute, BP_KERNEL_AUTO, bp_alloc(NULL, bp_compute_bytes()), NULL);
+    p = net->mlp.n_params;
+    net->n = n;
+    net->params = (bp_real *)bp_alloc(NULL, p * sizeof(bp_real)); /* lives as long as the program */
+    net->grad = (bp_real *)bp_alloc(NULL, p * sizeof(bp_real));
+    net->m = (bp_real *)bp_alloc(NULL, p * sizeof(bp_real));
+    net->v = (bp_real *)bp_alloc(NULL, p * sizeof(bp_real));
+    net->x = (bp_real *)bp_alloc(NULL, n * input * sizeof(bp_real));
+    net->out = (bp_real *)bp_alloc(NULL, n * output * sizeof(bp_real));
+    net->dout = (bp_real *)bp_alloc(NULL, n * output * sizeof(bp_real));
+    net->saved = (bp_real *)bp_alloc(NULL, bp_mlp_saved_reals(&net->mlp, n, 1) * sizeof(bp_real));
+    net->work = (bp_real *)bp_alloc(NULL, bp_mlp_work_reals(&net->mlp, n, 1) * sizeof(bp_real));
+    bp_mlp_init_params(net->params, &net->mlp, &rng);
+    bp_rng_normals(net->x, &rng, n * input);
+}
+
+/* Median seconds of forward, squared-error gradient, backward and Adam on one batch. */
+static double network_train(network *net) {
+    const bp_adam_config adam = bp_adam_config_default();
+    double sample[101];
+    size_t i, k;
+    for (k = 0; k < 101; k++) {
+        const double start = wall();
+        memset(net->grad, 0, net->mlp.n_params * sizeof(bp_real));
+        bp_mlp_forward(&net->compute, net->out, net->saved, net->x, NULL, net->params, &net->mlp, net->n, 1);
+        for (i = 0; i < net->n * net->mlp.config.output; i++) net->dout[i] = net->out[i] - net->x[i % net->n];
+        bp_mlp_backward(&net->compute, net->grad, NULL, NULL, net->saved, net->work, net->dout, net->x, NULL, net->params,
+                        &net->mlp, net->n, 1);
+        bp_adam_step(net->params, net->m, net->v, net->grad, net->mlp.n_params, &adam, k + 1, 1.0, 1.0);
+        sample[k] = wall() - start;
+    }
+    return bench_median(sample, 101);
+}
+
+/* Median seconds of one evaluation at batch 1: what an actor pays. */
+static double network_act(network *net) {
+    double sample[101];
+    size_t i, k;
+    for (k = 0; k < 101; k++) {
+        const double start = wall();
+        for (i = 0; i < 1000; i++) {
+            net->x[0] = net->out[0]; /* each evaluation waits for the one before, as in a control loop */
+            bp_mlp_eval(&net->compute, net->out, net->work, net->x, NULL, net->params, &net->mlp, 1, 1);
+        }
+        sample[k] = (wall() - start) / 1000.0;
+    }
+    return bench_median(sample, 101);
+}
+
+/* ---- the library's own environments --------------------------------------------- */
+
+static double env_rate(bp_env *env) {
+    static bp_real observation[256], action[BP_MAX_ACTION];
+    bp_step step;
+    double sample[21];
+    size_t i, k, episode = 0;
+    env->reset(env->self, 0, observation);
+    for (k = 0; k < 21; k++) {
+        const double start = wall();
+        for (i = 0; i < 20000; i++) {
+            action[0] = (i & 8) ? BP_R(0.5) : BP_R(-0.5);
+            env->step(env->self, action, observation, &step);
+            if (step.last) env->reset(env->self, ++episode, observation);
+        }
+        sample[k] = 20000.0 / (wall() - start);
+    }
+    env->close(env->self);
+    return bench_median(sample, 21);
+}
+
+int main(int argc, char **argv) {
+    static const bench_shape shapes[] = {{false, false, 2560, 256, 256}, {false, false, 256, 64, 64}, {false, false, 100, 64, 64}};
+    static const bp_kernel kernels[] = {BP_KERNEL_AUTO, BP_KERNEL_CBLAS};
+    const char *path = argc > 2 && !strcmp(argv[1], "--out") ? argv[2] : NULL;
+    const size_t numbers = 2560 * 256, wide[2] = {256, 256}, narrow[2] = {64, 64};
+    bp_real *a = (bp_real *)bp_alloc(NULL, numbers * sizeof *a), *b = (bp_real *)bp_alloc(NULL, numbers * sizeof *b);
+    bp_real *c = (bp_real *)bp_alloc(NULL, numbers * sizeof *c), *pack = (bp_real *)bp_alloc(NULL, bp_compute_bytes());
+    double macs = 0.0, rate = 0.0, one, two;
+    bp_rng rng = bp_rng_make(1, 1);
+    static network net;
+    bp_compute compute;
+    bp_env env;
+    char key[96], note[96];
+    size_t i, k;
+
+    if (path && (json = fopen(path, "w")) == NULL) {
+        fprintf(stderr, "bench: cannot write %s\n", path);
+        return 1;
+    }
+    if (!a || !b || !c || !pack) return 1;
+    bp_rng_normals(a, &rng, numbers);
+    bp_rng_normals(b, &rng, numbers);
+
+    report("peak_fma_gflops", bench_peak(), "GFLOP/s", "one core, registers only");
+    for (k = 0; k < sizeof kernels / sizeof kernels[0]; k++) {
+        if (bp_compute_init(&compute, kernels[k], pack, NULL) != BP_OK) continue;
+        for (i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+            double share, seconds = bench_gemm(&compute, &shapes[i], a, b, c, NULL, BP_ACT_NONE, &share);
+            const double g = 2e-9 * (double)(shapes[i].m * shapes[i].n * shapes[i].k) / seconds;
+            snprintf(key, sizeof key, "gemm_gflops.%s.%zux%zux%zu", bp_kernel_name(compute.kernel), shapes[i].m, shapes[i].n,
+                     shapes[i].k);
+            snprintf(note, sizeof note, "%.0f %% of the peak", 100.0 * share);
+            report(key, g, "GFLOP/s", note);
+            if (k == 0 && i == 0) {
+                rate = g;
+                report("gemm_share_of_peak", share, "", "at 2560x256x256, sampled in turn");
+            }
+        }
+    }
+
+    one = learner_step(&reference, 1, 11, &macs);
+    two = learner_step(&reference, 2, 11, NULL);
+    report("rs0_step_macs", macs, "", "multiply-adds of the reference step");
+    snprintf(note, sizeof note, "%.2f x (multiply-adds / GEMM rate)", one * rate * 1e9 / (2.0 * macs));
+    report("rs0_step_ms", 1e3 * one, "ms", note);
+    report("rs0_step_over_gemm", one * rate * 1e9 / (2.0 * macs), "", "");
+    snprintf(note, sizeof note, "%.2f x faster than one thread", one / two);
+    report("rs0_step_ms.2_threads", 1e3 * two, "ms", note);
+    one = learner_step(&small, 1, 101, &macs);
+    two = learner_step(&small, 2, 101, NULL);
+    report("rs0_small_macs", macs, "", "");
+    report("rs0_small_ms", 1e3 * one, "ms", "");
+    snprintf(note, sizeof note, "%.2f x faster than one thread", one / two);
+    report("rs0_small_ms.2_threads", 1e3 * two, "ms", note);
+
+    network_make(&net, 60, wide, 8, 256, false);
+    report("mlp_us", 1e6 * network_train(&net), "us", "60-256-256-8, batch 256: forward, backward, Adam");
+    network_make(&net, 3, narrow, 1, 1, false);
+    report("actor_ns.3-64-64-1", 1e9 * network_act(&net), "ns", "batch 1");
+    network_make(&net, 60, wide, 8, 1, false);
+    report("actor_ns.60-256-256-8", 1e9 * network_act(&net), "ns", "batch 1");
+
+    if (bp_pendulum_env(&env, NULL, NULL, NULL) == BP_OK) report("env_steps_per_s.pendulum", env_rate(&env), "1/s", "");
+    if (bp_pointmass_env(&env, NULL, NULL, NULL) == BP_OK) report("env_steps_per_s.pointmass", env_rate(&env), "1/s", "");
+#ifdef BENCH_MUJOCO
+    {
+        bench_env_result result[BENCH_ENVS];
+        const size_t n = bp_mj_init(NULL) == BP_OK ? bench_env_all(result, 41) : 0;
+        for (i = 0; i < n; i++) {
+            snprintf(key, sizeof key, "env_steps_per_s.%s", result[i].name);
+            snprintf(note, sizeof note, "%.3f x the time of the bare loop", result[i].ratio);
+            report(key, result[i].env_steps, "1/s", note);
+            snprintf(key, sizeof key, "env_steps_per_s.%s.bare", result[i].name);
+            report(key, result[i].bare_steps, "1/s", "mj_step2 + mj_step1");
+        }
+    }
+#endif
+    if (json) {
+        fprintf(json, "\n}\n");
+        fclose(json);
+        printf("written to %s\n", path);
+    }
+    return 0;
+}

@@ -1,0 +1,203 @@
+#!/bin/sh
+# Portability of the headers: every way of including them is built under the house warnings, linked and called.
+#
+#   tests/portability/run.sh list      names of the checks
+#   tests/portability/run.sh NAME      run one; status 0 passed, 77 not possible here (last line says why)
+#
+# C and CXX compilers under test: gcc and clang where they are found, tcc as a bonus.
+cd "$(dirname "$0")/../.." || exit 1
+here=tests/portability
+warn="-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wdouble-promotion -Werror"
+standards="c99 c11 c17 c++11 c++17"
+
+if [ "$1" = list ]; then
+    for cc in gcc clang; do
+        for std in $standards; do
+            for scalar in float double; do echo "warnings-$cc-$std-$scalar"; done
+        done
+        for name in warnings-O2 static order units mixed mismatch prefix; do echo "$name-$cc"; done
+    done
+    echo symbols fast-math tcc tldr readme mujoco-c99 mujoco-c++
+    exit 0
+fi
+
+name=$1
+dir=build/portability/$name
+rm -rf "$dir"
+mkdir -p "$dir" || exit 1
+
+skip() { echo "$*"; exit 77; }
+run() { echo "+ $*"; "$@" || { echo "error: failed: $*"; exit 1; }; }
+must_fail() { echo "! $*"; if "$@" >"$dir/out" 2>&1; then echo "error: this should have failed: $*"; exit 1; fi; }
+
+# compile COMPILER STANDARD FLAGS...: as C or as C++ according to the standard
+compile() {
+    driver=$1 std=$2
+    shift 2
+    case $std in
+    c++*) run $(cxx $driver) -std=$std -x c++ $warn -I. "$@" ;;
+    *) run $driver -std=$std -x c $warn -I. "$@" ;;
+    esac
+}
+cxx() { case $1 in gcc) echo g++ ;; clang) echo clang++ ;; *) echo "$1" ;; esac; }
+link() { # COMPILER STANDARD OUT OBJECTS
+    driver=$1
+    case $2 in c++*) driver=$(cxx $1) ;; esac
+    shift 2
+    run $driver -o "$@" -lm -pthread
+}
+compiler_or_skip() {
+    command -v "$1" >/dev/null 2>&1 || skip "no $1 on this machine"
+    case $2 in c++*)
+        other=$(cxx $1)
+        command -v $other >/dev/null 2>&1 || skip "no $other on this machine"
+        printf '#include <cstddef>\n' | $other -x c++ -fsyntax-only - 2>/dev/null || skip "$other has no C++ library here"
+        ;;
+    esac
+}
+scalar_flag() { [ "$1" = double ] && echo -DBPRIOR_DOUBLE; }
+# global symbols that an object defines, one per line: type name
+defined() { nm -g --defined-only "$1" | awk 'NF == 3 { print $2, $3 }'; }
+
+case $name in
+warnings-O2-*) # what only the optimiser's view reveals
+    cc=${name#warnings-O2-}
+    compiler_or_skip $cc c++11
+    compile $cc c99 -O2 -DBPRIOR_THREADS -c -o "$dir/a.o" $here/implementation.c
+    compile $cc c++11 -O2 -DBPRIOR_DOUBLE -c -o "$dir/a.o" $here/implementation.c
+    ;;
+warnings-*) # warnings-COMPILER-STANDARD-SCALAR
+    rest=${name#warnings-} cc=${rest%%-*} rest=${rest#*-} std=${rest%-*}
+    scalar=$(scalar_flag "${rest##*-}")
+    compiler_or_skip $cc $std
+    compile $cc $std $scalar -fsyntax-only $here/call.c
+    for threads in "" -DBPRIOR_THREADS; do
+        compile $cc $std $scalar $threads -fsyntax-only $here/implementation.c
+    done
+    compile $cc $std $scalar -c -o "$dir/implementation.o" $here/implementation.c
+    compile $cc $std $scalar -c -o "$dir/call.o" $here/call.c
+    link $cc $std "$dir/call" "$dir/call.o" "$dir/implementation.o"
+    run "$dir/call"
+    ;;
+static-*) # nothing unused warned about, nothing exported, two copies in one program
+    cc=${name#static-}
+    compiler_or_skip $cc c++11
+    for std in c99 c++11; do
+        compile $cc $std -DCOPY_NAME=one_version -DCOPY_OTHER=two_version -DCOPY_MAIN -c -o "$dir/one.o" $here/static_copy.c
+        compile $cc $std -DCOPY_NAME=two_version -c -o "$dir/two.o" $here/static_copy.c
+        link $cc $std "$dir/static" "$dir/one.o" "$dir/two.o"
+        run "$dir/static"
+        ! defined "$dir/two.o" | grep ' bp_' || { echo "error: BPRIOR_STATIC exports these"; exit 1; }
+    done
+    ;;
+order-*)
+    cc=${name#order-}
+    compiler_or_skip $cc
+    for order in 1 2 3 4; do
+        compile $cc c99 -DORDER=$order -c -o "$dir/$order.o" $here/order.c
+        link $cc c99 "$dir/$order" "$dir/$order.o"
+        run "$dir/$order"
+    done
+    ;;
+units-*) # implementation in one unit, used from another; also with everything the thread option brings
+    cc=${name#units-}
+    compiler_or_skip $cc
+    for flags in "" -DBPRIOR_THREADS "-DBPRIOR_THREADS -DBPRIOR_DOUBLE"; do
+        compile $cc c99 $flags -c -o "$dir/a.o" $here/implementation.c
+        compile $cc c99 $flags -c -o "$dir/b.o" $here/call.c
+        link $cc c99 "$dir/two" "$dir/a.o" "$dir/b.o"
+        run "$dir/two"
+    done
+    ;;
+mixed-*) # the library in C, its user in C++
+    cc=${name#mixed-}
+    compiler_or_skip $cc c++11
+    compile $cc c99 -c -o "$dir/a.o" $here/implementation.c
+    compile $cc c++11 -c -o "$dir/b.o" $here/call.c
+    link $cc c++ "$dir/mixed" "$dir/a.o" "$dir/b.o"
+    run "$dir/mixed"
+    ;;
+mismatch-*)
+    cc=${name#mismatch-}
+    compiler_or_skip $cc
+    compile $cc c99 -c -o "$dir/float.o" $here/implementation.c
+    compile $cc c99 -DBPRIOR_DOUBLE -c -o "$dir/double.o" $here/implementation.c
+    for pair in "float float BP_OK" "double double BP_OK" "float double BP_ERR_ABI" "double float BP_ERR_ABI"; do
+        set -- $pair
+        compile $cc c99 $(scalar_flag $1) -DEXPECTED=$3 -c -o "$dir/use.o" $here/mismatch.c
+        link $cc c99 "$dir/mismatch" "$dir/use.o" "$dir/$2.o"
+        run "$dir/mismatch"
+    done
+    ;;
+prefix-*)
+    cc=${name#prefix-}
+    compiler_or_skip $cc
+    compile $cc c99 -DBPRIOR_PREFIX=one_ -DCOPY_NAME=copy_one -DCOPY_OTHER=copy_two -DCOPY_MAIN -c -o "$dir/one.o" $here/prefix_copy.c
+    compile $cc c99 -DBPRIOR_PREFIX=two_ -DBPRIOR_DOUBLE -DCOPY_NAME=copy_two -c -o "$dir/two.o" $here/prefix_copy.c
+    ! defined "$dir/two.o" | grep -v -E ' (two_bp_|copy_two)' || { echo "error: these kept their names"; exit 1; }
+    link $cc c99 "$dir/prefix" "$dir/one.o" "$dir/two.o"
+    run "$dir/prefix"
+    ;;
+symbols) # everything global starts with bp_, and there is no mutable data at all
+    compile ${CC:-cc} c99 -fno-pic -DBPRIOR_THREADS -c -o "$dir/a.o" $here/implementation.c
+    ! defined "$dir/a.o" | grep -v ' bp_' || { echo "error: global names without bp_"; exit 1; }
+    ! nm "$dir/a.o" | grep -E ' [bBdDCsSgG] ' || { echo "error: mutable data"; exit 1; }
+    ! nm "$dir/a.o" | grep -E -w 'U (printf|puts|putchar|exit|abort|_exit|__assert_fail|stderr|stdout|rand|srand|time)' ||
+        { echo "error: the library prints, exits or has global state through these"; exit 1; }
+    ;;
+fast-math)
+    must_fail ${CC:-cc} -ffast-math -I. -c -o "$dir/a.o" $here/implementation.c
+    grep -q -i 'fast' "$dir/out" || { cat "$dir/out"; echo "error: the message does not say why"; exit 1; }
+    run ${CC:-cc} -ffast-math -DBPRIOR_ALLOW_FAST_MATH -I. -c -o "$dir/a.o" $here/implementation.c
+    ;;
+tcc)
+    command -v tcc >/dev/null 2>&1 || skip "no tcc on this machine"
+    for flags in "" -DBPRIOR_DOUBLE; do
+        run tcc -Wall -Werror $flags -I. -o "$dir/call" $here/call.c $here/implementation.c -lm
+        run "$dir/call"
+    done
+    ;;
+readme) # the embedding program of README.md
+    sed -n '/<!-- complete:/,/^```$/p' README.md | sed '1,2d;$d' >"$dir/readme.c"
+    grep -q 'int main' "$dir/readme.c" || { echo "error: no complete program in README.md"; exit 1; }
+    run ${CC:-cc} -std=c99 $warn -O2 -I. -o "$dir/readme" "$dir/readme.c" -lm
+    (cd "$dir" && run ./readme >printed && grep '^mean return' printed && test -s pendulum.safetensors) || exit 1
+    ;;
+tldr) # the program in the header's first screen, as a reader would copy it
+    sed -n '/--- tldr\.c ---/,/--- end ---/p' bprior.h | sed '1d;$d;s/^ \*//;s/^     //' >"$dir/tldr.c"
+    grep -q 'int main' "$dir/tldr.c" || { echo "error: no program between the tldr.c marks"; exit 1; }
+    [ "$(wc -l <"$dir/tldr.c")" -lt 60 ] || { echo "error: it has 60 lines or more"; exit 1; }
+    run ${CC:-cc} -std=c99 $warn -O2 -I. -o "$dir/tldr" "$dir/tldr.c" -lm
+    (cd "$dir" && run ./tldr >printed) || exit 1
+    # "return -1291 before, -181 after": it has to have learned something, whatever the kernel's last bits.
+    cat "$dir/printed"
+    awk '/^return / { ok = $4 > $2 + 500 } END { exit !ok }' "$dir/printed" || { echo "error: it learned nothing"; exit 1; }
+    ;;
+mujoco-*)
+    [ -f bprior_mujoco.h ] || skip "no bprior_mujoco.h here"
+    std=${name#mujoco-}
+    cflags=$(tools/mujoco.sh cflags) || skip "no MuJoCo on this machine"
+    if [ "$std" = c++ ]; then # newer MuJoCo headers are C++17 themselves
+        std=c++11
+        compiler_or_skip gcc $std
+        echo '#include <mujoco/mujoco.h>' | g++ -std=c++11 -x c++ $cflags -fsyntax-only - 2>/dev/null || std=c++17
+        echo "as $std, the oldest that MuJoCo's own header takes"
+    fi
+    compiler_or_skip gcc $std
+    printf '#define BPRIOR_IMPLEMENTATION\n#include "bprior.h"\n#include "bprior_mujoco.h"\n' >"$dir/both.c"
+    printf '#include "bprior_mujoco.h"\nint nothing(void);\nint nothing(void) { return 0; }\n' >"$dir/alone.c"
+    printf '#define BPRIOR_STATIC\n#define BPRIOR_IMPLEMENTATION\n#define BPRIOR_MUJOCO_IMPLEMENTATION\n#include "bprior_mujoco.h"\nint main(void) { return bp_version() == NULL; }\n' >"$dir/static.c"
+    for flags in "" -DBPRIOR_DOUBLE; do
+        compile gcc $std $cflags $flags -DBPRIOR_MUJOCO_IMPLEMENTATION -fsyntax-only "$dir/both.c"
+        compile gcc $std $cflags $flags -fsyntax-only "$dir/alone.c"
+        compile gcc $std $cflags $flags -fsyntax-only "$dir/static.c"
+    done
+    compile gcc $std $cflags -DBPRIOR_MUJOCO_IMPLEMENTATION -c -o "$dir/both.o" "$dir/both.c"
+    ! defined "$dir/both.o" | grep -v ' bp_' || { echo "error: global names without bp_"; exit 1; }
+    ;;
+*)
+    echo "no such check: $name"
+    exit 1
+    ;;
+esac
+exit 0
