@@ -2421,7 +2421,8 @@ typedef struct bp_batch {
     bp_real *reward;                                     /**< [T][B] */
     bp_real *discount;                                   /**< [T][B] environment discount, not yet times gamma */
     bp_real *log_mu;                                     /**< [T][B] log-probability under the behavior policy */
-    bp_real *mask;                                       /**< [T][B] 1 = in the losses */
+    bp_real *mask;                                       /**< [T][B] 1 = in the losses; a masked row's numbers must
+                                                              still be finite, or the step is refused */
 } bp_batch;
 /** Numbers a batch holds. */
 BPRIOR_API size_t bp_batch_reals(size_t length, size_t batch, size_t observation_size, size_t action_size);

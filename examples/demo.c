@@ -206,10 +206,10 @@ static void plot(const char *out) {
         fprintf(file,
                 "set title '%s'\n"
                 "plot for [k=0:%d] '%s/trails.csv' every ::1 using "
-                "(strcol(1) eq '%s' && $2 == k ? $3 : (strcol(1) eq '%s' ? NaN : NaN)):4 with lines lw 1.5 lc k+1, "
+                "(strcol(1) eq '%s' && $2 == k ? $3 : NaN):4 with lines lw 1.5 lc k+1, "
                 "'%s/targets.csv' every ::1 using 1:2:3 with circles lw 2 lc rgb '#222222'\n",
                 panel ? "the learned prior alone: 12 episodes" : "Gaussian noise: 12 episodes", TRAILS - 1, out,
-                panel ? "prior" : "noise", panel ? "prior" : "noise", out);
+                panel ? "prior" : "noise", out);
     }
     fprintf(file,
             "unset object 1\nset size noratio\nset key top left reverse Left\nset autoscale\nset xtics auto\nset ytics auto\n"

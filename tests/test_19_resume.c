@@ -333,17 +333,6 @@ static void test_resume_finished(void **state) {
 
 /* ---- damage --------------------------------------------------------------------------------------------- */
 
-static void expect_refusal(const bp_run_config *c, bp_status want, const char *word) {
-    bp_run *run;
-    bp_error error;
-    const bp_status status = bp_run_create(&run, c, NULL, &error);
-    assert_null(run);
-    if (status != want || !strstr(error.text, word)) {
-        print_error("expected %d with '%s', got %d: %s\n", (int)want, word, (int)status, error.text);
-        fail();
-    }
-}
-
 static void interrupted_run(const char *directory) {
     bp_run_config c = small(directory);
     bp_run *run;
@@ -392,7 +381,7 @@ static void test_damaged_checkpoints(void **state) {
             else if (k % 3 == 1) bad[at] = (char)(bad[at] ^ (1 << (k % 8))); /* one bit */
             else bad[m++] = 'x';                                             /* too long */
             rewrite(path, bad, m);
-            expect_refusal(&c, BP_ERR_FORMAT, part[i]);
+            bpt_refuses_run(&c, BP_ERR_FORMAT, part[i]);
             now = slurp(path, &got);
             assert_int_equal(got, m);
             assert_memory_equal(now, bad, m);
@@ -401,7 +390,7 @@ static void test_damaged_checkpoints(void **state) {
         }
         if (i > 0) {
             assert_int_equal(unlink(path), 0);
-            expect_refusal(&c, BP_ERR_IO, part[i]);
+            bpt_refuses_run(&c, BP_ERR_IO, part[i]);
         }
         rewrite(path, good, n);
         free(good);
@@ -414,27 +403,27 @@ static void test_damaged_checkpoints(void **state) {
 
     /* a log that has lost rows */
     rewrite(path, log, log_bytes / 2);
-    expect_refusal(&c, BP_ERR_MISMATCH, "progress.csv");
+    bpt_refuses_run(&c, BP_ERR_MISMATCH, "progress.csv");
     rewrite(path, log, log_bytes);
     free(log);
 
     /* other settings, another environment: the first difference is named */
     c.learner.samples = 4;
-    expect_refusal(&c, BP_ERR_MISMATCH, "samples = 3, this run has 4");
+    bpt_refuses_run(&c, BP_ERR_MISMATCH, "samples = 3, this run has 4");
     c = small(a);
     c.learner.policy.width[1] = 13;
-    expect_refusal(&c, BP_ERR_MISMATCH, "policy.width[1] = 12");
+    bpt_refuses_run(&c, BP_ERR_MISMATCH, "policy.width[1] = 12");
     c = small(a);
     c.seed = UINT64_C(1) << 40;
-    expect_refusal(&c, BP_ERR_MISMATCH, "seed");
+    bpt_refuses_run(&c, BP_ERR_MISMATCH, "seed");
     c = small(a);
     c.envs = bp_pointmass_maker(NULL);
-    expect_refusal(&c, BP_ERR_MISMATCH, "'angle' of 2 there, 'position' of 2 here");
+    bpt_refuses_run(&c, BP_ERR_MISMATCH, "'angle' of 2 there, 'position' of 2 here");
 
     /* without resume it is not thrown away by accident ... */
     c = small(a);
     c.resume = false;
-    expect_refusal(&c, BP_ERR_ARGUMENT, "overwrite");
+    bpt_refuses_run(&c, BP_ERR_ARGUMENT, "overwrite");
     /* ... and after all this still good */
     train_here(a, NULL);
     path_of(path, "undamaged");

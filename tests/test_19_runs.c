@@ -134,18 +134,6 @@ static bp_run_config toy_config(plan *p) {
     return c;
 }
 
-static void expect(const bp_run_config *c, bp_status want, const char *word) {
-    bp_run *run = (bp_run *)1;
-    bp_error error;
-    const bp_status status = bp_run_create(&run, c, NULL, &error);
-    assert_null(run);
-    if (status != want || !strstr(error.text, word)) {
-        print_error("expected %d with '%s', got %d: %s\n", (int)want, word, (int)status, error.text);
-        fail();
-    }
-    assert_int_equal(bp_run_create(&run, c, NULL, NULL), want); /* without anybody listening */
-}
-
 /* ---- bad input -------------------------------------------------------------------------------------------- */
 
 static bp_status other_make(void *ctx, size_t index, bp_env *out, bp_error *error) {
@@ -170,50 +158,50 @@ static void test_bad_configurations(void **state) {
     FILE *f;
     (void)state;
     memset(&c, 0, sizeof c);
-    expect(&c, BP_ERR_CONFIG, "bp_run_config");
+    bpt_refuses_run(&c, BP_ERR_CONFIG, "bp_run_config");
     c = good, c.cookie ^= 0x08000000u;
-    expect(&c, BP_ERR_ABI, "bp_real");
+    bpt_refuses_run(&c, BP_ERR_ABI, "bp_real");
     c = bp_run_config_make(12345);
-    expect(&c, BP_ERR_CONFIG, "bp_run_config");
+    bpt_refuses_run(&c, BP_ERR_CONFIG, "bp_run_config");
     c = good, memset(&c.learner, 0, sizeof c.learner);
-    expect(&c, BP_ERR_CONFIG, "bp_rs0_config");
+    bpt_refuses_run(&c, BP_ERR_CONFIG, "bp_rs0_config");
     c = good, memset(&c.learner.policy, 0, sizeof c.learner.policy);
-    expect(&c, BP_ERR_CONFIG, "bp_policy_config");
+    bpt_refuses_run(&c, BP_ERR_CONFIG, "bp_policy_config");
     c = good, c.envs.make = NULL;
-    expect(&c, BP_ERR_ARGUMENT, "envs");
+    bpt_refuses_run(&c, BP_ERR_ARGUMENT, "envs");
     c = good, c.actors = 0;
-    expect(&c, BP_ERR_ARGUMENT, "actors");
+    bpt_refuses_run(&c, BP_ERR_ARGUMENT, "actors");
     c = good, c.threads = 0;
-    expect(&c, BP_ERR_ARGUMENT, "threads");
+    bpt_refuses_run(&c, BP_ERR_ARGUMENT, "threads");
     c = good, c.replay_capacity = 0;
-    expect(&c, BP_ERR_ARGUMENT, "replay_capacity");
+    bpt_refuses_run(&c, BP_ERR_ARGUMENT, "replay_capacity");
     c = good, c.replay_capacity = SIZE_MAX / 4;
-    expect(&c, BP_ERR_SIZE, "overflow");
+    bpt_refuses_run(&c, BP_ERR_SIZE, "overflow");
     c = good, c.samples_per_insert = bpi_nan();
-    expect(&c, BP_ERR_ARGUMENT, "samples_per_insert");
+    bpt_refuses_run(&c, BP_ERR_ARGUMENT, "samples_per_insert");
     c = good, c.evaluate_every = 5, c.evaluation_episodes = 0;
-    expect(&c, BP_ERR_ARGUMENT, "evaluation_episodes");
+    bpt_refuses_run(&c, BP_ERR_ARGUMENT, "evaluation_episodes");
     c = good, c.mode = (bp_run_mode)7;
-    expect(&c, BP_ERR_ARGUMENT, "mode");
+    bpt_refuses_run(&c, BP_ERR_ARGUMENT, "mode");
     c = good, c.resume = true;
-    expect(&c, BP_ERR_ARGUMENT, "directory");
+    bpt_refuses_run(&c, BP_ERR_ARGUMENT, "directory");
     c = good, c.directory = "";
-    expect(&c, BP_ERR_ARGUMENT, "directory");
+    bpt_refuses_run(&c, BP_ERR_ARGUMENT, "directory");
     c = good, c.learner.length = 0;
-    expect(&c, BP_ERR_ARGUMENT, "length");
+    bpt_refuses_run(&c, BP_ERR_ARGUMENT, "length");
     c = good, c.learner.policy.fields[0] = "goals";
-    expect(&c, BP_ERR_FIELD, "goals");
+    bpt_refuses_run(&c, BP_ERR_FIELD, "goals");
     c = good, c.learner.critic_fields[0] = "y";
-    expect(&c, BP_ERR_FIELD, "y");
+    bpt_refuses_run(&c, BP_ERR_FIELD, "y");
     c = good, c.envs.make = other_make;
-    expect(&c, BP_ERR_MISMATCH, "environment 2");
+    bpt_refuses_run(&c, BP_ERR_MISMATCH, "environment 2");
     c = good, c.envs.make = failing_make;
-    expect(&c, BP_ERR_UNSUPPORTED, "environment 1");
+    bpt_refuses_run(&c, BP_ERR_UNSUPPORTED, "environment 1");
     c = good, c.envs.make = endless_make;
-    expect(&c, BP_ERR_ARGUMENT, "");
+    bpt_refuses_run(&c, BP_ERR_ARGUMENT, "");
 #ifndef BPRIOR_THREADS
     c = good, c.mode = BP_RUN_ASYNC;
-    expect(&c, BP_ERR_UNSUPPORTED, "BPRIOR_THREADS");
+    bpt_refuses_run(&c, BP_ERR_UNSUPPORTED, "BPRIOR_THREADS");
 #endif
     /* a directory that cannot be: below a plain file */
     f = fopen(at(path, "file"), "wb");
@@ -221,9 +209,9 @@ static void test_bad_configurations(void **state) {
     fclose(f);
     at(path, "file/out");
     c = good, c.directory = path;
-    expect(&c, BP_ERR_IO, "file/out");
+    bpt_refuses_run(&c, BP_ERR_IO, "file/out");
     c.resume = true;
-    expect(&c, BP_ERR_IO, "file/out");
+    bpt_refuses_run(&c, BP_ERR_IO, "file/out");
     assert_int_equal(p.alive, 0);
 }
 

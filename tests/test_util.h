@@ -8,6 +8,7 @@
  *   BPT_TOL(f, d)            f in the float build, d in the double build
  *   bpt_close(a, b, tol)     assert |a - b| <= tol * max(1, |a|, |b|); NaN and infinity never pass
  *   bpt_close_array(...)     the same for n numbers, naming the worst one
+ *   bpt_refuses_run(...)     a run configuration is refused with this status and word
  *   bpt_memory               an allocator that counts blocks and bytes, fails the n-th request, and
  *                            notices a wrong size on free, a double free and a write past the end
  *   bpt_check_gradient(...)  a hand-written gradient against central differences at two steps
@@ -83,6 +84,20 @@ BPT_FN void bpt_ok_at(int status, const bp_error *error, const char *what, const
     _fail(file, line);
 }
 #define bpt_ok(call, error) bpt_ok_at((int)(call), error, #call, __FILE__, __LINE__)
+
+/* Assert that a run with this configuration is refused with this status, a text that holds `word`, no object made, and
+ * the same answer when nobody asks for the text. */
+BPT_FN void bpt_refuses_run_at(const bp_run_config *config, int want, const char *word, const char *file, int line) {
+    bp_run *run = (bp_run *)1;
+    bp_error error;
+    const int status = (int)bp_run_create(&run, config, NULL, &error);
+    if (status != want || run || !strstr(error.text, word)) {
+        print_error("expected %d with '%s', got %d: %s\n", want, word, status, error.text);
+        _fail(file, line);
+    }
+    if ((int)bp_run_create(&run, config, NULL, NULL) != want) _fail(file, line);
+}
+#define bpt_refuses_run(config, want, word) bpt_refuses_run_at(config, (int)(want), word, __FILE__, __LINE__)
 
 /* ---- an allocator that counts and fails --------------------------------------------------------
  *
