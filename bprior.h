@@ -2201,14 +2201,15 @@ BPRIOR_API bp_status bp_asymmetric_solve(double *pi, double *prior, double *L, d
 
 /* ==========================================================================
  * 14. >>policies   Policies and priors
- *    provides: bp_policy_*  bp_tensor      needs: 1-9, 11, 13
- *    equations: E4 E8 E14 E18 E32 E33
+ *    provides: bp_policy_*  bp_unroll  bp_latent  bp_behavior_*  bp_tensor      needs: 1-9, 11, 13
+ *    equations: E4 E8 E14 E18 E23 E27 E28 E29 E32 E33 E35
  * ========================================================================== */
 /** @defgroup bp_policies 14. Policies and priors
  *
  * A policy maps observations to a distribution over actions:
  *
  *     obs [N][O] --gather the fields it may see--> x [N][I] --MLP--> raw --head--> distribution
+ *     obs [T][B][O] ------------ the same -------> x --MLP--> gates --LSTM--> h --linear--> raw --head--> distribution
  *
  * and a behavior prior is *the same thing with its own list of fields*. That list is all there is to
  * information asymmetry (E14): give the policy ("position", "targets", "goal") and the prior ("position",
@@ -2222,6 +2223,17 @@ BPRIOR_API bp_status bp_asymmetric_solve(double *pi, double *prior, double *L, d
  *
  *     Gaussian     [2][N][A]   all means, then all standard deviations
  *     categorical  [N][K]      logits (any constant may be added to a row)
+ *
+ * **Memory.** With `lstm` units in its configuration a policy remembers (E35): its *state* is h and c of the LSTM, 2H numbers
+ * that the caller keeps, zeros at the start of an episode. Functions that take a ::bp_unroll run T steps of B sequences
+ * at once; for a policy without memory that is T*B independent rows.
+ *
+ * **Two levels** (E23, E27). A high level draws a latent z, a low level acts on it:
+ *
+ *     pi(a|x) = integral of pi^L(a|z,x) pi^H(z|x) dz
+ *
+ * Both are ::bp_policy objects: the high level is one whose "action" is z, the low level one with z as second input.
+ * ::bp_behavior puts them together and acts; a policy of one level is the special case without a latent.
  * @{ */
 
 /** What a policy's network parametrises. */
@@ -2247,6 +2259,8 @@ typedef struct bp_policy_config {
     double min_std;                    /**< Gaussian: smallest standard deviation (default .1); keeps
                                               the KL to a confident prior finite */
     bool tanh_mean;                    /**< Gaussian: squash the mean into (-1,1) (default true) */
+    size_t lstm;                       /**< units of an LSTM between the hidden layers and the head; 0: no memory (default).
+                                              Raising it: longer and finer memory, at a cost that grows with its square */
 } bp_policy_config;
 
 /** @internal used by bp_policy_config_default() */
@@ -2262,22 +2276,67 @@ typedef struct bp_policy {
     size_t n_choices;        /**< K when categorical, else 0 */
     size_t dist_size;        /**< numbers that describe one distribution: 2A or K */
     bp_field_set fields;     /**< what it sees */
-    bp_mlp net;              /**< input fields.size (at least 1), output dist_size */
+    size_t latent_size;      /**< Z: numbers of its second input, when it is the low level of two (or an autoregressive
+                                  high level); else 0 */
+    bp_mlp net;              /**< without memory: input fields.size (at least 1), output dist_size */
+    bp_rnn rnn;              /**< with memory: the same input, output H; then a linear layer to dist_size */
+    size_t state_size;       /**< 2H: h, then c; 0 without memory */
     bp_gaussian_head head;   /**< Gaussian only */
+    double init_scale, head_scale; /**< with memory: initial weights of its last layer */
     size_t n_params;         /**< length of every parameter array of this policy */
+    size_t n_views;          /**< named parts of it: bp_policy_view() */
 } bp_policy;
+
+/** What a policy is run on: T steps of B sequences side by side; row t*B + b is step t of sequence b. */
+typedef struct bp_unroll {
+    size_t T, B;                /**< sizes */
+    const bp_real *observation; /**< [*][O] */
+    const size_t *rows;         /**< [T*B] which row of `observation`; NULL: rows 0 .. T*B-1 */
+    const bp_real *latent;      /**< [T*B][Z] second input; NULL when the policy has none */
+    const bp_real *state;       /**< [B][state_size] before step 0; NULL: zeros. Unused without memory */
+    const bp_real *reset;       /**< [T*B] nonzero: an episode starts here, so the state is zeroed before this step; NULL: nowhere */
+    size_t skip;                /**< steps at the start whose distributions are not wanted; `dist` has (T - skip)*B rows */
+    size_t detach;              /**< backward: no gradient reaches steps before this one through the memory (burn-in) */
+} bp_unroll;
 
 /** Resolve field names and sizes. @return BP_ERR_CONFIG / BP_ERR_ABI (cookie), BP_ERR_FIELD (unknown name),
  *  BP_ERR_ARGUMENT (bad number); the text says which. Thread safe. */
 BPRIOR_API bp_status bp_policy_init(bp_policy *policy, const bp_spec *spec, const bp_policy_config *config,
                                     bp_error *error);
+/** One level of two: a low level (`high` false: acts, sees z [latent_size] beside its fields), or a high level (`high` true: its
+ *  "action" is a Gaussian z [latent_size]; an autoregressive one also sees the z before). Errors as bp_policy_init(). */
+BPRIOR_API bp_status bp_policy_init_level(bp_policy *policy, const bp_spec *spec, const bp_policy_config *config,
+                                          size_t latent_size, bool high, bool autoregressive, bp_error *error);
 /** Fresh parameters [n_params]. */
 BPRIOR_API void bp_policy_init_params(bp_real *params, const bp_policy *policy, bp_rng *rng);
+/** Named part i < n_views of the parameter vector: the layers "0/w", "0/b", ...; with memory also "lstm/w", "head/w", "head/b". */
+BPRIOR_API void bp_policy_view(bp_view *out, const bp_policy *policy, size_t i);
+/** Multiply-adds of one forward pass over T steps of B sequences. */
+BPRIOR_API size_t bp_policy_macs(const bp_policy *policy, size_t T, size_t B);
+
+/** Numbers that bp_policy_unroll_forward() saves for T steps of B sequences. */
+BPRIOR_API size_t bp_policy_unroll_saved_reals(const bp_policy *policy, size_t T, size_t B);
+/** Scratch numbers that the unroll functions need for T steps of B sequences. */
+BPRIOR_API size_t bp_policy_unroll_work_reals(const bp_policy *policy, size_t T, size_t B);
+/** Distributions of the steps from `skip` on; nothing saved. @param dist [(T-skip)*B*dist_size]
+ *  @param state_out [B][state_size] the state after the last step (may be in->state), or NULL */
+BPRIOR_API void bp_policy_unroll_eval(const bp_compute *c, bp_real *dist, bp_real *state_out, bp_real *work, const bp_unroll *in,
+                                      const bp_real *params, const bp_policy *policy);
+/** As bp_policy_unroll_eval(), saving what backward needs in `saved` (bp_policy_unroll_saved_reals()); the same bits. */
+BPRIOR_API void bp_policy_unroll_forward(const bp_compute *c, bp_real *dist, bp_real *saved, const bp_unroll *in,
+                                         const bp_real *params, const bp_policy *policy);
+/** Backpropagation, through time where there is memory (E35): dparams += and dlatent +=, given ddist = d loss / d dist.
+ *  @param dparams [n_params] or NULL @param dlatent [T*B][Z] or NULL @param ddist as dist @param in as in forward */
+BPRIOR_API void bp_policy_unroll_backward(const bp_compute *c, bp_real *dparams, bp_real *dlatent, const bp_real *saved,
+                                          bp_real *work, const bp_real *ddist, const bp_real *dist, const bp_unroll *in,
+                                          const bp_real *params, const bp_policy *policy);
+
 /** Numbers that bp_policy_forward() saves for n rows. */
 BPRIOR_API size_t bp_policy_saved_reals(const bp_policy *policy, size_t n);
 /** Scratch numbers that eval, forward and backward need for n rows. */
 BPRIOR_API size_t bp_policy_work_reals(const bp_policy *policy, size_t n);
-/** Distributions of n rows; nothing saved. @param rows which rows of observation, or NULL for 0..n-1.
+/** Distributions of n rows that have nothing to do with each other (a memory starts from zeros in each); nothing saved.
+ *  @param rows which rows of observation, or NULL for 0..n-1.
  *  @param dist [n*dist_size] @param work bp_policy_work_reals(n) @param observation [*][O] */
 BPRIOR_API void bp_policy_eval(const bp_compute *c, bp_real *dist, bp_real *work, const bp_real *observation,
                                const size_t *rows, const bp_real *params, const bp_policy *policy, size_t n);
@@ -2310,6 +2369,73 @@ BPRIOR_API void bp_policy_kl_backward(bp_real *ddist, bp_real *ddist0, const bp_
                                       const bp_real *dist0, const bp_policy *policy, size_t n);
 /** dist0 [n*dist_size] = N(0, std^2 I) (Gaussian) or equal logits: the parameter-free priors of E8. */
 BPRIOR_API void bp_policy_isotropic(bp_real *dist0, double std, const bp_policy *policy, size_t n);
+
+/* ---- one level or two ------------------------------------------------------ */
+
+/** How a high level draws its latent z_t (E29). */
+typedef enum bp_high_kind {
+    BP_HIGH_LEARNED = 0,    /**< Gaussian from a network of what it sees (with or without memory); a policy's high level always is */
+    BP_HIGH_AUTOREGRESSIVE, /**< the same, and the network also sees the z before (zeros at the start of an episode) */
+    BP_HIGH_ISOTROPIC,      /**< N(0, I) whatever happens */
+    BP_HIGH_AR1             /**< N(phi z_{t-1}, (1 - phi^2) I): z drifts; N(0, I) at the start of an episode, and so always on the whole */
+} bp_high_kind;
+
+/** What kinds of two-level policies and priors there are. Start from bp_latent_config_default(). */
+typedef struct bp_latent_config {
+    uint32_t cookie;             /**< set by the default function */
+    size_t size;                 /**< Z: numbers in the latent; 0: one level, and nothing below matters (default) */
+    bp_policy_config high;       /**< pi^H(z|x): default all fields, 64-64, mean not squashed, std 1 at the start */
+    bp_high_kind prior_kind;     /**< of pi0^H (default LEARNED) */
+    bp_policy_config high_prior; /**< pi0^H(z|x^D): used by LEARNED and AUTOREGRESSIVE; default as `high` */
+    double phi;                  /**< AR1: correlation of successive latents, in (-1, 1) (default .95) */
+    size_t hold;                 /**< z is redrawn every so many steps, and at the start of each episode; 0: only there. Default 1 */
+    bool shared_low;             /**< E28: policy and prior share the low level, so that the whole KL is between latents (default true).
+                                      false: the learner's `prior` configures a low-level prior of its own */
+    bool critic_sees_latent;     /**< Q(a,z,x) (default true), else Q(a,x) */
+    bool joint_ratio;            /**< E30: learn about the z that was acted on (kept in replay; ratio of (z,a)), not about one
+                                      redrawn from the policy (ratio of a given it). Default false: the paper's Algorithm 2 */
+} bp_latent_config;
+/** @internal */
+BPRIOR_API bp_latent_config bp_latent_config_make(uint32_t cookie, size_t size);
+/** Defaults for a latent of this many numbers. */
+#define bp_latent_config_default(size) bp_latent_config_make(BP_COOKIE(bp_latent_config), size)
+
+/** The part of it that acting needs: plain data. */
+typedef struct bp_latent {
+    size_t size; /**< Z; 0: one level */
+    size_t hold; /**< steps between draws; 0: once an episode */
+    double phi;  /**< AR1's correlation */
+} bp_latent;
+
+/** Anything that acts, borrowed from whoever owns it: a policy, or a prior played by itself. */
+typedef struct bp_behavior {
+    const bp_policy *policy;    /**< pi^L(a|z,x); of one level: pi(a|x) */
+    const bp_real *params;      /**< [policy->n_params] */
+    bp_latent latent;           /**< size 0: one level, and the rest is not read */
+    bp_high_kind high_kind;     /**< where z comes from */
+    const bp_policy *high;      /**< LEARNED, AUTOREGRESSIVE */
+    const bp_real *high_params; /**< [high->n_params] */
+} bp_behavior;
+
+/** Numbers of state that acting carries from step to step; all zero at the start of an episode:
+ *
+ *     high level's memory | low level's memory | z [Z] | steps that z has been used, 0: there is none yet
+ *
+ *  (the last two only with two levels); 0 for a policy without memory and latent. */
+BPRIOR_API size_t bp_behavior_state_size(const bp_behavior *behavior);
+/** Scratch numbers for bp_behavior_act(). */
+BPRIOR_API size_t bp_behavior_work_reals(const bp_behavior *behavior);
+/** Does the latent with this age have to be drawn anew? @param age steps it has been used; 0: there is none */
+BPRIOR_API bool bp_latent_due(const bp_latent *latent, double age);
+/** Act once (E23): advance the memories, draw z if it is due, draw the action.
+ *  @param action [action_size] @param log_prob its log-probability given z, or NULL
+ *  @param log_latent log-probability of z: 0 when it was not drawn in this step, or NULL
+ *  @param dist [policy->dist_size] out: the action's distribution @param state [bp_behavior_state_size()] in and out
+ *  @param work [bp_behavior_work_reals()] @param rng NULL: best action and mean z, nothing is drawn
+ *  @param observation [O] */
+BPRIOR_API void bp_behavior_act(const bp_compute *c, bp_real *action, bp_real *log_prob, bp_real *log_latent, bp_real *dist,
+                                bp_real *state, bp_real *work, bp_rng *rng, const bp_real *observation,
+                                const bp_behavior *behavior);
 
 #define BP_TENSOR_NAME 96 /**< longest tensor name with its NUL */
 /** A named matrix inside somebody's parameter array: what files are made of. */
@@ -2351,6 +2477,8 @@ typedef struct bp_replay_config {
     size_t length;           /**< T >= 1 (default 10) */
     size_t observation_size; /**< O >= 1 */
     size_t action_size;      /**< A >= 1 */
+    size_t latent_size;      /**< Z: numbers of a latent kept per step (default 0) */
+    size_t state_size;       /**< numbers kept per sequence: the actor's state before row 0 (default 0); bp_rs0.state_size */
 } bp_replay_config;
 /** @internal */
 BPRIOR_API bp_replay_config bp_replay_config_make(uint32_t cookie, const bp_spec *spec);
@@ -2369,15 +2497,19 @@ typedef struct bp_sequence {
     bp_real *discount;                            /**< [T] */
     bp_real *log_mu;                              /**< [T] */
     bp_real *mask;                                /**< [T] 1 = a real step, 0 = boundary row */
+    size_t latent_size, state_size;               /**< Z and the numbers of the state, both 0 for policies without */
+    bp_real *latent;                              /**< [T][Z] the latent that was acted on */
+    bp_real *state;                               /**< [state_size] what the actor remembered before row 0 */
 } bp_sequence;
 
-/** Numbers one sequence holds: (T+1) O + T (A + 4). */
+/** Numbers one sequence holds: (T+1) O + T (A + 4 + Z) + state_size. */
 BPRIOR_API size_t bp_sequence_reals(const bp_replay_config *config);
 /** Lay a sequence over `data` [bp_sequence_reals]. */
 BPRIOR_API void bp_sequence_init(bp_sequence *sequence, bp_real *data, const bp_replay_config *config);
 /** Start the stream: x_0 [O]. Drops what was there. */
 BPRIOR_API void bp_sequence_begin(bp_sequence *sequence, const bp_real *observation);
-/** Append one step taken in the newest observation. next_observation [O]. Must not be full. */
+/** Append one step taken in the newest observation. next_observation [O]. Must not be full. With a latent_size, write the latent
+ *  into row `filled` of `latent` before. */
 BPRIOR_API void bp_sequence_add(bp_sequence *sequence, const bp_real *action, bp_real log_mu, bp_real reward,
                                 bp_real discount, const bp_real *next_observation);
 /** Append the boundary row of an episode that ended in the newest observation; reset_observation [O] begins the next. */
@@ -2423,12 +2555,14 @@ typedef struct bp_batch {
     bp_real *log_mu;                                     /**< [T][B] log-probability under the behavior policy */
     bp_real *mask;                                       /**< [T][B] 1 = in the losses; a masked row's numbers must
                                                               still be finite, or the step is refused */
+    size_t latent_size, state_size;                      /**< as in bp_sequence */
+    bp_real *latent;                                     /**< [T][B][Z] */
+    bp_real *state;                                      /**< [B][state_size] before row 0 */
 } bp_batch;
-/** Numbers a batch holds. */
-BPRIOR_API size_t bp_batch_reals(size_t length, size_t batch, size_t observation_size, size_t action_size);
-/** Lay a batch over `data` [bp_batch_reals]. */
-BPRIOR_API void bp_batch_init(bp_batch *batch, bp_real *data, size_t length, size_t batch_size,
-                              size_t observation_size, size_t action_size);
+/** Numbers a batch of sequences of this shape holds (capacity is not read). */
+BPRIOR_API size_t bp_batch_reals(const bp_replay_config *config, size_t batch_size);
+/** Lay a batch over `data` [bp_batch_reals()]. */
+BPRIOR_API void bp_batch_init(bp_batch *batch, bp_real *data, const bp_replay_config *config, size_t batch_size);
 /** Fill a batch with sequences drawn uniformly with replacement. @return BP_ERR_EMPTY if there are none,
  *  BP_ERR_SIZE if shapes differ. */
 BPRIOR_API bp_status bp_replay_sample(bp_batch *batch, const bp_replay *replay, bp_rng *rng, bp_error *error);
@@ -2458,7 +2592,7 @@ BPRIOR_API void bp_retrace_reference(bp_real *target, const bp_real *reward, con
 /* ==========================================================================
  * 18. >>learner   The SVG(0)/Retrace learner
  *    provides: bp_rs0_*      needs: 1-8, 9, 11, 13, 14, 16, 17
- *    equations: E4 E6 E8 E14 E17 E18 E19 E20 E21 E22
+ *    equations: E4 E6 E8 E10 E14 E17 E18 E19 E20 E21 E22 E27 E28 E29 E30 E35
  * ========================================================================== */
 /** @defgroup bp_learner 18. The SVG(0)/Retrace learner
  *
@@ -2479,6 +2613,18 @@ BPRIOR_API void bp_retrace_reference(bp_real *target, const bp_real *reward, con
  *
  * **Actions are canonical**: the spec's box must be [-1,1] (bp_env_rescale_actions() makes it so). The
  * critic sees clipped actions, as the environment does.
+ *
+ * **Memory** (E35). Policy, prior and critic may each have an LSTM. A sequence begins in the middle of an episode, so the
+ * learner needs to know what was remembered before its first row: ::bp_memory_start says where that comes from. Each copy of a network
+ * (online, target) is then run over all T+1 rows; where an episode begins inside a sequence its memory is zeroed.
+ *
+ * **Two levels** (E27-E30). With `latent.size` = Z > 0 the policy is pi^L(a|z,x) pi^H(z|x), and the KL of E4 is replaced by its
+ * upper bound, KL of the high levels + KL of the low levels (none if the low level is shared). As in the paper's
+ * Algorithm 2, learning draws its own z_t = f^H(x_t, eps_t) in every row; gradients pass through z into the action and into the low
+ * levels' KL, but not through the critic's own z, nor through z_{t-1} of an autoregressive prior, which is history like any other
+ * observation. What each ratio estimates: given its noise eps the redrawn policy is the flat policy pi^L(a|f^H(x,eps),x), and
+ * the trace compares that with the low level that acted; with latent.joint_ratio (z,a) counts as the action,
+ * the stored z is used throughout, and the ratio is exact for that larger action space. The entropy of E21 is the low level's.
  * @{ */
 
 /** Which copy of the policy an expectation uses (E19: the paper's box says online, the authors' code target). */
@@ -2493,6 +2639,14 @@ typedef enum bp_weight_mode {
     BP_WEIGHT_ADAPTED        /**< rises and falls to meet a target */
 } bp_weight_mode;
 
+/** What a network with memory starts a sequence from. */
+typedef enum bp_memory_start {
+    BP_MEMORY_STORED = 0, /**< what the actor's copy remembered when it was there (default). Stale by as many steps as the
+                               sequence is old, but never far off. Actors also run the prior's and the critic's memory */
+    BP_MEMORY_ZERO        /**< nothing. With burn_in the first rows refill it; without, the memory reaches no further back than
+                               the sequence does */
+} bp_memory_start;
+
 /** Everything a learner can be told. Start from bp_rs0_config_default(). */
 typedef struct bp_rs0_config {
     uint32_t cookie; /**< set by the default function */
@@ -2501,6 +2655,9 @@ typedef struct bp_rs0_config {
     bp_policy_config prior;   /**< pi0: used by LEARNED and FIXED; its fields are x^D (E14) */
     bp_prior_kind prior_kind; /**< default BP_PRIOR_NONE */
     double prior_std;         /**< BP_PRIOR_ISOTROPIC: standard deviation (default 1) */
+    bp_latent_config latent;  /**< two levels: `policy` is then the low level, prior_kind NONE, LEARNED or FIXED, and `prior` the
+                                    low-level prior if it is not shared. FIXED with a shared low level freezes that, too. Default:
+                                    size 0, one level */
 
     size_t n_critic_fields;                   /**< fields the critic sees (default 1: "*") */
     const char *critic_fields[BP_MAX_FIELDS]; /**< by name */
@@ -2508,11 +2665,15 @@ typedef struct bp_rs0_config {
     size_t critic_width[BP_MAX_LAYERS];       /**< default 64 */
     bp_activation critic_activation;          /**< default ELU */
     bool critic_layer_norm;                   /**< default true */
+    size_t critic_lstm;                       /**< units of an LSTM over what the critic sees; its h joins the observation. 0: none (default) */
     double critic_output_scale;               /**< last layer's initial weights (default 1e-4: near zero) */
     bool twin_critics;                        /**< two critics, the smaller one believed (default false) */
 
     size_t n_tasks;           /**< > 1: one policy per task, prior and critic shared (E10). Default 1 */
     char task_field[BP_NAME]; /**< the one-hot field that tells the task (default "task") */
+
+    bp_memory_start memory_start; /**< where memories begin a sequence (default STORED) */
+    size_t burn_in;               /**< rows at the start of a sequence that only fill the memories: no loss, no gradient; < length (default 0) */
 
     size_t batch;               /**< B sequences (default 256) */
     size_t length;              /**< T rows each (default 10) */
@@ -2552,6 +2713,7 @@ BPRIOR_API bp_rs0_config bp_rs0_config_make(uint32_t cookie);
     X(policy_loss, "E21")                                                                  \
     X(prior_loss, "E22, KL[pi||pi0] to the online prior, nats; 0 unless the prior learns") \
     X(kl, "KL[pi||pi0'] of the online policy to the target prior, nats")                   \
+    X(kl_high, "the high levels' part of kl; 0 with one level")                            \
     X(entropy, "H[pi], nats")                                                              \
     X(q_mean, "mean Q(x,a) of stored actions, first critic")                               \
     X(q_std, "its standard deviation over the batch")                                      \
@@ -2593,20 +2755,26 @@ struct bpi_rs0_shard; /* working memory of one shard, private */
 typedef struct bp_rs0 {
     bp_rs0_config config;             /**< resolved: what is really used. Field name pointers are cleared. */
     bp_spec spec;                     /**< the contract */
-    bp_policy policy;                 /**< structure of pi (of each task's pi) */
-    bp_policy prior;                  /**< structure of pi0 */
-    bp_mlp critic;                    /**< structure of Q: input = critic fields, extra = action */
+    bp_policy policy;                 /**< structure of pi (of each task's pi); of two levels the low one */
+    bp_policy prior;                  /**< structure of pi0; of two levels the low one, if it is not shared */
+    bp_policy high, high_prior;       /**< structure of pi^H and pi0^H */
+    bp_latent latent;                 /**< size 0: one level */
+    bp_mlp critic;                    /**< structure of Q: input = critic fields, then z, then h of its LSTM; extra = action */
+    bp_rnn critic_rnn;                /**< its LSTM: input = critic fields; units 0: none */
+    size_t state_size;                /**< numbers of state that acting carries: bp_rs0_act() */
     bp_field_set critic_fields;       /**< what Q sees */
     bp_field_set task;                /**< the task field when n_tasks > 1 */
-    bp_learned policy_p;              /**< n = n_tasks * policy.n_params */
-    bp_learned prior_p;               /**< n = 0 unless LEARNED or FIXED */
-    bp_learned critic_p;              /**< n = (1 or 2) * critic.n_params */
+    bp_learned policy_p;              /**< n = n_tasks * policy.n_params; two levels: high.n_params + policy.n_params, in this order */
+    bp_learned prior_p;               /**< n = 0 unless LEARNED or FIXED; two levels: high_prior, then prior, as far as they exist */
+    bp_learned critic_p;              /**< n = (1 or 2) * (critic.n_params + critic_rnn.n_params) */
     uint64_t steps;                   /**< steps done */
     uint64_t rejected;                /**< steps undone because something was not finite */
     bp_dual alpha_dual, entropy_dual; /**< state of ADAPTED weights */
     bp_rs0_metrics metrics;           /**< of the newest step */
     bp_real *target_noise;            /**< [T+1][B][S][A] standard normals for V_t (row t = 0 unused) */
     bp_real *policy_noise;            /**< [T][B][S][A] for the policy's samples */
+    bp_real *target_latent_noise;     /**< [T+1][B][Z] for the latents of V_t and of the critic */
+    bp_real *policy_latent_noise;     /**< [T][B][Z] for the latents of the policy loss */
     bp_real *value;                   /**< [T+1][B] soft values of the newest step */
     bp_real *q;                       /**< [C][T][B] Q of the stored actions, C critics */
     bp_real *trace;                   /**< [T][B] */
@@ -2631,7 +2799,7 @@ BPRIOR_API void bp_rs0_destroy(bp_rs0 *learner);
  *  before, `rejected` has grown, and the text names the loss. BP_ERR_SIZE: the batch does not fit. */
 BPRIOR_API bp_status bp_rs0_step(bp_rs0 *learner, const bp_batch *batch, bp_rng *rng, bp_team *team,
                                  bp_error *error);
-/** The same with the noise already in target_noise and policy_noise (tests, oracles). */
+/** The same with the noise already in target_noise, policy_noise and the two of the latents (tests, oracles). */
 BPRIOR_API bp_status bp_rs0_step_with_noise(bp_rs0 *learner, const bp_batch *batch, bp_team *team,
                                             bp_error *error);
 /** Losses and gradients only: nothing is updated. */
@@ -2642,12 +2810,36 @@ BPRIOR_API uint64_t bp_rs0_macs(const bp_rs0 *learner);
  *  policy_p.online, .target, or a copy of one. The task is the largest entry of the task field. */
 BPRIOR_API const bp_real *bp_rs0_policy_params(const bp_rs0 *learner, const bp_real *params,
                                                const bp_real *observation);
+/** Whose actions. */
+typedef enum bp_rs0_who {
+    BP_PLAY_POLICY = 0, /**< online policy */
+    BP_PLAY_TARGET,     /**< target policy */
+    BP_PLAY_PRIOR       /**< online prior (LEARNED and FIXED only): what has it learned by itself? */
+} bp_rs0_who;
+/** What acts in this observation [O] (which matters only with several tasks), by its newest parameters. Borrowed.
+ *  @return BP_ERR_UNSUPPORTED: the prior has no parameters */
+BPRIOR_API bp_status bp_rs0_behavior(bp_behavior *out, const bp_rs0 *learner, bp_rs0_who who, const bp_real *observation,
+                                     bp_error *error);
+/** Scratch numbers for bp_rs0_act(). */
+BPRIOR_API size_t bp_rs0_act_work_reals(const bp_rs0 *learner);
+/** What an actor does in one step, with parameters of its own: choose an action, and advance all memories, also those that only
+ *  learning needs (BP_MEMORY_STORED).
+ *  @param action [action_size] @param log_mu what replay keeps: log-probability of the action given z; of (z, action) with joint_ratio
+ *  @param state [state_size] in and out; zeros at the start of an episode. The behavior's part comes first: bp_behavior_state_size()
+ *  @param work [bp_rs0_act_work_reals()] @param observation [O] @param policy,prior,critic parameters [policy_p.n], [prior_p.n],
+ *  [critic_p.n]; the last two may be NULL when neither has memory @return the latent, inside `state` [Z]; NULL with one level */
+BPRIOR_API const bp_real *bp_rs0_act(const bp_compute *c, bp_real *action, bp_real *log_mu, bp_real *state, bp_real *work,
+                                     bp_rng *rng, const bp_real *observation, const bp_real *policy, const bp_real *prior,
+                                     const bp_real *critic, const bp_rs0 *learner);
+/** Replay that holds what this learner needs, for sequences of its length (capacity at its default). */
+BPRIOR_API bp_replay_config bp_rs0_replay_config(const bp_rs0 *learner);
 /** Use a prior trained elsewhere: copies `params` [prior.n_params] to online and target. @return BP_ERR_SIZE */
 BPRIOR_API bp_status bp_rs0_set_prior(bp_rs0 *learner, const bp_real *params, size_t n, bp_error *error);
 /** Number of named tensors of the learner's whole state. */
 BPRIOR_API size_t bp_rs0_tensor_count(const bp_rs0 *learner);
 /** Tensor i: "policy/online/0/w", "policy/target/...", "policy/adam_m/...", "policy/adam_v/...", then the same for
- *  "prior" and "critic"; further tasks and critics are "policy.1/...", "critic.1/...". */
+ *  "prior" and "critic"; further tasks and critics are "policy.1/...", "critic.1/...". High levels are "policy_high" and "prior_high",
+ *  a critic's LSTM is "critic_lstm". */
 BPRIOR_API void bp_rs0_tensor(bp_tensor *out, const bp_rs0 *learner, size_t i);
 /** @} */
 
@@ -2702,13 +2894,6 @@ typedef enum bp_run_mode {
     BP_RUN_SYNC = 0, /**< rounds in a fixed order: repeatable */
     BP_RUN_ASYNC     /**< free-running actor threads: needs BPRIOR_THREADS; not repeatable */
 } bp_run_mode;
-
-/** Whose actions an evaluation plays. */
-typedef enum bp_run_who {
-    BP_PLAY_POLICY = 0, /**< online policy */
-    BP_PLAY_TARGET,     /**< target policy */
-    BP_PLAY_PRIOR       /**< online prior (LEARNED and FIXED only): what has it learned by itself? */
-} bp_run_who;
 
 /** Everything a run can be told. Start from bp_run_config_default(), then set at least `envs`. */
 typedef struct bp_run_config {
@@ -2816,10 +3001,10 @@ BPRIOR_API bp_status bp_run_checkpoint(bp_run *run, bp_error *error);
 /** Play episodes in the evaluation environment: the result depends on the arguments and the weights only, and nothing
  *  in the run changes. Episode k starts from a seed made of `seed` and k. @param returns [episodes] or NULL; NaN where faulty
  *  @return BP_ERR_UNSUPPORTED: there is no prior with parameters; BP_ERR_ENV: every episode was faulty */
-BPRIOR_API bp_status bp_run_evaluate(bp_evaluation *out, double *returns, bp_run *run, bp_run_who who, size_t episodes,
+BPRIOR_API bp_status bp_run_evaluate(bp_evaluation *out, double *returns, bp_run *run, bp_rs0_who who, size_t episodes,
                                      uint64_t seed, bool stochastic, bp_error *error);
 /** Write the online policy (BP_PLAY_PRIOR: the prior) as a file for bp_agent_load(). */
-BPRIOR_API bp_status bp_run_export(const bp_run *run, bp_run_who who, const char *path, bp_error *error);
+BPRIOR_API bp_status bp_run_export(const bp_run *run, bp_rs0_who who, const char *path, bp_error *error);
 /** @} */
 
 /* ==========================================================================
@@ -8598,10 +8783,17 @@ BPRIOR_API bp_policy_config bp_policy_config_make(uint32_t cookie) {
     return config;
 }
 
-BPRIOR_API bp_status bp_policy_init(bp_policy *policy, const bp_spec *spec, const bp_policy_config *config,
-                                    bp_error *error) {
+/* What a policy is built from besides its configuration: who it is. */
+typedef struct bpi_policy_role {
+    bool high;          /* its action is a latent */
+    size_t latent_size; /* Z of a level; 0: one level */
+    size_t extra;       /* numbers of its second input */
+} bpi_policy_role;
+
+BPI_FN bp_status bpi_policy_build(bp_policy *policy, const bp_spec *spec, const bp_policy_config *config,
+                                  const bpi_policy_role *role, bp_error *error) {
     bp_mlp_config net;
-    size_t i;
+    size_t i, size;
     bp_status status = bpi_check_cookie(config->cookie, BP_COOKIE(bp_policy_config), "bp_policy_config", error);
     memset(policy, 0, sizeof *policy);
     if (status != BP_OK) return status;
@@ -8612,14 +8804,16 @@ BPRIOR_API bp_status bp_policy_init(bp_policy *policy, const bp_spec *spec, cons
     if (status != BP_OK) return status;
 
     policy->observation_size = spec->observation_size;
-    policy->action_size = spec->action_size;
-    if (spec->action_kind == BP_ACTION_DISCRETE) {
+    policy->latent_size = role->extra;
+    policy->action_size = role->high ? role->latent_size : spec->action_size;
+    if (!role->high && spec->action_kind == BP_ACTION_DISCRETE) {
         policy->output = BP_OUTPUT_CATEGORICAL;
         policy->n_choices = spec->n_choices;
         policy->dist_size = spec->n_choices;
     } else {
         policy->output = BP_OUTPUT_GAUSSIAN;
-        policy->dist_size = 2 * spec->action_size;
+        if (!bp_size_mul(&policy->dist_size, 2, policy->action_size))
+            return bpi_fail(error, BP_ERR_SIZE, "policy: %lu numbers in a latent overflow a size", (unsigned long)role->latent_size);
         if (!(config->init_std > 0.0) || !(config->min_std >= 0.0) || !bpi_finite_d(config->init_std) ||
             !bpi_finite_d(config->min_std))
             return bpi_fail(error, BP_ERR_ARGUMENT, "policy: init_std %g must be > 0 and min_std %g >= 0",
@@ -8630,19 +8824,88 @@ BPRIOR_API bp_status bp_policy_init(bp_policy *policy, const bp_spec *spec, cons
     }
 
     net = bp_mlp_config_default(bpi_max_size(policy->fields.size, 1), policy->dist_size);
+    net.extra = role->extra;
     net.hidden_layers = config->hidden_layers;
     for (i = 0; i < BP_MAX_LAYERS; i++) net.width[i] = config->width[i];
     net.activation = config->activation;
     net.layer_norm = config->layer_norm;
     net.init_scale = config->init_scale;
-    net.output_scale = config->head_scale;
-    status = bp_mlp_init(&policy->net, &net, error);
-    policy->n_params = policy->net.n_params;
-    return status;
+    if (config->lstm == 0) {
+        net.output_scale = config->head_scale;
+        status = bp_mlp_init(&policy->net, &net, error);
+        policy->n_params = policy->net.n_params;
+        policy->n_views = policy->net.n_views;
+        return status;
+    }
+    policy->head_scale = config->head_scale;
+    policy->init_scale = config->init_scale;
+    status = bp_rnn_init(&policy->rnn, &net, config->lstm, error);
+    if (status != BP_OK) return status;
+    if (!bp_size_mul(&size, config->lstm + 1, policy->dist_size) ||
+        !bp_size_add(&policy->n_params, policy->rnn.n_params, size))
+        return bpi_fail(error, BP_ERR_SIZE, "policy: %lu units times %lu outputs overflow a size", (unsigned long)config->lstm,
+                        (unsigned long)policy->dist_size);
+    policy->state_size = 2 * config->lstm;
+    policy->n_views = policy->rnn.n_views + 2;
+    return BP_OK;
 }
 
+BPRIOR_API bp_status bp_policy_init(bp_policy *policy, const bp_spec *spec, const bp_policy_config *config,
+                                    bp_error *error) {
+    const bpi_policy_role alone = {false, 0, 0};
+    return bpi_policy_build(policy, spec, config, &alone, error);
+}
+
+BPRIOR_API bp_status bp_policy_init_level(bp_policy *policy, const bp_spec *spec, const bp_policy_config *config,
+                                          size_t latent_size, bool high, bool autoregressive, bp_error *error) {
+    bpi_policy_role role;
+    memset(policy, 0, sizeof *policy);
+    if (latent_size == 0) return bpi_fail(error, BP_ERR_ARGUMENT, "policy: a level needs a latent_size of at least 1");
+    role.high = high;
+    role.latent_size = latent_size;
+    role.extra = !high || autoregressive ? latent_size : 0;
+    return bpi_policy_build(policy, spec, config, &role, error);
+}
+
+BPI_FN bool bpi_policy_remembers(const bp_policy *policy) { return policy->state_size > 0; }
+
 BPRIOR_API void bp_policy_init_params(bp_real *params, const bp_policy *policy, bp_rng *rng) {
-    bp_mlp_init_params(params, &policy->net, rng);
+    const size_t H = policy->state_size / 2;
+    bp_real *head;
+    size_t i;
+    if (!bpi_policy_remembers(policy)) {
+        bp_mlp_init_params(params, &policy->net, rng);
+        return;
+    }
+    bp_rnn_init_params(params, &policy->rnn, rng);
+    head = params + policy->rnn.n_params;
+    bp_init_variance_scaling(head, rng, H, policy->dist_size, policy->init_scale, BP_FAN_OUT);
+    for (i = 0; i < H * policy->dist_size; i++) head[i] *= BP_R(policy->head_scale);
+    memset(head + H * policy->dist_size, 0, policy->dist_size * sizeof(bp_real));
+}
+
+BPRIOR_API void bp_policy_view(bp_view *out, const bp_policy *policy, size_t i) {
+    const size_t H = policy->state_size / 2;
+    bool bias;
+    if (!bpi_policy_remembers(policy)) {
+        *out = policy->net.view[i];
+        return;
+    }
+    if (i < policy->rnn.n_views) {
+        *out = policy->rnn.view[i];
+        return;
+    }
+    bias = i > policy->rnn.n_views;
+    memset(out, 0, sizeof *out);
+    memcpy(out->name, bias ? "head/b" : "head/w", sizeof "head/w");
+    out->offset = policy->rnn.n_params + (bias ? H * policy->dist_size : 0);
+    out->rows = bias ? 1 : H;
+    out->cols = policy->dist_size;
+}
+
+BPRIOR_API size_t bp_policy_macs(const bp_policy *policy, size_t T, size_t B) {
+    if (!bpi_policy_remembers(policy)) return bp_mlp_macs(&policy->net, T * B, 1);
+    return bp_rnn_macs(&policy->rnn, T, B) + T * B * (policy->state_size / 2) * policy->dist_size;
 }
 
 /* x [n][I]: the fields it sees. A policy that sees nothing gets a constant 1, so that its network is a bias. */
@@ -8653,16 +8916,6 @@ BPI_FN void bpi_policy_gather(bp_real *x, const bp_real *observation, const size
         for (i = 0; i < n; i++) x[i] = BP_R(1);
 }
 
-/* saved = [ x: N*I | raw: N*dist_size | what the network saves ] */
-BPRIOR_API size_t bp_policy_saved_reals(const bp_policy *policy, size_t n) {
-    return n * (policy->net.config.input + policy->dist_size) + bp_mlp_saved_reals(&policy->net, n, 1);
-}
-
-/* work: eval keeps x and raw there; backward keeps draw there */
-BPRIOR_API size_t bp_policy_work_reals(const bp_policy *policy, size_t n) {
-    return n * (policy->net.config.input + policy->dist_size) + bp_mlp_work_reals(&policy->net, n, 1);
-}
-
 /* The network's numbers become a distribution. Logits are taken as they are. */
 BPI_FN void bpi_policy_head(bp_real *dist, const bp_real *raw, const bp_policy *policy, size_t n) {
     if (policy->output == BP_OUTPUT_CATEGORICAL) memcpy(dist, raw, n * policy->dist_size * sizeof(bp_real));
@@ -8670,35 +8923,148 @@ BPI_FN void bpi_policy_head(bp_real *dist, const bp_real *raw, const bp_policy *
         bp_gaussian_head_forward(dist, dist + n * policy->action_size, raw, n, policy->action_size, &policy->head);
 }
 
+BPI_FN size_t bpi_policy_input(const bp_policy *policy) { return bpi_max_size(policy->fields.size, 1); }
+
+/* ---- running over time ----------------------------------------------------- *
+ * Without memory the steps that are skipped are not looked at: what remains is n = (T - skip) B rows. With memory
+ * all N = T B rows go through torso and LSTM, since the later ones remember the earlier, and the last n through the head.
+ *
+ *     saved   x [N][I] | raw [n][D] | h [N][H] | what the network saves | scratch of the network's forward
+ *     work    eval: the same without what is saved; backward: draw [n][D] | dh [N][H] | scratch            */
+
+BPRIOR_API size_t bp_policy_unroll_saved_reals(const bp_policy *policy, size_t T, size_t B) {
+    const size_t n = T * B;
+    const size_t io = n * (bpi_policy_input(policy) + policy->dist_size);
+    if (!bpi_policy_remembers(policy)) return io + bp_mlp_saved_reals(&policy->net, n, 1);
+    return io + n * (policy->state_size / 2) + bp_rnn_saved_reals(&policy->rnn, T, B) + bp_rnn_work_reals(&policy->rnn, T, B);
+}
+
+BPRIOR_API size_t bp_policy_unroll_work_reals(const bp_policy *policy, size_t T, size_t B) {
+    const size_t n = T * B;
+    const size_t io = n * (bpi_policy_input(policy) + policy->dist_size);
+    if (!bpi_policy_remembers(policy)) return io + bp_mlp_work_reals(&policy->net, n, 1);
+    return io + n * (policy->state_size / 2) + bp_rnn_work_reals(&policy->rnn, T, B);
+}
+
+/* Which rows of the caller's arrays come in: all, or with no memory those that are not skipped. */
+typedef struct bpi_unrolled {
+    size_t N, n;           /* rows in, rows out */
+    size_t first;          /* the first row in */
+    const size_t *rows;    /* of observation, NULL: first, first + 1, ... of `observation` */
+    const bp_real *observation, *latent;
+} bpi_unrolled;
+
+BPI_FN bpi_unrolled bpi_unroll_rows(const bp_unroll *in, const bp_policy *policy) {
+    bpi_unrolled u;
+    u.n = (in->T - in->skip) * in->B;
+    u.first = bpi_policy_remembers(policy) ? 0 : in->skip * in->B;
+    u.N = in->T * in->B - u.first;
+    u.rows = in->rows ? in->rows + u.first : NULL;
+    u.observation = in->rows ? in->observation : in->observation + u.first * policy->observation_size;
+    u.latent = in->latent && policy->latent_size ? in->latent + u.first * policy->latent_size : NULL;
+    return u;
+}
+
+BPRIOR_API void bp_policy_unroll_eval(const bp_compute *c, bp_real *dist, bp_real *state_out, bp_real *work, const bp_unroll *in,
+                                      const bp_real *params, const bp_policy *policy) {
+    const bpi_unrolled u = bpi_unroll_rows(in, policy);
+    const size_t H = policy->state_size / 2, D = policy->dist_size;
+    bp_real *x = work, *raw = x + u.N * bpi_policy_input(policy), *rest = raw + u.n * D;
+    bpi_policy_gather(x, u.observation, u.rows, policy, u.N);
+    if (!bpi_policy_remembers(policy)) bp_mlp_eval(c, raw, rest, x, u.latent, params, &policy->net, u.n, 1);
+    else {
+        bp_real *h = rest;
+        const bp_real *head = params + policy->rnn.n_params;
+        bp_rnn_eval(c, h, state_out, h + u.N * H, x, u.latent, in->state, in->reset, params, &policy->rnn, in->T, in->B);
+        bp_linear_eval(c, raw, h + (u.N - u.n) * H, head, head + H * D, u.n, H, D, BP_ACT_NONE);
+    }
+    bpi_policy_head(dist, raw, policy, u.n);
+}
+
+BPRIOR_API void bp_policy_unroll_forward(const bp_compute *c, bp_real *dist, bp_real *saved, const bp_unroll *in,
+                                         const bp_real *params, const bp_policy *policy) {
+    const bpi_unrolled u = bpi_unroll_rows(in, policy);
+    const size_t H = policy->state_size / 2, D = policy->dist_size;
+    bp_real *x = saved, *raw = x + u.N * bpi_policy_input(policy), *rest = raw + u.n * D;
+    bpi_policy_gather(x, u.observation, u.rows, policy, u.N);
+    if (!bpi_policy_remembers(policy)) bp_mlp_forward(c, raw, rest, x, u.latent, params, &policy->net, u.n, 1);
+    else {
+        bp_real *h = rest, *net_saved = h + u.N * H;
+        const bp_real *head = params + policy->rnn.n_params;
+        bp_rnn_forward(c, h, net_saved, net_saved + bp_rnn_saved_reals(&policy->rnn, in->T, in->B), x, u.latent, in->state,
+                       in->reset, params, &policy->rnn, in->T, in->B);
+        bp_linear_forward(c, raw, h + (u.N - u.n) * H, head, head + H * D, u.n, H, D, BP_ACT_NONE);
+    }
+    bpi_policy_head(dist, raw, policy, u.n);
+}
+
+BPRIOR_API void bp_policy_unroll_backward(const bp_compute *c, bp_real *dparams, bp_real *dlatent, const bp_real *saved,
+                                          bp_real *work, const bp_real *ddist, const bp_real *dist, const bp_unroll *in,
+                                          const bp_real *params, const bp_policy *policy) {
+    const bpi_unrolled u = bpi_unroll_rows(in, policy);
+    const size_t H = policy->state_size / 2, D = policy->dist_size;
+    const bp_real *x = saved, *raw = x + u.N * bpi_policy_input(policy), *rest = raw + u.n * D;
+    bp_real *draw = work, *scratch = draw + u.n * D;
+    bp_real *dz = dlatent && policy->latent_size ? dlatent + u.first * policy->latent_size : NULL;
+    if (policy->output == BP_OUTPUT_CATEGORICAL) memcpy(draw, ddist, u.n * D * sizeof(bp_real));
+    else {
+        const size_t half = u.n * policy->action_size;
+        memset(draw, 0, u.n * D * sizeof(bp_real));
+        bp_gaussian_head_backward(draw, ddist, ddist + half, dist, dist + half, raw, u.n, policy->action_size,
+                                  &policy->head);
+    }
+    if (!bpi_policy_remembers(policy)) {
+        if (dparams)
+            bp_mlp_backward(c, dparams, NULL, dz, rest, scratch, draw, x, u.latent, params, &policy->net, u.n, 1);
+        else bp_mlp_backward_input(c, NULL, dz, rest, scratch, draw, x, u.latent, params, &policy->net, u.n, 1);
+    } else {
+        const size_t skipped = (u.N - u.n) * H;
+        const bp_real *h = rest, *net_saved = h + u.N * H, *head = params + policy->rnn.n_params;
+        bp_real *dh = scratch, *dhead = dparams ? dparams + policy->rnn.n_params : NULL;
+        memset(dh, 0, u.N * H * sizeof(bp_real));
+        bp_linear_backward(c, dh + skipped, dhead, dhead ? dhead + H * D : NULL, draw, h + skipped, head, u.n, H, D);
+        bp_rnn_backward(c, dparams, NULL, dz, net_saved, dh + u.N * H, dh, x, u.latent, in->reset, params, &policy->rnn,
+                        in->detach, in->T, in->B);
+    }
+}
+
+/* ---- rows that have nothing to do with each other ---------------------------- */
+
+BPI_FN bp_unroll bpi_unroll_of_rows(const bp_real *observation, const size_t *rows, size_t n) {
+    bp_unroll in;
+    memset(&in, 0, sizeof in);
+    in.T = 1;
+    in.B = n;
+    in.observation = observation;
+    in.rows = rows;
+    return in;
+}
+
+BPRIOR_API size_t bp_policy_saved_reals(const bp_policy *policy, size_t n) {
+    return bp_policy_unroll_saved_reals(policy, 1, n);
+}
+
+BPRIOR_API size_t bp_policy_work_reals(const bp_policy *policy, size_t n) {
+    return bp_policy_unroll_work_reals(policy, 1, n);
+}
+
 BPRIOR_API void bp_policy_eval(const bp_compute *c, bp_real *dist, bp_real *work, const bp_real *observation,
                                const size_t *rows, const bp_real *params, const bp_policy *policy, size_t n) {
-    bp_real *x = work, *raw = x + n * policy->net.config.input, *net_work = raw + n * policy->dist_size;
-    bpi_policy_gather(x, observation, rows, policy, n);
-    bp_mlp_eval(c, raw, net_work, x, NULL, params, &policy->net, n, 1);
-    bpi_policy_head(dist, raw, policy, n);
+    const bp_unroll in = bpi_unroll_of_rows(observation, rows, n);
+    bp_policy_unroll_eval(c, dist, NULL, work, &in, params, policy);
 }
 
 BPRIOR_API void bp_policy_forward(const bp_compute *c, bp_real *dist, bp_real *saved, const bp_real *observation,
                                   const size_t *rows, const bp_real *params, const bp_policy *policy, size_t n) {
-    bp_real *x = saved, *raw = x + n * policy->net.config.input, *net_saved = raw + n * policy->dist_size;
-    bpi_policy_gather(x, observation, rows, policy, n);
-    bp_mlp_forward(c, raw, net_saved, x, NULL, params, &policy->net, n, 1);
-    bpi_policy_head(dist, raw, policy, n);
+    const bp_unroll in = bpi_unroll_of_rows(observation, rows, n);
+    bp_policy_unroll_forward(c, dist, saved, &in, params, policy);
 }
 
 BPRIOR_API void bp_policy_backward(const bp_compute *c, bp_real *dparams, const bp_real *saved, bp_real *work,
                                    const bp_real *ddist, const bp_real *dist, const bp_real *params,
                                    const bp_policy *policy, size_t n) {
-    const bp_real *x = saved, *raw = x + n * policy->net.config.input, *net_saved = raw + n * policy->dist_size;
-    bp_real *draw = work, *net_work = draw + n * policy->dist_size;
-    if (policy->output == BP_OUTPUT_CATEGORICAL) memcpy(draw, ddist, n * policy->dist_size * sizeof(bp_real));
-    else {
-        const size_t half = n * policy->action_size;
-        memset(draw, 0, n * policy->dist_size * sizeof(bp_real));
-        bp_gaussian_head_backward(draw, ddist, ddist + half, dist, dist + half, raw, n, policy->action_size,
-                                  &policy->head);
-    }
-    bp_mlp_backward(c, dparams, NULL, NULL, net_saved, net_work, draw, x, NULL, params, &policy->net, n, 1);
+    const bp_unroll in = bpi_unroll_of_rows(NULL, NULL, n);
+    bp_policy_unroll_backward(c, dparams, NULL, saved, work, ddist, dist, &in, params, policy);
 }
 
 /* A categorical action is its index, stored as a number; anything outside 0..K-1 becomes the nearest choice. */
@@ -8805,6 +9171,108 @@ BPRIOR_API void bp_policy_isotropic(bp_real *dist0, double std, const bp_policy 
         for (i = 0; i < half; i++) dist0[half + i] = BP_R(std);
 }
 
+/* ---- one level or two ------------------------------------------------------ */
+
+BPRIOR_API bp_latent_config bp_latent_config_make(uint32_t cookie, size_t size) {
+    bp_latent_config config;
+    memset(&config, 0, sizeof config);
+    config.cookie = cookie;
+    if (cookie != BP_COOKIE(bp_latent_config)) return config;
+    config.size = size;
+    config.high = bp_policy_config_default();
+    config.high.tanh_mean = false; /* a latent has no box */
+    config.high.init_std = 0.9;    /* + min_std .1: N(0, I) at the start */
+    config.high_prior = config.high;
+    config.prior_kind = BP_HIGH_LEARNED;
+    config.phi = 0.95;
+    config.hold = 1;
+    config.shared_low = true;
+    config.critic_sees_latent = true;
+    return config;
+}
+
+BPI_FN bool bpi_high_has_net(bp_high_kind kind) { return kind == BP_HIGH_LEARNED || kind == BP_HIGH_AUTOREGRESSIVE; }
+
+/* State of a high level's own memory. */
+BPI_FN size_t bpi_behavior_high_state(const bp_behavior *b) {
+    return b->latent.size && bpi_high_has_net(b->high_kind) ? b->high->state_size : 0;
+}
+
+BPRIOR_API size_t bp_behavior_state_size(const bp_behavior *b) {
+    return bpi_behavior_high_state(b) + b->policy->state_size + (b->latent.size ? b->latent.size + 1 : 0);
+}
+
+BPRIOR_API size_t bp_behavior_work_reals(const bp_behavior *b) {
+    size_t work = bp_policy_unroll_work_reals(b->policy, 1, 1);
+    if (b->latent.size && bpi_high_has_net(b->high_kind))
+        work = bpi_max_size(work, bp_policy_unroll_work_reals(b->high, 1, 1));
+    return work + 2 * b->latent.size;
+}
+
+BPRIOR_API bool bp_latent_due(const bp_latent *latent, double age) {
+    return age < 1.0 || (latent->hold > 0 && age >= (double)latent->hold);
+}
+
+/* dist [2][n][Z] of an AR(1) high level (E29), previous [n][Z], first [n] nonzero: there is no previous one.
+ * If z_{t-1} ~ N(0, 1) then z_t = phi z_{t-1} + sqrt(1 - phi^2) noise has variance phi^2 + 1 - phi^2 = 1. */
+BPI_FN void bpi_latent_ar1(bp_real *dist, double phi, const bp_real *previous, const bp_real *first, size_t n, size_t Z) {
+    const bp_real std = BP_R(sqrt(1.0 - phi * phi));
+    size_t i, k;
+    for (i = 0; i < n; i++) {
+        const bool fresh = !first || !(first[i] == BP_R(0));
+        for (k = 0; k < Z; k++) {
+            dist[i * Z + k] = fresh ? BP_R(0) : BP_R(phi) * previous[i * Z + k];
+            dist[(n + i) * Z + k] = fresh ? BP_R(1) : std;
+        }
+    }
+}
+
+/* dist [2][n][Z] = N(0, 1) everywhere */
+BPI_FN void bpi_latent_isotropic(bp_real *dist, size_t n, size_t Z) {
+    size_t i;
+    memset(dist, 0, n * Z * sizeof(bp_real));
+    for (i = 0; i < n * Z; i++) dist[n * Z + i] = BP_R(1);
+}
+
+BPRIOR_API void bp_behavior_act(const bp_compute *c, bp_real *action, bp_real *log_prob, bp_real *log_latent, bp_real *dist,
+                                bp_real *state, bp_real *work, bp_rng *rng, const bp_real *observation, const bp_behavior *b) {
+    const size_t Z = b->latent.size, high_state = bpi_behavior_high_state(b);
+    bp_real *low_state = state + high_state, *z = low_state + b->policy->state_size;
+    bp_unroll in = bpi_unroll_of_rows(observation, NULL, 1);
+    if (log_latent) *log_latent = BP_R(0);
+    if (Z) {
+        bp_real *age = z + Z, *high = work, *rest = work + 2 * Z;
+        const bp_real first = *age < BP_R(1) ? BP_R(1) : BP_R(0);
+        switch (b->high_kind) {
+        case BP_HIGH_ISOTROPIC: bpi_latent_isotropic(high, 1, Z); break;
+        case BP_HIGH_AR1: bpi_latent_ar1(high, b->latent.phi, z, &first, 1, Z); break;
+        case BP_HIGH_LEARNED:
+        case BP_HIGH_AUTOREGRESSIVE: /* its memory advances in every step, drawn or not; z is zeros at the start */
+            in.state = state;
+            in.latent = z;
+            bp_policy_unroll_eval(c, high, high_state ? state : NULL, rest, &in, b->high_params, b->high);
+            break;
+        }
+        if (bp_latent_due(&b->latent, (double)*age)) {
+            size_t k;
+            if (rng) bp_rng_normals(z, rng, Z);
+            else memset(z, 0, Z * sizeof(bp_real));
+            for (k = 0; k < Z; k++) z[k] = high[k] + high[Z + k] * z[k];
+            if (log_latent) *log_latent = bp_gaussian_log_prob(z, high, high + Z, Z);
+            *age = BP_R(0);
+        }
+        *age += BP_R(1);
+    }
+    in.state = low_state;
+    in.latent = Z ? z : NULL;
+    bp_policy_unroll_eval(c, dist, b->policy->state_size ? low_state : NULL, work, &in, b->params, b->policy);
+    if (rng) bp_policy_sample(action, log_prob, rng, dist, b->policy, 1);
+    else {
+        bp_policy_mode(action, dist, b->policy, 1);
+        if (log_prob) bp_policy_log_prob(log_prob, action, dist, b->policy, 1);
+    }
+}
+
 /* ==========================================================================
  * 16. >>replay   Replay of sequences
  * ========================================================================== */
@@ -8822,7 +9290,8 @@ BPRIOR_API bp_replay_config bp_replay_config_make(uint32_t cookie, const bp_spec
 }
 
 BPRIOR_API size_t bp_sequence_reals(const bp_replay_config *config) {
-    return (config->length + 1) * config->observation_size + config->length * (config->action_size + 4);
+    return (config->length + 1) * config->observation_size + config->length * (config->action_size + 4 + config->latent_size) +
+           config->state_size;
 }
 
 BPRIOR_API void bp_sequence_init(bp_sequence *s, bp_real *data, const bp_replay_config *config) {
@@ -8839,6 +9308,10 @@ BPRIOR_API void bp_sequence_init(bp_sequence *s, bp_real *data, const bp_replay_
     s->discount = s->reward + T;
     s->log_mu = s->discount + T;
     s->mask = s->log_mu + T;
+    s->latent_size = config->latent_size;
+    s->state_size = config->state_size;
+    s->latent = s->mask + T;
+    s->state = s->latent + T * config->latent_size;
     memset(data, 0, s->bytes);
 }
 
@@ -8853,7 +9326,10 @@ BPI_FN void bpi_sequence_row(bp_sequence *s, const bp_real *action, bp_real log_
     const size_t t = s->filled, O = s->observation_size, A = s->action_size;
     if (t >= s->length) return; /* a full sequence stays as it is: inserting it comes first */
     if (action) memcpy(s->action + t * A, action, A * sizeof(bp_real));
-    else memset(s->action + t * A, 0, A * sizeof(bp_real));
+    else {
+        memset(s->action + t * A, 0, A * sizeof(bp_real));
+        if (s->latent_size) memset(s->latent + t * s->latent_size, 0, s->latent_size * sizeof(bp_real));
+    }
     s->log_mu[t] = log_mu;
     s->reward[t] = reward;
     s->discount[t] = discount;
@@ -8896,7 +9372,8 @@ BPI_FN bp_status bpi_replay_check(const bp_replay_config *config, bp_error *erro
 BPI_FN bool bpi_replay_stride(size_t *stride, const bp_replay_config *config) {
     size_t observations, rows;
     return bp_size_add(&rows, config->length, 1) && bp_size_mul(&observations, rows, config->observation_size) &&
-           bp_size_add(&rows, config->action_size, 4) && bp_size_mul(&rows, rows, config->length) &&
+           bp_size_add(&rows, config->action_size, 4) && bp_size_add(&rows, rows, config->latent_size) &&
+           bp_size_mul(&rows, rows, config->length) && bp_size_add(&rows, rows, config->state_size) &&
            bp_size_add(stride, observations, rows);
 }
 
@@ -8987,7 +9464,8 @@ BPRIOR_API void bp_replay_destroy(bp_replay *replay) {
 
 BPRIOR_API bp_status bp_replay_insert(bp_replay *replay, const bp_sequence *s, bp_error *error) {
     if (s->length != replay->config.length || s->observation_size != replay->config.observation_size ||
-        s->action_size != replay->config.action_size)
+        s->action_size != replay->config.action_size || s->latent_size != replay->config.latent_size ||
+        s->state_size != replay->config.state_size)
         return bpi_fail(error, BP_ERR_SIZE, "replay: sequence of another shape");
     if (!bp_sequence_full(s))
         return bpi_fail(error, BP_ERR_SIZE, "replay: sequence has %lu of %lu rows", (unsigned long)s->filled,
@@ -9001,37 +9479,42 @@ BPRIOR_API bp_status bp_replay_insert(bp_replay *replay, const bp_sequence *s, b
 
 /* ---- minibatches ------------------------------------------------------- */
 
-BPRIOR_API size_t bp_batch_reals(size_t length, size_t batch, size_t observation_size, size_t action_size) {
-    return (length + 1) * batch * observation_size + length * batch * (action_size + 4);
+BPRIOR_API size_t bp_batch_reals(const bp_replay_config *config, size_t batch_size) {
+    return batch_size * bp_sequence_reals(config);
 }
 
-BPRIOR_API void bp_batch_init(bp_batch *batch, bp_real *data, size_t length, size_t batch_size,
-                              size_t observation_size, size_t action_size) {
-    const size_t rows = length * batch_size;
-    batch->length = length;
+BPRIOR_API void bp_batch_init(bp_batch *batch, bp_real *data, const bp_replay_config *config, size_t batch_size) {
+    const size_t rows = config->length * batch_size, action_size = config->action_size;
+    batch->length = config->length;
     batch->batch = batch_size;
-    batch->observation_size = observation_size;
+    batch->observation_size = config->observation_size;
     batch->action_size = action_size;
+    batch->latent_size = config->latent_size;
+    batch->state_size = config->state_size;
     batch->observation = data;
-    batch->action = batch->observation + (length + 1) * batch_size * observation_size;
+    batch->action = batch->observation + (config->length + 1) * batch_size * config->observation_size;
     batch->reward = batch->action + rows * action_size;
     batch->discount = batch->reward + rows;
     batch->log_mu = batch->discount + rows;
     batch->mask = batch->log_mu + rows;
+    batch->latent = batch->mask + rows;
+    batch->state = batch->latent + rows * config->latent_size;
 }
 
 BPRIOR_API bp_status bp_replay_sample(bp_batch *batch, const bp_replay *replay, bp_rng *rng, bp_error *error) {
     const size_t T = replay->config.length, O = replay->config.observation_size, A = replay->config.action_size;
-    const size_t B = batch->batch;
+    const size_t B = batch->batch, Z = replay->config.latent_size, state_size = replay->config.state_size;
     size_t b, t;
     if (replay->count == 0) return bpi_fail(error, BP_ERR_EMPTY, "replay: empty");
-    if (batch->length != T || batch->observation_size != O || batch->action_size != A)
+    if (batch->length != T || batch->observation_size != O || batch->action_size != A || batch->latent_size != Z ||
+        batch->state_size != state_size)
         return bpi_fail(error, BP_ERR_SIZE, "replay: batch of another shape");
     for (b = 0; b < B; b++) {
         /* a slot's layout is bp_sequence's; here it is transposed into time-first rows */
         const bp_real *slot = replay->data + bp_rng_index(rng, replay->count) * replay->stride;
         const bp_real *action = slot + (T + 1) * O, *reward = action + T * A, *discount = reward + T;
-        const bp_real *log_mu = discount + T, *mask = log_mu + T;
+        const bp_real *log_mu = discount + T, *mask = log_mu + T, *latent = mask + T, *state = latent + T * Z;
+        if (state_size) memcpy(batch->state + b * state_size, state, state_size * sizeof(bp_real));
         for (t = 0; t <= T; t++)
             memcpy(batch->observation + (t * B + b) * O, slot + t * O, O * sizeof(bp_real));
         for (t = 0; t < T; t++) {
@@ -9041,6 +9524,7 @@ BPRIOR_API bp_status bp_replay_sample(bp_batch *batch, const bp_replay *replay, 
             batch->discount[row] = discount[t];
             batch->log_mu[row] = log_mu[t];
             batch->mask[row] = mask[t];
+            if (Z) memcpy(batch->latent + row * Z, latent + t * Z, Z * sizeof(bp_real));
         }
     }
     return BP_OK;
@@ -9116,7 +9600,8 @@ BPRIOR_API void bp_retrace_trace(bp_real *c, const bp_real *log_pi, const bp_rea
  * any thread; then the parts are added in shard order and Adam takes one step per network.
  *
  *    for each shard                                               rows
- *      1  policies and priors on its observations                 t = 0..T-1 and t = 1..T
+ *      0  where episodes begin, what was remembered, when z is drawn
+ *      1  policies and priors on its observations, and latents    t = 0..T-1 and t = 1..T
  *      2  V_t: target critics at S sampled actions                t = 1..T
  *      3  traces and Retrace targets                              t = 0..T-1
  *      4  critic loss and its gradient          E20               t = 0..T-1
@@ -9125,7 +9610,8 @@ BPRIOR_API void bp_retrace_trace(bp_real *c, const bp_real *log_pi, const bp_rea
  *    add up, check, clip, Adam, copy targets
  *
  * Inside a shard rows are numbered i = t*Bs + j (step t, its j-th sequence). The rows t = 0..T-1 and the
- * rows t = 1..T are then two windows of one list of T*Bs + Bs rows, Bs apart.
+ * rows t = 1..T are then two windows of one list of T*Bs + Bs rows, Bs apart: "now" and "next". A network with
+ * memory is run over the whole list, whichever window is asked for.
  * ========================================================================== */
 
 /* Rows times samples that go through a critic at once: enough to keep the GEMM busy, few enough for the
@@ -9135,9 +9621,19 @@ BPRIOR_API void bp_retrace_trace(bp_real *c, const bp_real *log_pi, const bp_rea
 /* Largest gradient norm whose square bp_real can hold with room to spare. */
 #define BPI_RS0_LARGEST_GRADIENT (sizeof(bp_real) == sizeof(float) ? 1e18 : 1e150)
 
+/* The state of acting and learning, part by part: see bp_rs0_act(). */
+enum { BPI_STATE_HIGH,
+       BPI_STATE_LOW,
+       BPI_STATE_Z, /* z and its age */
+       BPI_STATE_PRIOR_HIGH,
+       BPI_STATE_PRIOR_LOW,
+       BPI_STATE_CRITIC, /* and one more for a twin */
+       BPI_STATE_TWIN,
+       BPI_STATES };
+
 /* Sums over a shard's unmasked rows; the metrics are made of these. */
 typedef struct bpi_rs0_sums {
-    double critic_loss, policy_loss, prior_loss, kl, entropy;
+    double critic_loss, policy_loss, prior_loss, kl, kl_high, entropy;
     double q, q_square, target, td_abs, value, trace, trace_rows, std;
 } bpi_rs0_sums;
 
@@ -9167,9 +9663,29 @@ struct bpi_rs0_shard {
     bp_real *weight;                                     /* [n] mask / unmasked rows of the batch */
     bp_real *row_a, *row_b;                              /* [n] scratch, one number per row */
 
-    bp_real *x;      /* [R][critic fields] */
+    bp_real *x;      /* [R][X] what the critic sees: fields, z, h of its memory */
+    bp_real *fields; /* [.][F] its fields alone, when there is more: a chunk's, or all n + Bs rows for its memory */
     bp_real *u, *du; /* [R][S+1][U] actions as the critic sees them */
     bp_real *critic_out[2], *critic_saved[2], *critic_dout, *critic_work;
+
+    /* memory: states before row 0 [Bs][.], and where they are zeroed */
+    bp_real *state[BPI_STATES];
+    bp_real *reset;                                    /* [n + Bs] */
+    bp_real *h_target[2], *h[2], *h_saved[2], *dx, *dh; /* the critics' [n + Bs][H], [n][H]; dx [R][X]; dh [n][H] */
+
+    /* latents. Rows of the first two kinds: n + Bs (t = 0..T), of the others n */
+    bp_real *first, *drawn;                 /* 1: there is no z before; z is drawn in this row, not held */
+    bp_real *z_value, *z_value_before;      /* latents of V_t and the critic, and those of the step before each */
+    bp_real *high_value;                    /* their distributions */
+    bp_real *z_policy, *z_policy_before;    /* latents of the policy loss */
+    bp_real *z_stored;                      /* joint ratio: those that were acted on */
+    bp_real *high, *high_saved;             /* online policy's high level, t = 0..T-1 */
+    bp_real *high_kl;                       /* t = 1..T: whose KL */
+    bp_real *high0_next, *high0_now;        /* target prior's */
+    bp_real *high0, *high0_saved;           /* online prior's */
+    bp_real *low_stored;                    /* joint ratio: low level at the stored z, t = 1..T-1 */
+    bp_real *prior_now_saved, *dprior_now;  /* target prior's low level, for the way back to z */
+    bp_real *dhigh, *dz;                    /* [2][n][Z], [n][Z] */
 };
 
 /* ---- configuration ------------------------------------------------------ */
@@ -9184,6 +9700,7 @@ BPRIOR_API bp_rs0_config bp_rs0_config_make(uint32_t cookie) {
     c.prior = bp_policy_config_default();
     c.prior_kind = BP_PRIOR_NONE;
     c.prior_std = 1.0;
+    c.latent = bp_latent_config_default(0);
     c.n_critic_fields = 1;
     c.critic_fields[0] = "*";
     c.critic_layers = 2;
@@ -9193,6 +9710,7 @@ BPRIOR_API bp_rs0_config bp_rs0_config_make(uint32_t cookie) {
     c.critic_output_scale = 1e-4;
     c.n_tasks = 1;
     memcpy(c.task_field, "task", 5);
+    c.memory_start = BP_MEMORY_STORED;
     c.batch = 256;
     c.length = 10;
     c.samples = 10;
@@ -9260,6 +9778,12 @@ BPI_FN bp_status bpi_rs0_check(const bp_rs0_config *c, bp_error *error) {
     BPI_RANGE(value_source, BP_SOURCE_TARGET, BP_SOURCE_ONLINE);
     BPI_RANGE(kl_source, BP_SOURCE_TARGET, BP_SOURCE_ONLINE);
     BPI_RANGE(prior_kind, BP_PRIOR_NONE, BP_PRIOR_FIXED);
+    BPI_RANGE(memory_start, BP_MEMORY_STORED, BP_MEMORY_ZERO);
+    BPI_RANGE(burn_in, 0, (double)c->length - 1.0);
+    BPI_RANGE(latent.size, 0, big);
+    BPI_RANGE(latent.hold, 0, big);
+    BPI_RANGE(latent.prior_kind, BP_HIGH_LEARNED, BP_HIGH_AR1);
+    BPI_RANGE(latent.phi, -1.0 + 1e-6, 1.0 - 1e-6);
 #undef BPI_RANGE
     if ((s = bpi_rs0_check_adam("policy_adam", &c->policy_adam, error)) != BP_OK) return s;
     if ((s = bpi_rs0_check_adam("prior_adam", &c->prior_adam, error)) != BP_OK) return s;
@@ -9275,11 +9799,50 @@ BPI_FN bp_status bpi_rs0_check(const bp_rs0_config *c, bp_error *error) {
     return BP_OK;
 }
 
+/* Which parts there are. NONE has no KL; only LEARNED and FIXED have networks of their own. */
 BPI_FN bool bpi_rs0_has_prior_net(const bp_rs0 *l) {
     return l->config.prior_kind == BP_PRIOR_LEARNED || l->config.prior_kind == BP_PRIOR_FIXED;
 }
+BPI_FN bool bpi_rs0_has_levels(const bp_rs0 *l) { return l->latent.size > 0; }
+BPI_FN bool bpi_rs0_has_high_kl(const bp_rs0 *l) { return bpi_rs0_has_levels(l) && bpi_rs0_has_prior_net(l); }
+BPI_FN bool bpi_rs0_shares_low(const bp_rs0 *l) { return bpi_rs0_has_levels(l) && l->config.latent.shared_low; }
+BPI_FN bool bpi_rs0_has_low_kl(const bp_rs0 *l) { return l->config.prior_kind != BP_PRIOR_NONE && !bpi_rs0_shares_low(l); }
+BPI_FN bool bpi_rs0_has_low_prior(const bp_rs0 *l) { return bpi_rs0_has_prior_net(l) && !bpi_rs0_shares_low(l); }
+BPI_FN bool bpi_rs0_has_high_prior(const bp_rs0 *l) {
+    return bpi_rs0_has_high_kl(l) && bpi_high_has_net(l->config.latent.prior_kind);
+}
+BPI_FN bool bpi_rs0_joint(const bp_rs0 *l) { return bpi_rs0_has_levels(l) && l->config.latent.joint_ratio; }
+/* Where the low levels begin in their parameter vectors, and how long one critic's is. */
+BPI_FN size_t bpi_rs0_low_at(const bp_rs0 *l) { return bpi_rs0_has_levels(l) ? l->high.n_params : 0; }
+BPI_FN size_t bpi_rs0_low_prior_at(const bp_rs0 *l) { return bpi_rs0_has_high_prior(l) ? l->high_prior.n_params : 0; }
+BPI_FN size_t bpi_rs0_critic_size(const bp_rs0 *l) { return l->critic.n_params + l->critic_rnn.n_params; }
 
 BPI_FN size_t bpi_rs0_n_critics(const bp_rs0 *l) { return l->config.twin_critics ? 2 : 1; }
+
+/* Size of a part of the state. */
+BPI_FN size_t bpi_rs0_state_part(const bp_rs0 *l, int part) {
+    switch (part) {
+    case BPI_STATE_HIGH: return bpi_rs0_has_levels(l) ? l->high.state_size : 0;
+    case BPI_STATE_LOW: return l->policy.state_size;
+    case BPI_STATE_Z: return bpi_rs0_has_levels(l) ? l->latent.size + 1 : 0;
+    case BPI_STATE_PRIOR_HIGH: return bpi_rs0_has_high_prior(l) ? l->high_prior.state_size : 0;
+    case BPI_STATE_PRIOR_LOW: return bpi_rs0_has_low_prior(l) ? l->prior.state_size : 0;
+    case BPI_STATE_CRITIC: return 2 * l->critic_rnn.units;
+    case BPI_STATE_TWIN: return bpi_rs0_n_critics(l) > 1 ? 2 * l->critic_rnn.units : 0;
+    default: return 0;
+    }
+}
+
+/* Where it begins; of BPI_STATES: the whole size. */
+BPI_FN size_t bpi_rs0_state_at(const bp_rs0 *l, int part) {
+    size_t at = 0;
+    int i;
+    for (i = 0; i < part; i++) at += bpi_rs0_state_part(l, i);
+    return at;
+}
+
+/* Does anything remember? Then rows of a sequence hang together. */
+BPI_FN bool bpi_rs0_remembers(const bp_rs0 *l) { return l->state_size > bpi_rs0_state_part(l, BPI_STATE_Z); }
 
 /* Action samples per state: S draws, or all K choices. */
 BPI_FN size_t bpi_rs0_n_samples(const bp_rs0 *l) {
@@ -9293,13 +9856,49 @@ BPI_FN size_t bpi_rs0_chunk(const bp_rs0 *l) { return bpi_max_size(1, BPI_RS0_CH
  * the layout is a smaller product of the same numbers. */
 BPI_FN bool bpi_rs0_fits(const bp_rs0 *l) {
     size_t widest = bpi_max_size(l->spec.observation_size, l->policy.dist_size), i, product;
-    for (i = 0; i < l->policy.net.n_layers; i++) widest = bpi_max_size(widest, l->policy.net.layer[i].out);
-    for (i = 0; i < l->prior.net.n_layers; i++) widest = bpi_max_size(widest, l->prior.net.layer[i].out);
+    const bp_mlp *net[9];
+    size_t k;
+    net[0] = &l->policy.net, net[1] = &l->policy.rnn.torso, net[2] = &l->prior.net, net[3] = &l->prior.rnn.torso;
+    net[4] = &l->high.net, net[5] = &l->high.rnn.torso, net[6] = &l->high_prior.net, net[7] = &l->high_prior.rnn.torso;
+    net[8] = &l->critic_rnn.torso; /* what there is not has no layers */
+    for (k = 0; k < 9; k++)
+        for (i = 0; i < net[k]->n_layers; i++) widest = bpi_max_size(widest, net[k]->layer[i].out);
     for (i = 0; i < l->critic.n_layers; i++) widest = bpi_max_size(widest, l->critic.layer[i].out);
+    widest = bpi_max_size(widest, bpi_max_size(l->critic.config.input, 2 * l->latent.size));
     return bp_size_add(&product, l->config.length, 1) && bp_size_mul(&product, product, l->config.batch) &&
            bp_size_mul(&product, product, bpi_rs0_n_samples(l) + 1) && bp_size_mul(&product, product, widest) &&
            bp_size_mul(&product, product, 64 * sizeof(bp_real)) &&
-           bp_size_mul(&product, l->config.n_tasks, l->policy.n_params) && bp_size_mul(&product, product, 64 * sizeof(bp_real));
+           bp_size_mul(&product, l->config.n_tasks, l->policy.n_params) && bp_size_mul(&product, product, 64 * sizeof(bp_real)) &&
+           bp_size_mul(&product, l->high.n_params, 64 * sizeof(bp_real));
+}
+
+/* Two levels: what they may be combined with, and their structure. */
+BPI_FN bp_status bpi_rs0_resolve_levels(bp_rs0 *l, const bp_spec *spec, const bp_rs0_config *config, bp_error *error) {
+    const bp_latent_config *c = &config->latent;
+    bp_status s = bpi_check_cookie(c->cookie, BP_COOKIE(bp_latent_config), "bp_latent_config", error);
+    if (s != BP_OK || c->size == 0) return s;
+    if (config->prior_kind != BP_PRIOR_NONE && config->prior_kind != BP_PRIOR_LEARNED && config->prior_kind != BP_PRIOR_FIXED)
+        return bpi_fail(error, BP_ERR_UNSUPPORTED,
+                        "learner: prior_kind is %s; with a latent it must be none, learned or fixed (latent.prior_kind says of what "
+                        "kind its high level is)",
+                        bp_prior_kind_str(config->prior_kind));
+    if (config->n_tasks > 1)
+        return bpi_fail(error, BP_ERR_UNSUPPORTED, "learner: n_tasks is %lu; with a latent it must be 1",
+                        (unsigned long)config->n_tasks);
+    l->latent.size = c->size;
+    l->latent.hold = c->hold;
+    l->latent.phi = c->phi;
+    s = bp_policy_init_level(&l->high, spec, &c->high, c->size, true, false, error);
+    if (s == BP_OK && bpi_rs0_has_high_prior(l))
+        s = bp_policy_init_level(&l->high_prior, spec, &c->high_prior, c->size, true, c->prior_kind == BP_HIGH_AUTOREGRESSIVE, error);
+    return s;
+}
+
+/* A policy or prior that acts: alone, or as the low level. */
+BPI_FN bp_status bpi_rs0_resolve_low(bp_policy *policy, const bp_rs0 *l, const bp_spec *spec, const bp_policy_config *config,
+                                     bp_error *error) {
+    if (bpi_rs0_has_levels(l)) return bp_policy_init_level(policy, spec, config, l->latent.size, false, false, error);
+    return bp_policy_init(policy, spec, config, error);
 }
 
 /* Turn names and numbers into structure: everything of a learner but its arrays. */
@@ -9323,13 +9922,18 @@ BPI_FN bp_status bpi_rs0_resolve(bp_rs0 *l, const bp_spec *spec, const bp_rs0_co
         }
     }
 
-    s = bp_policy_init(&l->policy, spec, &config->policy, error);
-    if (s == BP_OK && bpi_rs0_has_prior_net(l)) s = bp_policy_init(&l->prior, spec, &config->prior, error);
+    s = bpi_rs0_resolve_levels(l, spec, config, error);
+    if (s == BP_OK) s = bpi_rs0_resolve_low(&l->policy, l, spec, &config->policy, error);
+    if (s == BP_OK && bpi_rs0_has_low_prior(l)) s = bpi_rs0_resolve_low(&l->prior, l, spec, &config->prior, error);
     if (s == BP_OK) s = bp_field_set_make(&l->critic_fields, spec, config->critic_fields, config->n_critic_fields, error);
     if (s != BP_OK) return s;
 
     if (config->n_tasks > 1) {
         const char *name = l->config.task_field;
+        if (l->policy.state_size)
+            return bpi_fail(error, BP_ERR_UNSUPPORTED,
+                            "learner: per-task policies (n_tasks %lu) cannot have memory; give the policy the task field instead",
+                            (unsigned long)config->n_tasks);
         l->config.task_field[BP_NAME - 1] = '\0';
         s = bp_field_set_make(&l->task, spec, &name, 1, error);
         if (s != BP_OK) return s;
@@ -9338,7 +9942,16 @@ BPI_FN bp_status bpi_rs0_resolve(bp_rs0 *l, const bp_spec *spec, const bp_rs0_co
                             name, (unsigned long)l->task.size, (unsigned long)config->n_tasks);
     }
 
+    if (config->critic_lstm) {
+        net = bp_mlp_config_default(l->critic_fields.size, 4);
+        net.hidden_layers = 0;
+        s = bp_rnn_init(&l->critic_rnn, &net, config->critic_lstm, error);
+        if (s != BP_OK) return s;
+    }
     net = bp_mlp_config_default(l->critic_fields.size, 1);
+    if (!bp_size_add(&net.input, net.input, l->critic_rnn.units) ||
+        !bp_size_add(&net.input, net.input, config->latent.critic_sees_latent ? l->latent.size : 0))
+        return bpi_fail(error, BP_ERR_SIZE, "learner: the critic's input overflows a size");
     net.extra = l->policy.output == BP_OUTPUT_CATEGORICAL ? l->policy.n_choices : l->policy.action_size;
     net.hidden_layers = config->critic_layers;
     for (i = 0; i < BP_MAX_LAYERS; i++) net.width[i] = config->critic_width[i];
@@ -9349,9 +9962,10 @@ BPI_FN bp_status bpi_rs0_resolve(bp_rs0 *l, const bp_spec *spec, const bp_rs0_co
     if (s != BP_OK) return s;
     if (!bpi_rs0_fits(l)) return bpi_fail(error, BP_ERR_SIZE, "learner: batch, length, samples and widths overflow a size");
 
-    l->policy_p.n = config->n_tasks * l->policy.n_params;
-    l->prior_p.n = bpi_rs0_has_prior_net(l) ? l->prior.n_params : 0;
-    l->critic_p.n = bpi_rs0_n_critics(l) * l->critic.n_params;
+    l->policy_p.n = config->n_tasks * l->policy.n_params + l->high.n_params;
+    l->prior_p.n = l->high_prior.n_params + l->prior.n_params;
+    l->critic_p.n = bpi_rs0_n_critics(l) * bpi_rs0_critic_size(l);
+    l->state_size = bpi_rs0_state_at(l, BPI_STATES);
     if (config->alpha_mode == BP_WEIGHT_ADAPTED)
         l->alpha_dual = bp_dual_make(config->alpha.start, config->alpha_lr, config->kl_target, 1e-8, 1e8);
     if (config->entropy_mode == BP_WEIGHT_ADAPTED)
@@ -9360,6 +9974,8 @@ BPI_FN bp_status bpi_rs0_resolve(bp_rs0 *l, const bp_spec *spec, const bp_rs0_co
     /* the caller's strings may go away */
     memset((void *)l->config.policy.fields, 0, sizeof l->config.policy.fields);
     memset((void *)l->config.prior.fields, 0, sizeof l->config.prior.fields);
+    memset((void *)l->config.latent.high.fields, 0, sizeof l->config.latent.high.fields);
+    memset((void *)l->config.latent.high_prior.fields, 0, sizeof l->config.latent.high_prior.fields);
     memset((void *)l->config.critic_fields, 0, sizeof l->config.critic_fields);
     return BP_OK;
 }
@@ -9378,9 +9994,11 @@ BPI_FN void bpi_rs0_shard_layout(struct bpi_rs0_shard *sh, const bp_rs0 *l, bp_a
     const size_t T = l->config.length, Bs = sh->count, n = T * Bs, D = l->policy.dist_size;
     const size_t A = l->policy.action_size, R = bpi_rs0_chunk(l), S = bpi_rs0_n_samples(l), C = bpi_rs0_n_critics(l);
     const size_t many = BPI_RS0_CHUNK; /* chunk of the critic loss, where each row has one action */
-    const bool has_net = bpi_rs0_has_prior_net(l), has_kl = l->config.prior_kind != BP_PRIOR_NONE;
-    const size_t X = l->critic.config.input, U = l->critic.config.extra;
+    const bool has_net = bpi_rs0_has_low_prior(l), has_kl = bpi_rs0_has_low_kl(l);
+    const size_t X = l->critic.config.input, U = l->critic.config.extra, F = l->critic_fields.size;
+    const size_t Z = l->latent.size, H = l->critic_rnn.units, both = n + Bs;
     size_t k, work;
+    int part;
     sh->n = n;
     *compute_memory = bp_arena_take(arena, 1, bp_compute_bytes());
     sh->policy_grad = bp_arena_real(arena, l->policy_p.n);
@@ -9396,20 +10014,63 @@ BPI_FN void bpi_rs0_shard_layout(struct bpi_rs0_shard *sh, const bp_rs0 *l, bp_a
         sh->group_ddist = bp_arena_real(arena, n * D);
     }
     sh->pi = bp_arena_real(arena, n * D);
-    sh->pi_saved = bp_arena_real(arena, bp_policy_saved_reals(&l->policy, n));
+    sh->pi_saved = bp_arena_real(arena, bp_policy_unroll_saved_reals(&l->policy, T, Bs));
     sh->ddist = bp_arena_real(arena, n * D);
     sh->pi_value = bp_arena_real(arena, n * D);
     sh->pi_kl = l->config.kl_source == l->config.value_source ? sh->pi_value : bp_arena_real(arena, n * D);
-    work = bp_policy_work_reals(&l->policy, n);
+    work = bp_policy_unroll_work_reals(&l->policy, T + 1, Bs);
     if (has_kl) {
         sh->prior_now = bp_arena_real(arena, n * D);
         sh->prior_next = bp_arena_real(arena, n * D);
     }
     if (has_net) {
         sh->pi0 = bp_arena_real(arena, n * D);
-        sh->pi0_saved = bp_arena_real(arena, bp_policy_saved_reals(&l->prior, n));
-        work = bpi_max_size(work, bp_policy_work_reals(&l->prior, n));
+        sh->pi0_saved = bp_arena_real(arena, bp_policy_unroll_saved_reals(&l->prior, T, Bs));
+        work = bpi_max_size(work, bp_policy_unroll_work_reals(&l->prior, T + 1, Bs));
     }
+    if (Z) {
+        sh->first = bp_arena_real(arena, both);
+        sh->drawn = bp_arena_real(arena, both);
+        sh->z_value = bp_arena_real(arena, both * Z);
+        sh->z_value_before = bp_arena_real(arena, both * Z);
+        sh->high_value = bp_arena_real(arena, both * 2 * Z);
+        sh->z_policy = bp_arena_real(arena, n * Z);
+        sh->z_policy_before = bp_arena_real(arena, n * Z);
+        sh->high = bp_arena_real(arena, n * 2 * Z);
+        sh->high_saved = bp_arena_real(arena, bp_policy_unroll_saved_reals(&l->high, T, Bs));
+        sh->high_kl = bp_arena_real(arena, n * 2 * Z);
+        sh->high0_next = bp_arena_real(arena, n * 2 * Z);
+        sh->high0_now = bp_arena_real(arena, n * 2 * Z);
+        sh->dhigh = bp_arena_real(arena, n * 2 * Z);
+        sh->dz = bp_arena_real(arena, n * Z);
+        work = bpi_max_size(work, bp_policy_unroll_work_reals(&l->high, T + 1, Bs));
+        if (bpi_rs0_has_high_prior(l)) {
+            sh->high0 = bp_arena_real(arena, n * 2 * Z);
+            sh->high0_saved = bp_arena_real(arena, bp_policy_unroll_saved_reals(&l->high_prior, T, Bs));
+            work = bpi_max_size(work, bp_policy_unroll_work_reals(&l->high_prior, T + 1, Bs));
+        }
+        if (has_net) {
+            sh->prior_now_saved = bp_arena_real(arena, bp_policy_unroll_saved_reals(&l->prior, T, Bs));
+            sh->dprior_now = bp_arena_real(arena, n * D);
+        }
+        if (bpi_rs0_joint(l)) {
+            sh->z_stored = bp_arena_real(arena, both * Z);
+            sh->low_stored = bp_arena_real(arena, n * D);
+        }
+    }
+    if (bpi_rs0_remembers(l)) sh->reset = bp_arena_real(arena, both);
+    for (part = 0; part < BPI_STATES; part++) sh->state[part] = bp_arena_real(arena, Bs * bpi_rs0_state_part(l, part));
+    if (H) {
+        work = bpi_max_size(work, bp_rnn_work_reals(&l->critic_rnn, T + 1, Bs));
+        sh->dx = bp_arena_real(arena, many * X);
+        sh->dh = bp_arena_real(arena, n * H);
+        for (k = 0; k < C; k++) {
+            sh->h_target[k] = bp_arena_real(arena, both * H);
+            sh->h[k] = bp_arena_real(arena, n * H);
+            sh->h_saved[k] = bp_arena_real(arena, bp_rnn_saved_reals(&l->critic_rnn, T, Bs));
+        }
+    }
+    if (X > F) sh->fields = bp_arena_real(arena, (H ? bpi_max_size(both, many) : many) * F);
     sh->policy_work = bp_arena_real(arena, work);
 
     sh->reward = bp_arena_real(arena, n);
@@ -9459,6 +10120,8 @@ BPI_FN bp_status bpi_rs0_layout(bp_rs0 **out, const bp_rs0 *resolved, bp_arena *
     bpi_learned_layout(&l->critic_p, arena);
     l->target_noise = bp_arena_real(arena, (T + 1) * noise);
     l->policy_noise = bp_arena_real(arena, T * noise);
+    l->target_latent_noise = bp_arena_real(arena, (T + 1) * B * l->latent.size);
+    l->policy_latent_noise = bp_arena_real(arena, T * B * l->latent.size);
     l->value = bp_arena_real(arena, (T + 1) * B);
     l->q = bp_arena_real(arena, bpi_rs0_n_critics(l) * T * B);
     l->trace = bp_arena_real(arena, T * B);
@@ -9518,15 +10181,27 @@ BPRIOR_API bp_status bp_rs0_init(bp_rs0 **out, void *memory, size_t bytes, const
     seed = bp_seed_mix(config->seed, 18, 0);
     for (k = 0; k < config->n_tasks; k++) {
         rng = bp_rng_make(seed, 1000 + k);
-        bp_policy_init_params(l->policy_p.online + k * l->policy.n_params, &l->policy, &rng);
+        bp_policy_init_params(l->policy_p.online + bpi_rs0_low_at(l) + k * l->policy.n_params, &l->policy, &rng);
+    }
+    if (bpi_rs0_has_levels(l)) {
+        rng = bp_rng_make(seed, 4);
+        bp_policy_init_params(l->policy_p.online, &l->high, &rng);
     }
     for (k = 0; k < bpi_rs0_n_critics(l); k++) {
+        bp_real *critic = l->critic_p.online + k * bpi_rs0_critic_size(l);
         rng = bp_rng_make(seed, 1 + k);
-        bp_mlp_init_params(l->critic_p.online + k * l->critic.n_params, &l->critic, &rng);
+        bp_mlp_init_params(critic, &l->critic, &rng);
+        if (l->critic_rnn.units) bp_rnn_init_params(critic + l->critic.n_params, &l->critic_rnn, &rng);
+    }
+    if (bpi_rs0_has_low_prior(l)) {
+        rng = bp_rng_make(seed, 3);
+        bp_policy_init_params(l->prior_p.online + bpi_rs0_low_prior_at(l), &l->prior, &rng);
+    }
+    if (bpi_rs0_has_high_prior(l)) {
+        rng = bp_rng_make(seed, 5);
+        bp_policy_init_params(l->prior_p.online, &l->high_prior, &rng);
     }
     if (l->prior_p.n) {
-        rng = bp_rng_make(seed, 3);
-        bp_policy_init_params(l->prior_p.online, &l->prior, &rng);
         memcpy(l->prior_p.target, l->prior_p.online, l->prior_p.n * sizeof(bp_real));
     }
     memcpy(l->policy_p.target, l->policy_p.online, l->policy_p.n * sizeof(bp_real));
@@ -10586,7 +11261,7 @@ BPI_FN void bpi_run_fingerprint(bp_run *run);
 
 /* ---- 19.4 evaluation ------------------------------------------------------ */
 
-BPRIOR_API bp_status bp_run_evaluate(bp_evaluation *out, double *returns, bp_run *run, bp_run_who who, size_t episodes,
+BPRIOR_API bp_status bp_run_evaluate(bp_evaluation *out, double *returns, bp_run *run, bp_rs0_who who, size_t episodes,
                                      uint64_t seed, bool stochastic, bp_error *error) {
     struct bpi_run *self = run->self;
     const size_t O = run->spec.observation_size;
@@ -11841,7 +12516,7 @@ BPI_FN void bpi_run_replay_array(void *ctx, size_t i, bp_array *out) {
     else *out = bp_array_of("replay/sequences", BP_DTYPE_REAL, replay->count, replay->stride, replay->data);
 }
 
-BPRIOR_API bp_status bp_run_export(const bp_run *run, bp_run_who who, const char *path, bp_error *error) {
+BPRIOR_API bp_status bp_run_export(const bp_run *run, bp_rs0_who who, const char *path, bp_error *error) {
     bp_policy_export what;
     memset(&what, 0, sizeof what);
     what.spec = &run->env_spec;
