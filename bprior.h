@@ -312,7 +312,15 @@
 #define bp_asymmetric_solve BPI_PREFIXED(bp_asymmetric_solve)
 #define bp_policy_config_make BPI_PREFIXED(bp_policy_config_make)
 #define bp_policy_init BPI_PREFIXED(bp_policy_init)
+#define bp_policy_init_level BPI_PREFIXED(bp_policy_init_level)
 #define bp_policy_init_params BPI_PREFIXED(bp_policy_init_params)
+#define bp_policy_view BPI_PREFIXED(bp_policy_view)
+#define bp_policy_macs BPI_PREFIXED(bp_policy_macs)
+#define bp_policy_unroll_saved_reals BPI_PREFIXED(bp_policy_unroll_saved_reals)
+#define bp_policy_unroll_work_reals BPI_PREFIXED(bp_policy_unroll_work_reals)
+#define bp_policy_unroll_eval BPI_PREFIXED(bp_policy_unroll_eval)
+#define bp_policy_unroll_forward BPI_PREFIXED(bp_policy_unroll_forward)
+#define bp_policy_unroll_backward BPI_PREFIXED(bp_policy_unroll_backward)
 #define bp_policy_saved_reals BPI_PREFIXED(bp_policy_saved_reals)
 #define bp_policy_work_reals BPI_PREFIXED(bp_policy_work_reals)
 #define bp_policy_eval BPI_PREFIXED(bp_policy_eval)
@@ -326,6 +334,11 @@
 #define bp_policy_kl BPI_PREFIXED(bp_policy_kl)
 #define bp_policy_kl_backward BPI_PREFIXED(bp_policy_kl_backward)
 #define bp_policy_isotropic BPI_PREFIXED(bp_policy_isotropic)
+#define bp_latent_config_make BPI_PREFIXED(bp_latent_config_make)
+#define bp_behavior_state_size BPI_PREFIXED(bp_behavior_state_size)
+#define bp_behavior_work_reals BPI_PREFIXED(bp_behavior_work_reals)
+#define bp_latent_due BPI_PREFIXED(bp_latent_due)
+#define bp_behavior_act BPI_PREFIXED(bp_behavior_act)
 #define bp_replay_config_make BPI_PREFIXED(bp_replay_config_make)
 #define bp_sequence_reals BPI_PREFIXED(bp_sequence_reals)
 #define bp_sequence_init BPI_PREFIXED(bp_sequence_init)
@@ -359,6 +372,10 @@
 #define bp_rs0_gradients BPI_PREFIXED(bp_rs0_gradients)
 #define bp_rs0_macs BPI_PREFIXED(bp_rs0_macs)
 #define bp_rs0_policy_params BPI_PREFIXED(bp_rs0_policy_params)
+#define bp_rs0_behavior BPI_PREFIXED(bp_rs0_behavior)
+#define bp_rs0_act_work_reals BPI_PREFIXED(bp_rs0_act_work_reals)
+#define bp_rs0_act BPI_PREFIXED(bp_rs0_act)
+#define bp_rs0_replay_config BPI_PREFIXED(bp_rs0_replay_config)
 #define bp_rs0_set_prior BPI_PREFIXED(bp_rs0_set_prior)
 #define bp_rs0_tensor_count BPI_PREFIXED(bp_rs0_tensor_count)
 #define bp_rs0_tensor BPI_PREFIXED(bp_rs0_tensor)
@@ -397,6 +414,7 @@
 #define bp_agent_load BPI_PREFIXED(bp_agent_load)
 #define bp_agent_load_memory BPI_PREFIXED(bp_agent_load_memory)
 #define bp_agent_destroy BPI_PREFIXED(bp_agent_destroy)
+#define bp_agent_reset BPI_PREFIXED(bp_agent_reset)
 #define bp_agent_act BPI_PREFIXED(bp_agent_act)
 #define bp_agent_sample BPI_PREFIXED(bp_agent_sample)
 #define bp_agent_check BPI_PREFIXED(bp_agent_check)
@@ -2463,21 +2481,21 @@ BPRIOR_API bp_policy_config bp_policy_config_make(uint32_t cookie);
 
 /** A policy's structure: plain data, no pointers; copy freely. Read-only after bp_policy_init(). */
 typedef struct bp_policy {
-    bp_output output;        /**< Gaussian or categorical, from the spec's action kind */
-    size_t observation_size; /**< O: numbers in a full observation */
-    size_t action_size;      /**< numbers in an action array: A, or 1 (the index) when categorical */
-    size_t n_choices;        /**< K when categorical, else 0 */
-    size_t dist_size;        /**< numbers that describe one distribution: 2A or K */
-    bp_field_set fields;     /**< what it sees */
-    size_t latent_size;      /**< Z: numbers of its second input, when it is the low level of two (or an autoregressive
+    bp_output output;              /**< Gaussian or categorical, from the spec's action kind */
+    size_t observation_size;       /**< O: numbers in a full observation */
+    size_t action_size;            /**< numbers in an action array: A, or 1 (the index) when categorical */
+    size_t n_choices;              /**< K when categorical, else 0 */
+    size_t dist_size;              /**< numbers that describe one distribution: 2A or K */
+    bp_field_set fields;           /**< what it sees */
+    size_t latent_size;            /**< Z: numbers of its second input, when it is the low level of two (or an autoregressive
                                   high level); else 0 */
-    bp_mlp net;              /**< without memory: input fields.size (at least 1), output dist_size */
-    bp_rnn rnn;              /**< with memory: the same input, output H; then a linear layer to dist_size */
-    size_t state_size;       /**< 2H: h, then c; 0 without memory */
-    bp_gaussian_head head;   /**< Gaussian only */
+    bp_mlp net;                    /**< without memory: input fields.size (at least 1), output dist_size */
+    bp_rnn rnn;                    /**< with memory: the same input, output H; then a linear layer to dist_size */
+    size_t state_size;             /**< 2H: h, then c; 0 without memory */
+    bp_gaussian_head head;         /**< Gaussian only */
     double init_scale, head_scale; /**< with memory: initial weights of its last layer */
-    size_t n_params;         /**< length of every parameter array of this policy */
-    size_t n_views;          /**< named parts of it: bp_policy_view() */
+    size_t n_params;               /**< length of every parameter array of this policy */
+    size_t n_views;                /**< named parts of it: bp_policy_view() */
 } bp_policy;
 
 /** What a policy is run on: T steps of B sequences side by side; row t*B + b is step t of sequence b. */
@@ -3379,10 +3397,9 @@ BPRIOR_API bp_status bp_safetensors_read_tensor(const bp_safetensors *file, cons
 
 /* ---- a policy to ship ----------------------------------------------------- */
 
-/** What goes into a policy file. Zero it, then set the first three. */
+/** What goes into a policy file. Zero it, then set behavior.policy, behavior.params and spec; with two levels all of behavior. */
 typedef struct bp_policy_export {
-    const bp_policy *policy;         /**< structure */
-    const bp_real *params;           /**< [tasks][policy->n_params] */
+    bp_behavior behavior;            /**< what acts: bp_rs0_behavior() gives it; params [tasks][policy->n_params] */
     const bp_spec *spec;             /**< the environment's contract with its *own* action box (not rescaled):
                                           bp_agent returns actions in these units */
     const bp_normaliser *normaliser; /**< of raw observations, or NULL */
@@ -3401,12 +3418,16 @@ BPRIOR_API bp_status bp_policy_save(const char *path, const bp_policy_export *wh
  *  @endcode */
 typedef struct bp_agent {
     bp_spec spec;                  /**< the contract: fields and the action box in the environment's units */
-    bp_policy policy;              /**< structure */
+    bp_policy policy;              /**< structure; of two levels the low one */
+    bp_policy high;                /**< the high one, where it is a network */
+    bp_behavior behavior;          /**< all of it, pointing into this object */
     bp_normaliser normaliser;      /**< size 0: none */
     bp_compute compute;            /**< private */
     size_t n_tasks;                /**< >= 1 */
     size_t task_offset, task_size; /**< where the task is, when n_tasks > 1 */
     bp_real *params;               /**< [n_tasks][policy.n_params] */
+    bp_real *high_params;          /**< [high.n_params] */
+    bp_real *state;                /**< [bp_behavior_state_size()] what it remembers; zeroed by bp_agent_reset() */
     bp_real *observation;          /**< private [O] */
     bp_real *dist;                 /**< distribution of the newest call [dist_size], canonical units */
     bp_real *work;                 /**< private */
@@ -3422,6 +3443,8 @@ BPRIOR_API bp_status bp_agent_load_memory(bp_agent **out, const void *data, size
                                           const bp_allocator *allocator, bp_error *error);
 /** Free; NULL is fine. */
 BPRIOR_API void bp_agent_destroy(bp_agent *agent);
+/** Begin an episode: forget everything. A policy without memory and latent has nothing to forget; calling it is always right. */
+BPRIOR_API void bp_agent_reset(bp_agent *agent);
 /** The policy's best action in this observation [O], in the environment's units and inside its box.
  *  @return BP_ERR_NONFINITE (the observation; action is untouched) */
 BPRIOR_API bp_status bp_agent_act(bp_agent *agent, bp_real *action, const bp_real *observation);
@@ -3433,8 +3456,9 @@ BPRIOR_API bp_status bp_agent_check(const bp_agent *agent, const bp_spec *spec, 
 
 /** Use a saved policy or prior as the learner's prior (bp_rs0_set_prior()). The fields that the prior sees must
  *  have the same names and sizes in the same order, the actions and the layers must agree; the rest of the
- *  observation may differ: that is how a prior is carried to another task.
- *  @return BP_ERR_MISMATCH naming the first difference */
+ *  observation may differ: that is how a prior is carried to another task. Of two levels the latents must agree, too; a shared low
+ *  level goes to the policy, online and target, where FIXED keeps it as it is.
+ *  @return BP_ERR_MISMATCH naming the first difference; BP_ERR_UNSUPPORTED: the learner's prior is not of such a kind */
 BPRIOR_API bp_status bp_rs0_load_prior(bp_rs0 *learner, const char *path, const bp_allocator *allocator,
                                        bp_error *error);
 
@@ -9467,6 +9491,11 @@ BPI_FN void bpi_policy_head(bp_real *dist, const bp_real *raw, const bp_policy *
         bp_gaussian_head_forward(dist, dist + n * policy->action_size, raw, n, policy->action_size, &policy->head);
 }
 
+/* The layers below the head or the LSTM. */
+BPI_FN const bp_mlp_config *bpi_policy_torso(const bp_policy *policy) {
+    return policy->state_size ? &policy->rnn.torso.config : &policy->net.config;
+}
+
 BPI_FN size_t bpi_policy_input(const bp_policy *policy) { return bpi_max_size(policy->fields.size, 1); }
 
 /* ---- running over time ----------------------------------------------------- *
@@ -9492,9 +9521,9 @@ BPRIOR_API size_t bp_policy_unroll_work_reals(const bp_policy *policy, size_t T,
 
 /* Which rows of the caller's arrays come in: all, or with no memory those that are not skipped. */
 typedef struct bpi_unrolled {
-    size_t N, n;           /* rows in, rows out */
-    size_t first;          /* the first row in */
-    const size_t *rows;    /* of observation, NULL: first, first + 1, ... of `observation` */
+    size_t N, n;        /* rows in, rows out */
+    size_t first;       /* the first row in */
+    const size_t *rows; /* of observation, NULL: first, first + 1, ... of `observation` */
     const bp_real *observation, *latent;
 } bpi_unrolled;
 
@@ -10182,8 +10211,8 @@ typedef struct bpi_rs0_sums {
 } bpi_rs0_sums;
 
 struct bpi_rs0_shard {
-    size_t first, count; /* sequences first .. first+count-1 of the batch */
-    size_t n;            /* T * count */
+    size_t first_sequence, count; /* of the batch */
+    size_t n;                     /* T * count */
     bp_compute compute;
     bpi_rs0_sums sums;
     bp_real *policy_grad, *prior_grad, *critic_grad;
@@ -10214,22 +10243,22 @@ struct bpi_rs0_shard {
 
     /* memory: states before row 0 [Bs][.], and where they are zeroed */
     bp_real *state[BPI_STATES];
-    bp_real *reset;                                    /* [n + Bs] */
-    bp_real *h_target[2], *h[2], *h_saved[2], *dx, *dh; /* the critics' [n + Bs][H], [n][H]; dx [R][X]; dh [n][H] */
+    bp_real *reset;                                        /* [n + Bs] */
+    bp_real *h_target[2], *h[2], *h_saved[2], *dx, *dh[2]; /* the critics' [n + Bs][H], [n][H]; dx [R][X]; dh [n][H] */
 
     /* latents. Rows of the first two kinds: n + Bs (t = 0..T), of the others n */
-    bp_real *first, *drawn;                 /* 1: there is no z before; z is drawn in this row, not held */
-    bp_real *z_value, *z_value_before;      /* latents of V_t and the critic, and those of the step before each */
-    bp_real *high_value;                    /* their distributions */
-    bp_real *z_policy, *z_policy_before;    /* latents of the policy loss */
-    bp_real *z_stored;                      /* joint ratio: those that were acted on */
-    bp_real *high, *high_saved;             /* online policy's high level, t = 0..T-1 */
-    bp_real *high_kl;                       /* t = 1..T: whose KL */
-    bp_real *high0_next, *high0_now;        /* target prior's */
-    bp_real *high0, *high0_saved;           /* online prior's */
-    bp_real *low_stored;                    /* joint ratio: low level at the stored z, t = 1..T-1 */
-    bp_real *prior_now_saved, *dprior_now;  /* target prior's low level, for the way back to z */
-    bp_real *dhigh, *dz;                    /* [2][n][Z], [n][Z] */
+    bp_real *first, *drawn;                /* 1: there is no z before; z is drawn in this row, not held */
+    bp_real *z_value, *z_value_before;     /* latents of V_t and the critic, and those of the step before each */
+    bp_real *high_value;                   /* their distributions */
+    bp_real *z_policy, *z_policy_before;   /* latents of the policy loss */
+    bp_real *z_stored;                     /* joint ratio: those that were acted on */
+    bp_real *high, *high_saved;            /* online policy's high level, t = 0..T-1 */
+    bp_real *high_kl;                      /* t = 1..T: whose KL */
+    bp_real *high0_next, *high0_now;       /* target prior's */
+    bp_real *high0, *high0_saved;          /* online prior's */
+    bp_real *low_stored;                   /* joint ratio: low level at the stored z, t = 1..T-1 */
+    bp_real *prior_now_saved, *dprior_now; /* target prior's low level, for the way back to z */
+    bp_real *dhigh, *dz;                   /* [2][n][Z], [n][Z] */
 };
 
 /* ---- configuration ------------------------------------------------------ */
@@ -10607,10 +10636,10 @@ BPI_FN void bpi_rs0_shard_layout(struct bpi_rs0_shard *sh, const bp_rs0 *l, bp_a
     if (H) {
         work = bpi_max_size(work, bp_rnn_work_reals(&l->critic_rnn, T + 1, Bs));
         sh->dx = bp_arena_real(arena, many * X);
-        sh->dh = bp_arena_real(arena, n * H);
         for (k = 0; k < C; k++) {
             sh->h_target[k] = bp_arena_real(arena, both * H);
             sh->h[k] = bp_arena_real(arena, n * H);
+            sh->dh[k] = bp_arena_real(arena, n * H);
             sh->h_saved[k] = bp_arena_real(arena, bp_rnn_saved_reals(&l->critic_rnn, T, Bs));
         }
     }
@@ -10675,7 +10704,7 @@ BPI_FN bp_status bpi_rs0_layout(bp_rs0 **out, const bp_rs0 *resolved, bp_arena *
     for (i = 0; i < shards; i++) {
         void *compute_memory;
         memset(&one, 0, sizeof one);
-        one.first = first;
+        one.first_sequence = first;
         one.count = B / shards + (i < B % shards ? 1 : 0);
         first += one.count;
         bpi_rs0_shard_layout(&one, l, arena, &compute_memory);
@@ -10777,8 +10806,33 @@ BPRIOR_API void bp_rs0_destroy(bp_rs0 *learner) {
     if (learner) bpi_disown(&learner->owner, learner);
 }
 
-/* ---- policies of several tasks --------------------------------------------- *
- * With n_tasks > 1 each row belongs to one task's policy. Rows are sorted by task (stably, so the order is
+/* ---- networks over a shard's rows ------------------------------------------- */
+
+typedef struct bpi_rs0_job {
+    bp_rs0 *learner;
+    const bp_batch *batch;
+    double unmasked; /* rows of the batch that count */
+    double alpha, entropy_cost;
+} bpi_rs0_job;
+
+/* The first T steps of a shard (skip 0: the rows "now"), or all T+1 without the distributions of the first (skip 1:
+ * the rows "next"). latent [(T + skip)*Bs][.] or NULL. */
+BPI_FN bp_unroll bpi_rs0_unroll(const bpi_rs0_job *job, const struct bpi_rs0_shard *sh, size_t skip, int state,
+                                const bp_real *latent) {
+    bp_unroll in;
+    in.T = job->learner->config.length + skip;
+    in.B = sh->count;
+    in.observation = job->batch->observation;
+    in.rows = sh->rows;
+    in.latent = latent;
+    in.state = sh->state[state];
+    in.reset = sh->reset;
+    in.skip = skip;
+    in.detach = job->learner->config.burn_in;
+    return in;
+}
+
+/* Policies of several tasks: with n_tasks > 1 each row belongs to one task's policy. Rows are sorted by task (stably, so the order is
  * a function of the batch alone), each group goes through its own parameters, and results go back to where
  * the rows came from. */
 
@@ -10818,17 +10872,22 @@ BPI_FN void bpi_rs0_move_dist(const bp_rs0 *l, bp_real *rows_dist, bp_real *grou
     }
 }
 
-/* dist of n rows under `params`; saved NULL: nothing is kept for the way back. */
-BPI_FN void bpi_rs0_policy(const bp_rs0 *l, struct bpi_rs0_shard *sh, bp_real *dist, bp_real *saved,
-                           const bp_real *observation, const size_t *rows, const bp_real *params) {
+/* dist of the rows now (skip 0) or next (skip 1) under a policy's `params`, of two levels the low one's, at the latents
+ * [.][Z] of all rows from t = 0; saved NULL: nothing is kept for the way back. */
+BPI_FN void bpi_rs0_policy(const bpi_rs0_job *job, struct bpi_rs0_shard *sh, bp_real *dist, bp_real *saved, const bp_real *params,
+                           const bp_real *latent, size_t skip) {
+    const bp_rs0 *l = job->learner;
     const bp_compute *c = &sh->compute;
+    const bp_real *observation = job->batch->observation;
     size_t task;
     if (l->config.n_tasks == 1) {
-        if (saved) bp_policy_forward(c, dist, saved, observation, rows, params, &l->policy, sh->n);
-        else bp_policy_eval(c, dist, sh->policy_work, observation, rows, params, &l->policy, sh->n);
+        const bp_unroll in = bpi_rs0_unroll(job, sh, skip, BPI_STATE_LOW, latent);
+        params += bpi_rs0_low_at(l);
+        if (saved) bp_policy_unroll_forward(c, dist, saved, &in, params, &l->policy);
+        else bp_policy_unroll_eval(c, dist, NULL, sh->policy_work, &in, params, &l->policy);
         return;
     }
-    bpi_rs0_group(l, sh, observation, rows);
+    bpi_rs0_group(l, sh, observation, sh->rows + skip * sh->count);
     for (task = 0; task < l->config.n_tasks; task++) {
         const size_t start = sh->group[task], m = sh->group[task + 1] - start;
         const bp_real *own = params + task * l->policy.n_params;
@@ -10842,17 +10901,21 @@ BPI_FN void bpi_rs0_policy(const bp_rs0 *l, struct bpi_rs0_shard *sh, bp_real *d
     }
 }
 
-/* The way back of the newest bpi_rs0_policy() that saved, for the rows t = 0..T-1 and the online parameters. */
-BPI_FN void bpi_rs0_policy_backward(const bp_rs0 *l, struct bpi_rs0_shard *sh, const bp_real *observation) {
+/* The way back of the newest bpi_rs0_policy() that saved, for the rows now and the online parameters. With two levels dz
+ * collects what reaches the latents; a frozen low level gets no gradient itself. */
+BPI_FN void bpi_rs0_policy_backward(const bpi_rs0_job *job, struct bpi_rs0_shard *sh) {
+    const bp_rs0 *l = job->learner;
     const bp_compute *c = &sh->compute;
     const bp_real *saved = sh->pi_saved;
     size_t task;
     if (l->config.n_tasks == 1) {
-        bp_policy_backward(c, sh->policy_grad, saved, sh->policy_work, sh->ddist, sh->pi, l->policy_p.online,
-                           &l->policy, sh->n);
+        const bp_unroll in = bpi_rs0_unroll(job, sh, 0, BPI_STATE_LOW, sh->z_policy);
+        const bool frozen = bpi_rs0_shares_low(l) && l->config.prior_kind == BP_PRIOR_FIXED;
+        bp_policy_unroll_backward(c, frozen ? NULL : sh->policy_grad + bpi_rs0_low_at(l), sh->dz, saved, sh->policy_work,
+                                  sh->ddist, sh->pi, &in, l->policy_p.online + bpi_rs0_low_at(l), &l->policy);
         return;
     }
-    bpi_rs0_group(l, sh, observation, sh->rows); /* other calls have regrouped since */
+    bpi_rs0_group(l, sh, job->batch->observation, sh->rows); /* other calls have regrouped since */
     for (task = 0; task < l->config.n_tasks; task++) {
         const size_t start = sh->group[task], m = sh->group[task + 1] - start, at = task * l->policy.n_params;
         if (m == 0) continue;
@@ -10865,13 +10928,6 @@ BPI_FN void bpi_rs0_policy_backward(const bp_rs0 *l, struct bpi_rs0_shard *sh, c
 }
 
 /* ---- one shard of a step ---------------------------------------------------- */
-
-typedef struct bpi_rs0_job {
-    bp_rs0 *learner;
-    const bp_batch *batch;
-    double unmasked; /* rows of the batch that count */
-    double alpha, entropy_cost;
-} bpi_rs0_job;
 
 /* u [U] = a stored or sampled action as the critic sees it: clipped to the box, or one-hot. */
 BPI_FN void bpi_rs0_critic_action(bp_real *u, const bp_real *action, const bp_rs0 *l) {
@@ -10910,43 +10966,196 @@ BPI_FN void bpi_rs0_sample_actions(bp_real *u, const bp_real *dist, const bp_rea
 BPI_FN void bpi_rs0_kl(bp_real *kl, const bp_rs0 *l, const bp_real *dist, const bp_real *dist0, size_t n) {
     const size_t A = l->policy.action_size;
     size_t i;
-    if (l->config.prior_kind == BP_PRIOR_NONE) memset(kl, 0, n * sizeof(bp_real));
+    if (!bpi_rs0_has_low_kl(l)) memset(kl, 0, n * sizeof(bp_real));
     else if (l->config.prior_kind == BP_PRIOR_UNIFORM && l->policy.output == BP_OUTPUT_GAUSSIAN)
         for (i = 0; i < n; i++)
             kl[i] = bp_gaussian_kl_uniform_box(dist + (n + i) * A, A, BP_R(A) * BP_R(0.69314718055994530942));
     else bp_policy_kl(kl, dist, dist0, &l->policy, n);
 }
 
-/* The target prior's distributions on the shard's rows. */
-BPI_FN void bpi_rs0_prior(const bp_rs0 *l, struct bpi_rs0_shard *sh, bp_real *dist0, const bp_real *observation,
-                          const size_t *rows) {
+/* dist0 of the rows now or next: what the (low) prior says, in its target copy where it has one. */
+BPI_FN void bpi_rs0_prior(const bpi_rs0_job *job, struct bpi_rs0_shard *sh, bp_real *dist0, bp_real *saved, const bp_real *latent,
+                          size_t skip) {
+    const bp_rs0 *l = job->learner;
+    const bp_unroll in = bpi_rs0_unroll(job, sh, skip, BPI_STATE_PRIOR_LOW, latent);
+    const bp_real *params = l->prior_p.target + (l->prior_p.n ? bpi_rs0_low_prior_at(l) : 0);
+    if (!bpi_rs0_has_low_kl(l)) return;
     switch (l->config.prior_kind) {
     case BP_PRIOR_NONE: break;
     case BP_PRIOR_UNIFORM:
     case BP_PRIOR_ISOTROPIC: bp_policy_isotropic(dist0, l->config.prior_std, &l->policy, sh->n); break;
-    case BP_PRIOR_PREVIOUS: bpi_rs0_policy(l, sh, dist0, NULL, observation, rows, l->policy_p.target); break;
+    case BP_PRIOR_PREVIOUS: bpi_rs0_policy(job, sh, dist0, NULL, l->policy_p.target, latent, skip); break;
     case BP_PRIOR_LEARNED:
     case BP_PRIOR_FIXED:
-        bp_policy_eval(&sh->compute, dist0, sh->policy_work, observation, rows, l->prior_p.target, &l->prior, sh->n);
+        if (saved) bp_policy_unroll_forward(&sh->compute, dist0, saved, &in, params, &l->prior);
+        else bp_policy_unroll_eval(&sh->compute, dist0, NULL, sh->policy_work, &in, params, &l->prior);
         break;
     }
 }
 
-/* 1. distributions on all rows */
+/* 0. What was remembered before the first row, where episodes begin, and in which rows z is drawn. The row after a boundary
+ *    row (mask 0) is the first of its episode. */
+BPI_FN void bpi_rs0_marks(const bpi_rs0_job *job, struct bpi_rs0_shard *sh) {
+    const bp_rs0 *l = job->learner;
+    const bp_batch *batch = job->batch;
+    const size_t Bs = sh->count, both = sh->n + Bs, Z = l->latent.size;
+    size_t i, j;
+    int part;
+    for (part = 0; part < BPI_STATES; part++) {
+        const size_t size = bpi_rs0_state_part(l, part), at = bpi_rs0_state_at(l, part);
+        const bool keep = part == BPI_STATE_Z || l->config.memory_start == BP_MEMORY_STORED;
+        if (size == 0) continue;
+        for (j = 0; j < Bs; j++) {
+            if (keep) memcpy(sh->state[part] + j * size, batch->state + (sh->first_sequence + j) * batch->state_size + at, size * sizeof(bp_real));
+            else memset(sh->state[part] + j * size, 0, size * sizeof(bp_real));
+        }
+    }
+    if (sh->reset)
+        for (i = 0; i < both; i++) sh->reset[i] = i >= Bs && !(sh->mask[i - Bs] > BP_R(0)) ? BP_R(1) : BP_R(0);
+    if (Z == 0) return;
+    for (j = 0; j < Bs; j++) {
+        double age = (double)sh->state[BPI_STATE_Z][j * (Z + 1) + Z];
+        for (i = j; i < both; i += Bs) {
+            bool due;
+            if (i >= Bs && !(sh->mask[i - Bs] > BP_R(0))) age = 0.0;
+            due = bp_latent_due(&l->latent, age);
+            sh->first[i] = age < 1.0 ? BP_R(1) : BP_R(0);
+            sh->drawn[i] = due ? BP_R(1) : BP_R(0);
+            age = due ? 1.0 : age + 1.0;
+        }
+    }
+    if (!bpi_rs0_joint(l)) return;
+    memset(sh->z_stored, 0, both * Z * sizeof(bp_real));
+    for (i = 0; i < sh->n; i++) memcpy(sh->z_stored + i * Z, batch->latent + sh->rows[i] * Z, Z * sizeof(bp_real));
+}
+
+/* z of `rows` rows from t = 0: drawn from `high` [2][rows][Z] with the noise [.][B][Z], or held; `before` is each row's z_{t-1}.
+ * What is held is the z of the row before, with the joint ratio the one that was acted on there. */
+BPI_FN void bpi_rs0_latents(const bpi_rs0_job *job, const struct bpi_rs0_shard *sh, bp_real *z, bp_real *before,
+                            const bp_real *high, const bp_real *noise, size_t rows) {
+    const bp_rs0 *l = job->learner;
+    const size_t Bs = sh->count, B = l->config.batch, Z = l->latent.size;
+    size_t i, k;
+    for (i = 0; i < rows; i++) {
+        const bp_real *held = i < Bs ? sh->state[BPI_STATE_Z] + i * (Z + 1) : (bpi_rs0_joint(l) ? sh->z_stored : z) + (i - Bs) * Z;
+        const bp_real *eps = noise + ((i / Bs) * B + sh->first_sequence + i % Bs) * Z;
+        const bool first = sh->first[i] > BP_R(0), drawn = sh->drawn[i] > BP_R(0);
+        for (k = 0; k < Z; k++) {
+            const bp_real last = first ? BP_R(0) : held[k];
+            before[i * Z + k] = last;
+            z[i * Z + k] = drawn ? high[i * Z + k] + high[(rows + i) * Z + k] * eps[k] : last;
+        }
+    }
+}
+
+/* dist0 [2][n][Z] of the high-level prior in the rows now or next (E29), given each row's z before. params: its target or online copy. */
+BPI_FN void bpi_rs0_high_prior(const bpi_rs0_job *job, struct bpi_rs0_shard *sh, bp_real *dist0, bp_real *saved,
+                               const bp_real *params, const bp_real *before, size_t skip) {
+    const bp_rs0 *l = job->learner;
+    const size_t Z = l->latent.size, from = skip * sh->count;
+    const bp_unroll in = bpi_rs0_unroll(job, sh, skip, BPI_STATE_PRIOR_HIGH, before);
+    if (!bpi_rs0_has_high_kl(l)) return;
+    switch (l->config.latent.prior_kind) {
+    case BP_HIGH_ISOTROPIC: bpi_latent_isotropic(dist0, sh->n, Z); break;
+    case BP_HIGH_AR1: bpi_latent_ar1(dist0, l->latent.phi, before + from * Z, sh->first + from, sh->n, Z); break;
+    case BP_HIGH_LEARNED:
+    case BP_HIGH_AUTOREGRESSIVE:
+        if (saved) bp_policy_unroll_forward(&sh->compute, dist0, saved, &in, params, &l->high_prior);
+        else bp_policy_unroll_eval(&sh->compute, dist0, NULL, sh->policy_work, &in, params, &l->high_prior);
+        break;
+    }
+}
+
+/* kl [n] += KL of the high levels where z is drawn in the rows now (skip 0) or next (E27). Where it is held nothing is decided. */
+BPI_FN void bpi_rs0_add_high_kl(bp_real *kl, const bp_rs0 *l, const struct bpi_rs0_shard *sh, const bp_real *high,
+                                const bp_real *high0, size_t skip) {
+    const size_t n = sh->n, Z = l->latent.size;
+    const bp_real *drawn = sh->drawn + skip * sh->count;
+    size_t i;
+    if (!bpi_rs0_has_high_kl(l)) return;
+    for (i = 0; i < n; i++) {
+        if (!(drawn[i] > BP_R(0))) continue;
+        kl[i] += bp_gaussian_kl(high + i * Z, high + (n + i) * Z, high0 + i * Z, high0 + (n + i) * Z, Z);
+    }
+}
+
+/* 1. distributions on all rows, from the high level down */
 BPI_FN void bpi_rs0_distributions(const bpi_rs0_job *job, struct bpi_rs0_shard *sh) {
     const bp_rs0 *l = job->learner;
-    const bp_real *obs = job->batch->observation;
-    const size_t *now = sh->rows, *next = sh->rows + sh->count;
+    const bp_compute *c = &sh->compute;
+    const size_t Bs = sh->count, n = sh->n, Z = l->latent.size;
+    const bool learns = l->config.prior_kind == BP_PRIOR_LEARNED;
     const bp_real *source[2];
     source[BP_SOURCE_TARGET] = l->policy_p.target;
     source[BP_SOURCE_ONLINE] = l->policy_p.online;
-    bpi_rs0_policy(l, sh, sh->pi_value, NULL, obs, next, source[l->config.value_source]);
-    if (sh->pi_kl != sh->pi_value) bpi_rs0_policy(l, sh, sh->pi_kl, NULL, obs, next, source[l->config.kl_source]);
-    bpi_rs0_prior(l, sh, sh->prior_next, obs, next);
-    bpi_rs0_prior(l, sh, sh->prior_now, obs, now);
-    bpi_rs0_policy(l, sh, sh->pi, sh->pi_saved, obs, now, l->policy_p.online);
-    if (l->config.prior_kind == BP_PRIOR_LEARNED)
-        bp_policy_forward(&sh->compute, sh->pi0, sh->pi0_saved, obs, now, l->prior_p.online, &l->prior, sh->n);
+    if (Z) {
+        bp_unroll all = bpi_rs0_unroll(job, sh, 1, BPI_STATE_HIGH, NULL), now = bpi_rs0_unroll(job, sh, 0, BPI_STATE_HIGH, NULL);
+        if (l->config.kl_source != l->config.value_source)
+            bp_policy_unroll_eval(c, sh->high_kl, NULL, sh->policy_work, &all, source[l->config.kl_source], &l->high);
+        all.skip = 0; /* z_0 is wanted, too: by the critic, and where z is held */
+        bp_policy_unroll_eval(c, sh->high_value, NULL, sh->policy_work, &all, source[l->config.value_source], &l->high);
+        if (l->config.kl_source == l->config.value_source) { /* its rows t = 1..T */
+            memcpy(sh->high_kl, sh->high_value + Bs * Z, n * Z * sizeof(bp_real));
+            memcpy(sh->high_kl + n * Z, sh->high_value + (n + 2 * Bs) * Z, n * Z * sizeof(bp_real));
+        }
+        bpi_rs0_latents(job, sh, sh->z_value, sh->z_value_before, sh->high_value, l->target_latent_noise, n + Bs);
+        bp_policy_unroll_forward(c, sh->high, sh->high_saved, &now, l->policy_p.online, &l->high);
+        bpi_rs0_latents(job, sh, sh->z_policy, sh->z_policy_before, sh->high, l->policy_latent_noise, n);
+        bpi_rs0_high_prior(job, sh, sh->high0_next, NULL, l->prior_p.target, sh->z_value_before, 1);
+        bpi_rs0_high_prior(job, sh, sh->high0_now, NULL, l->prior_p.target, sh->z_policy_before, 0);
+        if (learns && bpi_rs0_has_high_prior(l))
+            bpi_rs0_high_prior(job, sh, sh->high0, sh->high0_saved, l->prior_p.online, sh->z_policy_before, 0);
+        if (bpi_rs0_joint(l)) bpi_rs0_policy(job, sh, sh->low_stored, NULL, source[l->config.value_source], sh->z_stored, 1);
+    }
+    bpi_rs0_policy(job, sh, sh->pi_value, NULL, source[l->config.value_source], sh->z_value, 1);
+    if (sh->pi_kl != sh->pi_value) bpi_rs0_policy(job, sh, sh->pi_kl, NULL, source[l->config.kl_source], sh->z_value, 1);
+    bpi_rs0_prior(job, sh, sh->prior_next, NULL, sh->z_value, 1);
+    bpi_rs0_prior(job, sh, sh->prior_now, sh->prior_now_saved, sh->z_policy, 0);
+    bpi_rs0_policy(job, sh, sh->pi, sh->pi_saved, l->policy_p.online, sh->z_policy, 0);
+    if (learns && bpi_rs0_has_low_prior(l)) {
+        const bp_unroll in = bpi_rs0_unroll(job, sh, 0, BPI_STATE_PRIOR_LOW, sh->z_policy);
+        bp_policy_unroll_forward(c, sh->pi0, sh->pi0_saved, &in, l->prior_p.online + bpi_rs0_low_prior_at(l), &l->prior);
+    }
+}
+
+/* What the critics remember in every row: the target copies for t = 0..T, the online ones for t = 0..T-1 and for the way back. */
+BPI_FN void bpi_rs0_critic_memory(const bpi_rs0_job *job, struct bpi_rs0_shard *sh) {
+    const bp_rs0 *l = job->learner;
+    const bp_rnn *rnn = &l->critic_rnn;
+    const size_t T = l->config.length, Bs = sh->count;
+    size_t k;
+    if (rnn->units == 0) return;
+    bp_field_gather(sh->fields, job->batch->observation, &l->critic_fields, l->spec.observation_size, sh->n + Bs, sh->rows);
+    for (k = 0; k < bpi_rs0_n_critics(l); k++) {
+        const size_t at = k * bpi_rs0_critic_size(l) + l->critic.n_params;
+        const bp_real *state = sh->state[BPI_STATE_CRITIC + (int)k];
+        bp_rnn_eval(&sh->compute, sh->h_target[k], NULL, sh->policy_work, sh->fields, NULL, state, sh->reset,
+                    l->critic_p.target + at, rnn, T + 1, Bs);
+        bp_rnn_forward(&sh->compute, sh->h[k], sh->h_saved[k], sh->policy_work, sh->fields, NULL, state, sh->reset,
+                       l->critic_p.online + at, rnn, T, Bs);
+    }
+}
+
+/* x [m][X] of rows row .. row+m-1 as critic k sees them: fields, z if it may, h if it remembers.
+ * z [.][Z] and h [.][H] begin at t = 0. Without memory it is the same for both critics: built for the first. */
+BPI_FN void bpi_rs0_critic_x(const bpi_rs0_job *job, struct bpi_rs0_shard *sh, size_t row, size_t m, const bp_real *z,
+                             const bp_real *h, size_t k) {
+    const bp_rs0 *l = job->learner;
+    const size_t F = l->critic_fields.size, X = l->critic.config.input, H = l->critic_rnn.units, Z = X - F - H;
+    const size_t O = l->spec.observation_size;
+    size_t i;
+    if (k > 0 && H == 0) return;
+    if (X == F) {
+        bp_field_gather(sh->x, job->batch->observation, &l->critic_fields, O, m, sh->rows + row);
+        return;
+    }
+    bp_field_gather(sh->fields, job->batch->observation, &l->critic_fields, O, m, sh->rows + row);
+    for (i = 0; i < m; i++) {
+        bp_real *x = sh->x + i * X;
+        memcpy(x, sh->fields + i * F, F * sizeof(bp_real));
+        if (Z) memcpy(x + F, z + (row + i) * Z, Z * sizeof(bp_real));
+        if (H) memcpy(x + F + Z, h + (row + i) * H, H * sizeof(bp_real));
+    }
 }
 
 /* out[0][rows] = the smaller of the target critics' answers; which[.] keeps every critic's own. */
@@ -10968,22 +11177,23 @@ BPI_FN void bpi_rs0_values(const bpi_rs0_job *job, struct bpi_rs0_shard *sh) {
     bp_real *smallest = sh->critic_dout; /* free until the gradients */
     size_t start, i, s, k;
     bpi_rs0_kl(sh->row_a, l, sh->pi_kl, sh->prior_next, n);
+    bpi_rs0_add_high_kl(sh->row_a, l, sh, sh->high_kl, sh->high0_next, 1);
     for (start = 0; start < n; start += R) {
         const size_t m = bpi_min_size(R, n - start);
-        bp_field_gather(sh->x, job->batch->observation, &l->critic_fields, l->spec.observation_size, m,
-                        sh->rows + Bs + start);
         for (i = 0; i < m; i++) {
             const size_t row = start + i, stored = row + Bs; /* row 0 is t = 1 */
-            const size_t t = stored / Bs, b = sh->first + stored % Bs;
+            const size_t t = stored / Bs, b = sh->first_sequence + stored % Bs;
             bp_real *u = sh->u + i * S1 * U;
             bpi_rs0_sample_actions(u, sh->pi_value, l->target_noise + (t * B + b) * S * A, l, row, n);
             if (categorical) continue;
             if (t < l->config.length) bpi_rs0_critic_action(u + S * U, sh->action + stored * A, l);
             else memset(u + S * U, 0, U * sizeof(bp_real)); /* x_T has no stored action */
         }
-        for (k = 0; k < bpi_rs0_n_critics(l); k++)
+        for (k = 0; k < bpi_rs0_n_critics(l); k++) {
+            bpi_rs0_critic_x(job, sh, Bs + start, m, sh->z_value, sh->h_target[k], k);
             bp_mlp_eval(&sh->compute, sh->critic_out[k], sh->critic_work, sh->x, sh->u,
-                        l->critic_p.target + k * l->critic.n_params, &l->critic, m, S1);
+                        l->critic_p.target + k * bpi_rs0_critic_size(l), &l->critic, m, S1);
+        }
         bpi_rs0_believe(smallest, l, sh, m * S1);
         for (i = 0; i < m; i++) {
             const size_t row = start + i, stored = row + Bs;
@@ -11002,18 +11212,42 @@ BPI_FN void bpi_rs0_values(const bpi_rs0_job *job, struct bpi_rs0_shard *sh) {
     }
 }
 
+/* The joint ratio asks for Q' of the stored action at the stored z, which is not the z of V_t: a pass of its own. */
+BPI_FN void bpi_rs0_stored_values(const bpi_rs0_job *job, struct bpi_rs0_shard *sh) {
+    const bp_rs0 *l = job->learner;
+    const size_t n = sh->n, A = l->policy.action_size, U = l->critic.config.extra;
+    size_t start, i, k;
+    if (!bpi_rs0_joint(l)) return;
+    for (start = sh->count; start < n; start += BPI_RS0_CHUNK) {
+        const size_t m = bpi_min_size(BPI_RS0_CHUNK, n - start);
+        for (i = 0; i < m; i++) bpi_rs0_critic_action(sh->u + i * U, sh->action + (start + i) * A, l);
+        for (k = 0; k < bpi_rs0_n_critics(l); k++) {
+            bpi_rs0_critic_x(job, sh, start, m, sh->z_stored, sh->h_target[k], k);
+            bp_mlp_eval(&sh->compute, sh->critic_out[k], sh->critic_work, sh->x, sh->u,
+                        l->critic_p.target + k * bpi_rs0_critic_size(l), &l->critic, m, 1);
+        }
+        bpi_rs0_believe(sh->target_q + start, l, sh, m);
+    }
+}
+
 /* 3. traces and targets. log pi of row t >= 1 comes from pi_value, whose row 0 is t = 1. */
 BPI_FN void bpi_rs0_targets(const bpi_rs0_job *job, struct bpi_rs0_shard *sh) {
     const bp_rs0 *l = job->learner;
     const size_t T = l->config.length, Bs = sh->count, n = sh->n, A = l->policy.action_size;
     size_t i;
     for (i = Bs; i < n; i++) { /* pi_value's row i - Bs */
-        const bp_real *dist = sh->pi_value;
+        const bp_real *dist = bpi_rs0_joint(l) ? sh->low_stored : sh->pi_value;
         if (l->policy.output == BP_OUTPUT_CATEGORICAL) {
             const size_t K = l->policy.n_choices;
             sh->log_pi[i] = bp_categorical_log_prob(dist + (i - Bs) * K, bpi_choice(sh->action[i * A], K), K);
         } else
             sh->log_pi[i] = bp_gaussian_log_prob(sh->action + i * A, dist + (i - Bs) * A, dist + (n + i - Bs) * A, A);
+    }
+    if (bpi_rs0_joint(l)) { /* log pi(z,a) = log pi^L(a|z) + log pi^H(z), the latter where z was drawn */
+        const size_t Z = l->latent.size;
+        for (i = Bs; i < n; i++)
+            if (sh->drawn[i] > BP_R(0))
+                sh->log_pi[i] += bp_gaussian_log_prob(sh->z_stored + i * Z, sh->high_value + i * Z, sh->high_value + (n + Bs + i) * Z, Z);
     }
     memset(sh->trace, 0, Bs * sizeof(bp_real)); /* c_0 does not exist */
     bp_retrace_trace(sh->trace + Bs, sh->log_pi + Bs, sh->log_mu + Bs, sh->mask + Bs, l->config.lambda, T - 1, Bs);
@@ -11024,19 +11258,19 @@ BPI_FN void bpi_rs0_targets(const bpi_rs0_job *job, struct bpi_rs0_shard *sh) {
 BPI_FN void bpi_rs0_critic_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh) {
     bp_rs0 *l = job->learner;
     const size_t n = sh->n, A = l->policy.action_size, U = l->critic.config.extra, T = l->config.length;
-    const size_t B = l->config.batch, Bs = sh->count;
+    const size_t B = l->config.batch, Bs = sh->count, X = l->critic.config.input, H = l->critic_rnn.units;
+    const bp_real *z = bpi_rs0_joint(l) ? sh->z_stored : sh->z_value;
     size_t start, i, k;
     for (start = 0; start < n; start += BPI_RS0_CHUNK) {
         const size_t m = bpi_min_size(BPI_RS0_CHUNK, n - start);
-        bp_field_gather(sh->x, job->batch->observation, &l->critic_fields, l->spec.observation_size, m,
-                        sh->rows + start);
         for (i = 0; i < m; i++) bpi_rs0_critic_action(sh->u + i * U, sh->action + (start + i) * A, l);
         for (k = 0; k < bpi_rs0_n_critics(l); k++) {
-            const bp_real *params = l->critic_p.online + k * l->critic.n_params;
+            const bp_real *params = l->critic_p.online + k * bpi_rs0_critic_size(l);
             bp_real *q = sh->critic_out[k];
+            bpi_rs0_critic_x(job, sh, start, m, z, sh->h[k], k);
             bp_mlp_forward(&sh->compute, q, sh->critic_saved[k], sh->x, sh->u, params, &l->critic, m, 1);
             for (i = 0; i < m; i++) {
-                const size_t row = start + i, t = row / Bs, b = sh->first + row % Bs;
+                const size_t row = start + i, t = row / Bs, b = sh->first_sequence + row % Bs;
                 const bp_real w = sh->weight[row];
                 const bp_real td = w > BP_R(0) ? q[i] - sh->target[row] : BP_R(0);
                 sh->critic_dout[i] = w * td;
@@ -11049,10 +11283,53 @@ BPI_FN void bpi_rs0_critic_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
                 sh->sums.q_square += (double)w * (double)q[i] * (double)q[i];
                 sh->sums.target += (double)w * (double)sh->target[row];
             }
-            bp_mlp_backward(&sh->compute, sh->critic_grad + k * l->critic.n_params, NULL, NULL, sh->critic_saved[k],
-                            sh->critic_work, sh->critic_dout, sh->x, sh->u, params, &l->critic, m, 1);
+            if (H) memset(sh->dx, 0, m * X * sizeof(bp_real));
+            bp_mlp_backward(&sh->compute, sh->critic_grad + k * bpi_rs0_critic_size(l), H ? sh->dx : NULL, NULL,
+                            sh->critic_saved[k], sh->critic_work, sh->critic_dout, sh->x, sh->u, params, &l->critic, m, 1);
+            for (i = 0; H && i < m; i++) /* h is the end of x */
+                memcpy(sh->dh[k] + (start + i) * H, sh->dx + i * X + X - H, H * sizeof(bp_real));
         }
     }
+    if (H == 0) return;
+    bp_field_gather(sh->fields, job->batch->observation, &l->critic_fields, l->spec.observation_size, n, sh->rows);
+    for (k = 0; k < bpi_rs0_n_critics(l); k++) {
+        const size_t at = k * bpi_rs0_critic_size(l) + l->critic.n_params;
+        bp_rnn_backward(&sh->compute, sh->critic_grad + at, NULL, NULL, sh->h_saved[k], sh->policy_work, sh->dh[k], sh->fields,
+                        NULL, sh->reset, l->critic_p.online + at, &l->critic_rnn, l->config.burn_in, T, Bs);
+    }
+}
+
+/* The way from the latents into the high level (E30). dz holds what the low level passed back; row_a is dL/dKL.
+ *      z = mean + std eps  where it is drawn:  dmean += dz, dstd += dz eps
+ *      z = z_{t-1}         where it is held:   dz_{t-1} += dz   (a z that was acted on is data: nothing)
+ *    The low-level prior's KL depends on z as well: that part comes through the target prior. */
+BPI_FN void bpi_rs0_high_backward(const bpi_rs0_job *job, struct bpi_rs0_shard *sh) {
+    const bp_rs0 *l = job->learner;
+    const size_t n = sh->n, Bs = sh->count, B = l->config.batch, Z = l->latent.size;
+    const size_t free_from = (l->config.burn_in + 1) * Bs; /* rows whose predecessor is not burn-in */
+    const bp_unroll in = bpi_rs0_unroll(job, sh, 0, BPI_STATE_HIGH, NULL);
+    size_t i, k;
+    if (sh->dprior_now) {
+        const bp_unroll low = bpi_rs0_unroll(job, sh, 0, BPI_STATE_PRIOR_LOW, sh->z_policy);
+        bp_policy_unroll_backward(&sh->compute, NULL, sh->dz, sh->prior_now_saved, sh->policy_work, sh->dprior_now, sh->prior_now,
+                                  &low, l->prior_p.target + bpi_rs0_low_prior_at(l), &l->prior);
+    }
+    for (i = n; i-- > free_from;) {
+        if (sh->drawn[i] > BP_R(0) || bpi_rs0_joint(l)) continue;
+        for (k = 0; k < Z; k++) sh->dz[(i - Bs) * Z + k] += sh->dz[i * Z + k];
+    }
+    memset(sh->dhigh, 0, 2 * n * Z * sizeof(bp_real));
+    for (i = 0; i < n; i++) {
+        const bp_real *eps = l->policy_latent_noise + ((i / Bs) * B + sh->first_sequence + i % Bs) * Z;
+        bp_real *dmean = sh->dhigh + i * Z, *dstd = sh->dhigh + (n + i) * Z;
+        if (!(sh->drawn[i] > BP_R(0)) || i / Bs < l->config.burn_in) continue;
+        bp_gaussian_sample_backward(dmean, dstd, sh->dz + i * Z, eps, Z);
+        if (bpi_rs0_has_high_kl(l))
+            bp_gaussian_kl_backward(dmean, dstd, NULL, NULL, sh->row_a[i], sh->high + i * Z, sh->high + (n + i) * Z,
+                                    sh->high0_now + i * Z, sh->high0_now + (n + i) * Z, Z);
+    }
+    bp_policy_unroll_backward(&sh->compute, sh->policy_grad, NULL, sh->high_saved, sh->policy_work, sh->dhigh, sh->high, &in,
+                              l->policy_p.online, &l->high);
 }
 
 /* 5. policy: L = sum_i weight_i ( -E[Q'] + alpha KL - c_H H ).
@@ -11069,14 +11346,13 @@ BPI_FN void bpi_rs0_policy_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
 
     for (start = 0; start < n; start += R) {
         const size_t m = bpi_min_size(R, n - start);
-        bp_field_gather(sh->x, job->batch->observation, &l->critic_fields, l->spec.observation_size, m,
-                        sh->rows + start);
         for (i = 0; i < m; i++) {
-            const size_t row = start + i, at = (row / Bs) * B + sh->first + row % Bs;
+            const size_t row = start + i, at = (row / Bs) * B + sh->first_sequence + row % Bs;
             bpi_rs0_sample_actions(sh->u + i * S * U, sh->pi, l->policy_noise + at * S * A, l, row, n);
         }
         for (k = 0; k < C; k++) {
-            const bp_real *params = l->critic_p.target + k * l->critic.n_params;
+            const bp_real *params = l->critic_p.target + k * bpi_rs0_critic_size(l);
+            bpi_rs0_critic_x(job, sh, start, m, sh->z_policy, sh->h_target[k], k);
             if (categorical)
                 bp_mlp_eval(&sh->compute, sh->critic_out[k], sh->critic_work, sh->x, sh->u, params, &l->critic, m, S);
             else
@@ -11114,10 +11390,10 @@ BPI_FN void bpi_rs0_policy_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
                 }
             }
             bp_mlp_backward_input(&sh->compute, NULL, sh->du, sh->critic_saved[k], sh->critic_work, sh->critic_dout,
-                                  sh->x, sh->u, l->critic_p.target + k * l->critic.n_params, &l->critic, m, S);
+                                  sh->x, sh->u, l->critic_p.target + k * bpi_rs0_critic_size(l), &l->critic, m, S);
         }
         for (i = 0; i < m; i++) {
-            const size_t row = start + i, at = (row / Bs) * B + sh->first + row % Bs;
+            const size_t row = start + i, at = (row / Bs) * B + sh->first_sequence + row % Bs;
             const bp_real *noise = l->policy_noise + at * S * A;
             bp_real *dmean = sh->ddist + row * A, *dstd = sh->ddist + (n + row) * A;
             for (s = 0; s < S; s++) {
@@ -11135,11 +11411,15 @@ BPI_FN void bpi_rs0_policy_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
     /* the penalties, in closed form. DeepMind's Acme estimates the entropy from samples and stops the gradient
      * at the sample; the expected gradient of that estimate is E[d log pi] = 0, so its bonus does nothing. */
     bpi_rs0_kl(sh->row_a, l, sh->pi, sh->prior_now, n);
+    for (i = 0; i < n; i++)
+        if (sh->weight[i] > BP_R(0)) sh->sums.kl_high -= (double)sh->weight[i] * (double)sh->row_a[i];
+    bpi_rs0_add_high_kl(sh->row_a, l, sh, sh->high, sh->high0_now, 0);
     bp_policy_entropy(sh->row_b, sh->pi, &l->policy, n);
     for (i = 0; i < n; i++) {
         const double w = (double)sh->weight[i];
         if (!(w > 0.0)) continue;
         sh->sums.kl += w * (double)sh->row_a[i];
+        sh->sums.kl_high += w * (double)sh->row_a[i]; /* all less the low levels' */
         sh->sums.entropy += w * (double)sh->row_b[i];
         sh->sums.policy_loss += w * (job->alpha * (double)sh->row_a[i] - job->entropy_cost * (double)sh->row_b[i]);
     }
@@ -11147,27 +11427,46 @@ BPI_FN void bpi_rs0_policy_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
         sh->row_a[i] = BP_R(job->alpha) * sh->weight[i];         /* dL/dKL */
         sh->row_b[i] = BP_R(-job->entropy_cost) * sh->weight[i]; /* dL/dH */
     }
+    if (sh->dprior_now) memset(sh->dprior_now, 0, n * l->policy.dist_size * sizeof(bp_real));
     if (l->config.prior_kind == BP_PRIOR_UNIFORM && !categorical) {
         for (i = 0; i < n; i++) sh->row_b[i] -= sh->row_a[i]; /* KL = -H + constant */
-    } else if (l->config.prior_kind != BP_PRIOR_NONE)
-        bp_policy_kl_backward(sh->ddist, NULL, sh->row_a, sh->pi, sh->prior_now, &l->policy, n);
+    } else if (bpi_rs0_has_low_kl(l))
+        bp_policy_kl_backward(sh->ddist, sh->dprior_now, sh->row_a, sh->pi, sh->prior_now, &l->policy, n);
     bp_policy_entropy_backward(sh->ddist, sh->row_b, sh->pi, &l->policy, n);
-    bpi_rs0_policy_backward(l, sh, job->batch->observation);
+    if (bpi_rs0_has_levels(l)) memset(sh->dz, 0, n * l->latent.size * sizeof(bp_real));
+    bpi_rs0_policy_backward(job, sh);
+    if (bpi_rs0_has_levels(l)) bpi_rs0_high_backward(job, sh);
 }
 
-/* 6. prior: L = sum_i weight_i KL[pi || pi0], derivative by pi0 alone (E17). */
+/* 6. prior: L = sum_i weight_i KL[pi || pi0], derivative by pi0 alone (E17); with two levels the sum of both levels' KL,
+ *    derivative by both priors. */
 BPI_FN void bpi_rs0_prior_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh) {
     const bp_rs0 *l = job->learner;
-    const size_t n = sh->n;
+    const size_t n = sh->n, Z = l->latent.size;
     size_t i;
     if (l->config.prior_kind != BP_PRIOR_LEARNED) return;
-    bp_policy_kl(sh->row_a, sh->pi, sh->pi0, &l->policy, n);
+    memset(sh->row_a, 0, n * sizeof(bp_real));
+    if (bpi_rs0_has_low_prior(l)) {
+        const bp_unroll in = bpi_rs0_unroll(job, sh, 0, BPI_STATE_PRIOR_LOW, sh->z_policy);
+        bp_policy_kl(sh->row_a, sh->pi, sh->pi0, &l->policy, n);
+        memset(sh->ddist, 0, n * l->policy.dist_size * sizeof(bp_real));
+        bp_policy_kl_backward(NULL, sh->ddist, sh->weight, sh->pi, sh->pi0, &l->policy, n);
+        bp_policy_unroll_backward(&sh->compute, sh->prior_grad + bpi_rs0_low_prior_at(l), NULL, sh->pi0_saved, sh->policy_work,
+                                  sh->ddist, sh->pi0, &in, l->prior_p.online + bpi_rs0_low_prior_at(l), &l->prior);
+    }
+    if (bpi_rs0_has_high_prior(l)) {
+        const bp_unroll in = bpi_rs0_unroll(job, sh, 0, BPI_STATE_PRIOR_HIGH, sh->z_policy_before);
+        memset(sh->dhigh, 0, 2 * n * Z * sizeof(bp_real));
+        for (i = 0; i < n; i++)
+            if (sh->drawn[i] > BP_R(0))
+                bp_gaussian_kl_backward(NULL, NULL, sh->dhigh + i * Z, sh->dhigh + (n + i) * Z, sh->weight[i], sh->high + i * Z,
+                                        sh->high + (n + i) * Z, sh->high0 + i * Z, sh->high0 + (n + i) * Z, Z);
+        bp_policy_unroll_backward(&sh->compute, sh->prior_grad, NULL, sh->high0_saved, sh->policy_work, sh->dhigh, sh->high0,
+                                  &in, l->prior_p.online, &l->high_prior);
+    }
+    bpi_rs0_add_high_kl(sh->row_a, l, sh, sh->high, bpi_rs0_has_high_prior(l) ? sh->high0 : sh->high0_now, 0);
     for (i = 0; i < n; i++)
         if (sh->weight[i] > BP_R(0)) sh->sums.prior_loss += (double)sh->weight[i] * (double)sh->row_a[i];
-    memset(sh->ddist, 0, n * l->policy.dist_size * sizeof(bp_real));
-    bp_policy_kl_backward(NULL, sh->ddist, sh->weight, sh->pi, sh->pi0, &l->policy, n);
-    bp_policy_backward(&sh->compute, sh->prior_grad, sh->pi0_saved, sh->policy_work, sh->ddist, sh->pi0,
-                       l->prior_p.online, &l->prior, n);
 }
 
 /* All of it: the unit of parallel work. Writes only to its own shard and to its own columns of the learner's
@@ -11185,26 +11484,29 @@ BPI_FN void bpi_rs0_run_shard(void *context, size_t index, size_t worker) {
     memset(sh->critic_grad, 0, l->critic_p.n * sizeof(bp_real));
     if (l->prior_p.n) memset(sh->prior_grad, 0, l->prior_p.n * sizeof(bp_real));
     for (i = 0; i < n + Bs; i++) {
-        const size_t from = (i / Bs) * B + sh->first + i % Bs;
+        const size_t from = (i / Bs) * B + sh->first_sequence + i % Bs;
         sh->rows[i] = from;
         if (i >= n) continue;
         sh->reward[i] = batch->reward[from];
         sh->discount[i] = BP_R(l->config.discount) * batch->discount[from];
         sh->mask[i] = batch->mask[from];
         sh->log_mu[i] = batch->log_mu[from];
-        sh->weight[i] = batch->mask[from] > BP_R(0) ? BP_R(1.0 / job->unmasked) : BP_R(0);
+        sh->weight[i] = batch->mask[from] > BP_R(0) && i / Bs >= l->config.burn_in ? BP_R(1.0 / job->unmasked) : BP_R(0);
         memcpy(sh->action + i * A, batch->action + from * A, A * sizeof(bp_real));
     }
 
+    bpi_rs0_marks(job, sh);
     bpi_rs0_distributions(job, sh);
+    bpi_rs0_critic_memory(job, sh);
     bpi_rs0_values(job, sh);
+    bpi_rs0_stored_values(job, sh);
     bpi_rs0_targets(job, sh);
     bpi_rs0_critic_loss(job, sh);
     bpi_rs0_policy_loss(job, sh);
     bpi_rs0_prior_loss(job, sh);
 
     for (i = 0; i < n; i++) {
-        const size_t to = (i / Bs) * B + sh->first + i % Bs;
+        const size_t to = (i / Bs) * B + sh->first_sequence + i % Bs;
         l->value[to + B] = sh->value[i + Bs];
         l->trace[to] = sh->trace[i];
         l->retrace[to] = sh->target[i];
@@ -11253,6 +11555,11 @@ BPRIOR_API bp_status bp_rs0_gradients(bp_rs0 *l, const bp_batch *batch, bp_team 
     bpi_rs0_job job;
     double unmasked = 0.0, trace_rows = 0.0;
     size_t i;
+    if (batch->state_size != l->state_size || batch->latent_size != (bpi_rs0_joint(l) ? l->latent.size : 0))
+        return bpi_fail(error, BP_ERR_SIZE,
+                        "learner: batch has %lu numbers of state and latents of %lu, expected %lu and %lu (bp_rs0_replay_config() says)",
+                        (unsigned long)batch->state_size, (unsigned long)batch->latent_size, (unsigned long)l->state_size,
+                        (unsigned long)(bpi_rs0_joint(l) ? l->latent.size : 0));
     if (batch->length != T || batch->batch != B || batch->observation_size != l->spec.observation_size ||
         batch->action_size != l->spec.action_size)
         return bpi_fail(error, BP_ERR_SIZE,
@@ -11261,7 +11568,7 @@ BPRIOR_API bp_status bp_rs0_gradients(bp_rs0 *l, const bp_batch *batch, bp_team 
                         (unsigned long)batch->length, (unsigned long)batch->batch,
                         (unsigned long)batch->observation_size, (unsigned long)batch->action_size, (unsigned long)T,
                         (unsigned long)B, (unsigned long)l->spec.observation_size, (unsigned long)l->spec.action_size);
-    for (i = 0; i < T * B; i++)
+    for (i = l->config.burn_in * B; i < T * B; i++)
         if (batch->mask[i] > BP_R(0)) unmasked += 1.0;
     job.learner = l;
     job.batch = batch;
@@ -11279,6 +11586,7 @@ BPRIOR_API bp_status bp_rs0_gradients(bp_rs0 *l, const bp_batch *batch, bp_team 
         m->policy_loss += s->policy_loss;
         m->prior_loss += s->prior_loss;
         m->kl += s->kl;
+        m->kl_high += s->kl_high;
         m->entropy += s->entropy;
         m->q_mean += s->q;
         m->q_std += s->q_square;
@@ -11336,6 +11644,11 @@ BPRIOR_API bp_status bp_rs0_step_with_noise(bp_rs0 *l, const bp_batch *batch, bp
 }
 
 BPRIOR_API bp_status bp_rs0_step(bp_rs0 *l, const bp_batch *batch, bp_rng *rng, bp_team *team, bp_error *error) {
+    const size_t latents = l->config.batch * l->latent.size;
+    if (latents) {
+        bp_rng_normals(l->target_latent_noise, rng, (l->config.length + 1) * latents);
+        bp_rng_normals(l->policy_latent_noise, rng, l->config.length * latents);
+    }
     if (l->policy.output == BP_OUTPUT_GAUSSIAN) {
         const size_t per_step = l->config.batch * l->config.samples * l->policy.action_size;
         bp_rng_normals(l->target_noise + per_step, rng, l->config.length * per_step);
@@ -11346,15 +11659,20 @@ BPRIOR_API bp_status bp_rs0_step(bp_rs0 *l, const bp_batch *batch, bp_rng *rng, 
 
 BPRIOR_API uint64_t bp_rs0_macs(const bp_rs0 *l) {
     const size_t n = l->config.length * l->config.batch, S = bpi_rs0_n_samples(l);
-    const bool categorical = l->policy.output == BP_OUTPUT_CATEGORICAL;
-    const uint64_t policy = bp_mlp_macs(&l->policy.net, n, 1), critic = bp_mlp_macs(&l->critic, n, 1);
-    const uint64_t prior = l->prior_p.n ? bp_mlp_macs(&l->prior.net, n, 1) : 0;
+    const size_t T = l->config.length, B = l->config.batch;
+    const bool categorical = l->policy.output == BP_OUTPUT_CATEGORICAL, learns = l->config.prior_kind == BP_PRIOR_LEARNED;
+    const uint64_t policy = bp_policy_macs(&l->policy, T, B), critic = bp_mlp_macs(&l->critic, n, 1);
+    const uint64_t prior = bpi_rs0_has_low_prior(l) ? bp_policy_macs(&l->prior, T, B) : 0;
+    const uint64_t high_prior = bpi_rs0_has_high_prior(l) ? bp_policy_macs(&l->high_prior, T, B) : 0;
     const uint64_t values = bp_mlp_macs(&l->critic, n, categorical ? S : S + 1), samples = bp_mlp_macs(&l->critic, n, S);
     /* values; samples forward and, but for the state's part of the first layer, back to the action; critic forward,
      * back to weights and back to activations; the same for the policy, which is also evaluated as target */
     uint64_t macs = bpi_rs0_n_critics(l) * (values + samples + 3 * critic) + 4 * policy + 2 * prior;
     if (!categorical) macs += bpi_rs0_n_critics(l) * (samples - (uint64_t)n * l->critic.config.input * l->critic.layer[0].out);
-    if (l->config.prior_kind == BP_PRIOR_LEARNED) macs += 3 * prior;
+    if (learns) macs += 3 * (prior + high_prior);
+    if (bpi_rs0_has_levels(l)) /* the high levels, and the low prior's way back to z */
+        macs += 5 * bp_policy_macs(&l->high, T, B) + 2 * high_prior + prior + (bpi_rs0_joint(l) ? policy + critic : 0);
+    if (l->critic_rnn.units) macs += bpi_rs0_n_critics(l) * 4 * bp_rnn_macs(&l->critic_rnn, T, B);
     return macs;
 }
 
@@ -11401,46 +11719,161 @@ BPRIOR_API bp_status bp_rs0_set_prior(bp_rs0 *l, const bp_real *params, size_t n
     return BP_OK;
 }
 
-/* Tensors in order: for each network (each task's policy, the prior, each critic), for each of its four arrays,
- * each view of the parameter vector. */
-BPRIOR_API size_t bp_rs0_tensor_count(const bp_rs0 *l) {
-    return 4 * (l->config.n_tasks * l->policy.net.n_views + (l->prior_p.n ? l->prior.net.n_views : 0) +
-                bpi_rs0_n_critics(l) * l->critic.n_views);
+/* What acts, with parameters that may be a copy of the learner's. */
+BPI_FN bp_behavior bpi_rs0_policy_behavior(const bp_rs0 *l, const bp_real *params, const bp_real *observation) {
+    bp_behavior b;
+    memset(&b, 0, sizeof b);
+    b.policy = &l->policy;
+    b.params = bp_rs0_policy_params(l, params, observation) + bpi_rs0_low_at(l);
+    b.latent = l->latent;
+    b.high_kind = BP_HIGH_LEARNED;
+    b.high = &l->high;
+    b.high_params = params;
+    return b;
 }
 
-/* If tensor *i lies in this network fill out and return true, else subtract its tensors from *i. */
-BPI_FN bool bpi_rs0_tensor_of(bp_tensor *out, const bp_learned *p, size_t copy, const bp_mlp *net, const char *name,
-                              size_t *i) {
-    static const char *const kind[4] = {"online", "target", "adam_m", "adam_v"};
-    bp_real *array[4];
-    const bp_view *view;
-    if (*i >= 4 * net->n_views) {
-        *i -= 4 * net->n_views;
-        return false;
+BPRIOR_API bp_status bp_rs0_behavior(bp_behavior *out, const bp_rs0 *l, bp_rs0_who who, const bp_real *observation,
+                                     bp_error *error) {
+    memset(out, 0, sizeof *out);
+    if (who != BP_PLAY_PRIOR) {
+        *out = bpi_rs0_policy_behavior(l, who == BP_PLAY_TARGET ? l->policy_p.target : l->policy_p.online, observation);
+        return BP_OK;
     }
-    array[0] = p->online;
-    array[1] = p->target;
-    array[2] = p->m;
-    array[3] = p->v;
-    view = &net->view[*i % net->n_views];
-    if (copy == 0) snprintf(out->name, sizeof out->name, "%s/%s/%s", name, kind[*i / net->n_views], view->name);
-    else
-        snprintf(out->name, sizeof out->name, "%s.%lu/%s/%s", name, (unsigned long)copy, kind[*i / net->n_views],
-                 view->name);
-    out->rows = view->rows;
-    out->cols = view->cols;
-    out->data = array[*i / net->n_views] + copy * net->n_params + view->offset;
+    if (!bpi_rs0_has_prior_net(l)) return bpi_fail(error, BP_ERR_UNSUPPORTED, "learner: its prior has no parameters to act with");
+    out->latent = l->latent;
+    out->high_kind = l->config.latent.prior_kind;
+    out->high = &l->high_prior;
+    out->high_params = l->prior_p.online;
+    out->policy = bpi_rs0_shares_low(l) ? &l->policy : &l->prior;
+    out->params = bpi_rs0_shares_low(l) ? l->policy_p.online + bpi_rs0_low_at(l) : l->prior_p.online + bpi_rs0_low_prior_at(l);
+    return BP_OK;
+}
+
+/* ---- acting ------------------------------------------------------------------- */
+
+BPRIOR_API bp_replay_config bp_rs0_replay_config(const bp_rs0 *l) {
+    bp_replay_config config = bp_replay_config_default(&l->spec);
+    config.length = l->config.length;
+    config.state_size = l->state_size;
+    config.latent_size = bpi_rs0_joint(l) ? l->latent.size : 0;
+    return config;
+}
+
+/* work: what is thrown away (a distribution, or h of a critic) | z before | fields of a critic | scratch of the networks */
+BPI_FN size_t bpi_rs0_act_discard(const bp_rs0 *l) {
+    return bpi_max_size(bpi_max_size(l->policy.dist_size, 2 * l->latent.size), l->critic_rnn.units);
+}
+
+BPRIOR_API size_t bp_rs0_act_work_reals(const bp_rs0 *l) {
+    const bp_behavior b = bpi_rs0_policy_behavior(l, l->policy_p.online, l->policy_p.online /* not read with one task */);
+    size_t work = bp_behavior_work_reals(&b);
+    if (bpi_rs0_has_high_prior(l)) work = bpi_max_size(work, bp_policy_unroll_work_reals(&l->high_prior, 1, 1));
+    if (bpi_rs0_has_low_prior(l)) work = bpi_max_size(work, bp_policy_unroll_work_reals(&l->prior, 1, 1));
+    if (l->critic_rnn.units) work = bpi_max_size(work, bp_rnn_work_reals(&l->critic_rnn, 1, 1));
+    return bpi_rs0_act_discard(l) + l->latent.size + l->critic_fields.size + work;
+}
+
+BPRIOR_API const bp_real *bp_rs0_act(const bp_compute *c, bp_real *action, bp_real *log_mu, bp_real *state, bp_real *work,
+                                     bp_rng *rng, const bp_real *observation, const bp_real *policy, const bp_real *prior,
+                                     const bp_real *critic, const bp_rs0 *l) {
+    const bp_behavior b = bpi_rs0_policy_behavior(l, policy, observation);
+    const size_t Z = l->latent.size;
+    bp_real *z = state + bpi_rs0_state_at(l, BPI_STATE_Z);
+    bp_real *discard = work, *before = discard + bpi_rs0_act_discard(l), *fields = before + Z, *rest = fields + l->critic_fields.size;
+    bp_unroll in = bpi_unroll_of_rows(observation, NULL, 1);
+    bp_real log_latent;
+    size_t k;
+    if (Z) memcpy(before, z, Z * sizeof(bp_real)); /* zeros at the start of an episode */
+    bp_behavior_act(c, action, log_mu, &log_latent, discard, state, rest, rng, observation, &b);
+    if (bpi_rs0_joint(l) && log_mu) *log_mu += log_latent;
+    if (l->config.memory_start != BP_MEMORY_STORED) return Z ? z : NULL;
+
+    if (bpi_rs0_state_part(l, BPI_STATE_PRIOR_HIGH)) {
+        bp_real *own = state + bpi_rs0_state_at(l, BPI_STATE_PRIOR_HIGH);
+        in.state = own;
+        in.latent = before;
+        bp_policy_unroll_eval(c, discard, own, rest, &in, prior, &l->high_prior);
+    }
+    if (bpi_rs0_state_part(l, BPI_STATE_PRIOR_LOW)) {
+        bp_real *own = state + bpi_rs0_state_at(l, BPI_STATE_PRIOR_LOW);
+        in.state = own;
+        in.latent = Z ? z : NULL;
+        bp_policy_unroll_eval(c, discard, own, rest, &in, prior + bpi_rs0_low_prior_at(l), &l->prior);
+    }
+    for (k = 0; l->critic_rnn.units && k < bpi_rs0_n_critics(l); k++) {
+        bp_real *own = state + bpi_rs0_state_at(l, BPI_STATE_CRITIC + (int)k);
+        bp_field_gather(fields, observation, &l->critic_fields, l->spec.observation_size, 1, NULL);
+        bp_rnn_eval(c, discard, own, rest, fields, NULL, own, NULL, critic + k * bpi_rs0_critic_size(l) + l->critic.n_params,
+                    &l->critic_rnn, 1, 1);
+    }
+    return Z ? z : NULL;
+}
+
+/* ---- naming -------------------------------------------------------------------- */
+
+/* One network of the learner: where its parameters are and what its parts are called. */
+typedef struct bpi_rs0_network {
+    const char *name;
+    size_t copy; /* 0: the name alone; else name.copy */
+    const bp_learned *p;
+    size_t at, n_views;
+    const bp_policy *policy; /* either a policy, */
+    const bp_view *view;     /* or views */
+} bpi_rs0_network;
+
+/* Network i of: policies of all tasks, high level, prior, its high level, critics, their memories. False: no such. */
+BPI_FN bool bpi_rs0_network_at(bpi_rs0_network *out, const bp_rs0 *l, size_t i) {
+    const size_t critics = bpi_rs0_n_critics(l);
+    memset(out, 0, sizeof *out);
+    if (i < l->config.n_tasks) {
+        out->name = "policy", out->copy = i, out->p = &l->policy_p, out->policy = &l->policy;
+        out->at = bpi_rs0_low_at(l) + i * l->policy.n_params;
+    } else if ((i -= l->config.n_tasks) < (l->prior.n_params ? 1u : 0u)) {
+        out->name = "prior", out->p = &l->prior_p, out->policy = &l->prior, out->at = bpi_rs0_low_prior_at(l);
+    } else if ((i -= l->prior.n_params ? 1u : 0u) < critics) {
+        out->name = "critic", out->copy = i, out->p = &l->critic_p, out->view = l->critic.view, out->n_views = l->critic.n_views;
+        out->at = i * bpi_rs0_critic_size(l);
+    } else if ((i -= critics) < (l->high.n_params ? 1u : 0u)) {
+        out->name = "policy_high", out->p = &l->policy_p, out->policy = &l->high;
+    } else if ((i -= l->high.n_params ? 1u : 0u) < (l->high_prior.n_params ? 1u : 0u)) {
+        out->name = "prior_high", out->p = &l->prior_p, out->policy = &l->high_prior;
+    } else if ((i -= l->high_prior.n_params ? 1u : 0u) < (l->critic_rnn.units ? critics : 0u)) {
+        out->name = "critic_lstm", out->copy = i, out->p = &l->critic_p, out->view = l->critic_rnn.view;
+        out->n_views = l->critic_rnn.n_views, out->at = i * bpi_rs0_critic_size(l) + l->critic.n_params;
+    } else return false;
+    if (out->policy) out->n_views = out->policy->n_views;
     return true;
 }
 
+/* Tensors in order: for each network, for each of its four arrays, each part. */
+BPRIOR_API size_t bp_rs0_tensor_count(const bp_rs0 *l) {
+    bpi_rs0_network network;
+    size_t i, count = 0;
+    for (i = 0; bpi_rs0_network_at(&network, l, i); i++) count += 4 * network.n_views;
+    return count;
+}
+
 BPRIOR_API void bp_rs0_tensor(bp_tensor *out, const bp_rs0 *l, size_t i) {
+    static const char *const kind[4] = {"online", "target", "adam_m", "adam_v"};
+    bpi_rs0_network network;
+    bp_real *array[4];
+    bp_view view;
+    char copy[24] = "";
     size_t k;
     memset(out, 0, sizeof *out);
-    for (k = 0; k < l->config.n_tasks; k++)
-        if (bpi_rs0_tensor_of(out, &l->policy_p, k, &l->policy.net, "policy", &i)) return;
-    if (l->prior_p.n && bpi_rs0_tensor_of(out, &l->prior_p, 0, &l->prior.net, "prior", &i)) return;
-    for (k = 0; k < bpi_rs0_n_critics(l); k++)
-        if (bpi_rs0_tensor_of(out, &l->critic_p, k, &l->critic, "critic", &i)) return;
+    for (k = 0; bpi_rs0_network_at(&network, l, k); k++) {
+        if (i < 4 * network.n_views) break;
+        i -= 4 * network.n_views;
+    }
+    if (!network.p) return;
+    if (network.policy) bp_policy_view(&view, network.policy, i % network.n_views);
+    else view = network.view[i % network.n_views];
+    array[0] = network.p->online, array[1] = network.p->target, array[2] = network.p->m, array[3] = network.p->v;
+    if (network.copy) (void)snprintf(copy, sizeof copy, ".%lu", (unsigned long)network.copy);
+    (void)snprintf(out->name, sizeof out->name, "%s%s/%s/%s", network.name, copy, kind[i / network.n_views], view.name);
+    out->rows = view.rows;
+    out->cols = view.cols;
+    out->data = array[i / network.n_views] + network.at + view.offset;
 }
 
 /* ==========================================================================
@@ -11462,7 +11895,7 @@ enum {
     BPI_RUN_F64 = 64,
     BPI_ACTOR_U64 = 8,
     BPI_RNG_U64 = 13,
-    BPI_FINGERPRINT = 160
+    BPI_FINGERPRINT = 240
 };
 
 /* What an actor found out since its sums were last fetched. */
@@ -11487,9 +11920,9 @@ typedef struct bpi_actor {
     bp_real *next;            /* [O] what the environment answers */
     bp_real *seen;            /* [O] what the policy is shown (normalised) */
     bp_real *action;          /* [A] */
-    bp_real *dist;            /* [dist_size] */
-    bp_real *work;            /* bp_policy_work_reals(1) */
-    bp_real *params;          /* ASYNC: snapshot of the policy */
+    bp_real *state;           /* [state_size] what it remembers */
+    bp_real *work;            /* bp_rs0_act_work_reals() */
+    bp_real *params;          /* ASYNC: snapshot of all parameters that acting needs */
     bp_normaliser normaliser; /* ASYNC: snapshot of the run's */
     char fault[256];          /* text of the newest fault */
 } bpi_actor;
@@ -11505,7 +11938,7 @@ struct bpi_run {
     bp_team *team;
     bp_batch batch;
     bp_rng learner_rng, replay_rng;
-    bp_real *judge_observation, *judge_seen, *judge_action, *judge_dist, *judge_work;
+    bp_real *judge_observation, *judge_seen, *judge_action, *judge_dist, *judge_work, *judge_state;
     bp_csv csv;
     bp_events events;
     bp_allocator allocator;     /* a copy of the caller's */
@@ -11528,6 +11961,7 @@ struct bpi_run {
     uint64_t run_u64[BPI_RUN_U64];
     double run_f64[BPI_RUN_F64];
     bp_real *sequences; /* [actors][sequence reals] */
+    bp_real *states;    /* [actors][state_size] what they remember */
     size_t sequence_reals;
     unsigned char *env_state; /* grows when a state does */
     size_t env_state_bytes, env_state_used;
@@ -11547,7 +11981,7 @@ struct bpi_run {
     size_t active, waiting; /* actor threads that live, and of these that wait */
     bool quit, pause;
     size_t held;        /* depth of bpi_async_hold(); the learner's thread only */
-    bp_real *published; /* policy parameters that actors copy */
+    bp_real *published; /* parameters that actors copy: bpi_publish() */
     uint64_t in_flight; /* ASYNC: steps that running sequences may still add */
 #endif
 };
@@ -11601,7 +12035,7 @@ enum { BPI_IO_READ,
 BPI_FN bp_status bpi_io_fail(bp_error *error, const char *what, const char *path, int reason);
 BPI_FN size_t bpi_format_number(char out[40], double value, int digits);
 /* Metadata under construction: keys and values in one buffer. */
-enum { BPI_FACTS = 2 * BP_MAX_FIELDS + 24 };
+enum { BPI_FACTS = 3 * BP_MAX_FIELDS + 40 };
 typedef struct bpi_facts {
     bp_text text[BPI_FACTS];
     size_t n;
@@ -11645,24 +12079,39 @@ BPI_FN bool bpi_actor_reset(bpi_actor *actor) {
     return false;
 }
 
+/* The parameters that acting reads: the policy's, and those of whatever else remembers (see bp_rs0_act()). */
+typedef struct bpi_acting {
+    const bp_real *policy, *prior, *critic;
+} bpi_acting;
+
+BPI_FN bpi_acting bpi_acting_online(const bp_rs0 *l) {
+    bpi_acting a;
+    a.policy = l->policy_p.online;
+    a.prior = l->prior_p.online;
+    a.critic = l->critic_p.online;
+    return a;
+}
+
 /* Fill the actor's sequence. Touches nothing but the actor (and reads parameters), so that all actors can do
  * this at the same time. */
-BPI_FN void bpi_actor_collect(bpi_actor *actor, const bp_compute *compute, const bp_real *all_params,
+BPI_FN void bpi_actor_collect(bpi_actor *actor, const bp_compute *compute, const bpi_acting *params,
                               const bp_normaliser *normaliser) {
     const bp_run *run = actor->run;
-    const bp_policy *policy = &run->learner->policy;
-    const size_t O = run->spec.observation_size;
+    const bp_rs0 *l = run->learner;
+    const size_t O = run->spec.observation_size, Z = run->replay->config.latent_size;
     bp_sequence *sequence = &actor->sequence;
 
     if (actor->dead) return;
     if (!actor->started) {
         if (!bpi_actor_reset(actor)) return;
         bp_sequence_begin(sequence, actor->next);
+        memset(actor->state, 0, l->state_size * sizeof(bp_real));
         actor->started = true;
         actor->ended = false;
     }
+    memcpy(sequence->state, actor->state, l->state_size * sizeof(bp_real));
     while (!bp_sequence_full(sequence)) {
-        const bp_real *observation = sequence->observation + sequence->filled * O, *shown = observation, *params;
+        const bp_real *observation = sequence->observation + sequence->filled * O, *shown = observation, *z;
         bp_real log_mu;
         bp_step step;
         bp_status status;
@@ -11670,22 +12119,16 @@ BPI_FN void bpi_actor_collect(bpi_actor *actor, const bp_compute *compute, const
         if (actor->ended) {
             if (!bpi_actor_reset(actor)) return;
             bp_sequence_boundary(sequence, actor->next);
+            memset(actor->state, 0, l->state_size * sizeof(bp_real));
             actor->ended = false;
-            continue;
-        }
-
-        params = bp_rs0_policy_params(run->learner, all_params, observation);
-        if (!params) {
-            bpi_actor_fault(actor, "the task field names no task", BP_OK);
-            actor->ended = true;
             continue;
         }
         if (normaliser->size) {
             bp_normaliser_apply(actor->seen, normaliser, observation, 1);
             shown = actor->seen;
         }
-        bp_policy_eval(compute, actor->dist, actor->work, shown, NULL, params, policy, 1);
-        bp_policy_sample(actor->action, &log_mu, &actor->rng, actor->dist, policy, 1);
+        z = bp_rs0_act(compute, actor->action, &log_mu, actor->state, actor->work, &actor->rng, shown, params->policy,
+                       params->prior, params->critic, l);
 
         step.reward = 0;
         step.discount = 1;
@@ -11698,6 +12141,7 @@ BPI_FN void bpi_actor_collect(bpi_actor *actor, const bp_compute *compute, const
             actor->ended = true;
             continue;
         }
+        if (Z) memcpy(sequence->latent + sequence->filled * Z, z, Z * sizeof(bp_real));
         bp_sequence_add(sequence, actor->action, log_mu, step.reward, step.discount, actor->next);
         actor->tally.steps++;
         actor->length++;
@@ -11714,8 +12158,8 @@ BPI_FN void bpi_actor_collect(bpi_actor *actor, const bp_compute *compute, const
 
 BPI_FN void bpi_run_act_job(void *ctx, size_t index, size_t worker) {
     bp_run *run = (bp_run *)ctx;
-    bpi_actor_collect(&run->self->actor[index], &run->self->compute[worker], run->learner->policy_p.online,
-                      &run->normaliser);
+    const bpi_acting online = bpi_acting_online(run->learner);
+    bpi_actor_collect(&run->self->actor[index], &run->self->compute[worker], &online, &run->normaliser);
 }
 
 /* Take over what an actor brings: its tally, its sequence, its observations. Always in the actors' order. */
@@ -11809,18 +12253,17 @@ BPRIOR_API bp_status bp_run_evaluate(bp_evaluation *out, double *returns, bp_run
                                      uint64_t seed, bool stochastic, bp_error *error) {
     struct bpi_run *self = run->self;
     const size_t O = run->spec.observation_size;
-    const bp_policy *policy = who == BP_PLAY_PRIOR ? &run->learner->prior : &run->learner->policy;
-    const bp_real *all = who == BP_PLAY_PRIOR    ? run->learner->prior_p.online
-                         : who == BP_PLAY_TARGET ? run->learner->policy_p.target
-                                                 : run->learner->policy_p.online;
+    bp_behavior behavior;
     bp_rng rng = bp_rng_make(seed, BPI_STREAM_EVALUATION);
     double sum = 0.0, square = 0.0, length = 0.0;
     size_t k;
 
     memset(out, 0, sizeof *out);
     out->mean = out->std = out->length = bpi_nan();
-    if (who == BP_PLAY_PRIOR && run->learner->prior_p.n == 0)
-        return bpi_fail(error, BP_ERR_UNSUPPORTED, "evaluation: this run's prior has no parameters to act with");
+    {
+        const bp_status status = bp_rs0_behavior(&behavior, run->learner, who, self->judge_observation, error);
+        if (status != BP_OK) return status;
+    }
     bpi_async_hold(run);
     for (k = 0; k < episodes; k++) {
         /* The seed sequence of actor 2^64-1, which no run has. */
@@ -11830,20 +12273,16 @@ BPRIOR_API bp_status bp_run_evaluate(bp_evaluation *out, double *returns, bp_run
         double total = 0.0;
         uint64_t steps = 0;
         step.last = false;
+        memset(self->judge_state, 0, bp_behavior_state_size(&behavior) * sizeof(bp_real));
         while (good && !step.last) {
             const bp_real *shown = self->judge_observation;
-            const bp_real *params = who == BP_PLAY_PRIOR ? all : bp_rs0_policy_params(run->learner, all, shown);
-            if (!params) {
-                good = false;
-                break;
-            }
+            (void)bp_rs0_behavior(&behavior, run->learner, who, shown, NULL); /* the task decides whose parameters */
             if (run->normaliser.size) {
                 bp_normaliser_apply(self->judge_seen, &run->normaliser, shown, 1);
                 shown = self->judge_seen;
             }
-            bp_policy_eval(&self->compute[0], self->judge_dist, self->judge_work, shown, NULL, params, policy, 1);
-            if (stochastic) bp_policy_sample(self->judge_action, NULL, &rng, self->judge_dist, policy, 1);
-            else bp_policy_mode(self->judge_action, self->judge_dist, policy, 1);
+            bp_behavior_act(&self->compute[0], self->judge_action, NULL, NULL, self->judge_dist, self->judge_state,
+                            self->judge_work, stochastic ? &rng : NULL, shown, &behavior);
             step.reward = 0;
             step.discount = 1;
             status = self->judge.step(self->judge.self, self->judge_action, self->judge_observation, &step);
@@ -12128,7 +12567,30 @@ BPRIOR_API bp_status bp_run_finish(bp_run *run, bp_error *error) {
  *
  * The learner waits while ahead < B. Actors wait while ahead > slack = 2 B + ratio * actors. As slack > B, one side can
  * always go on. Actors ask before they begin a sequence, so a paused run stands at sequence boundaries. */
+/* Actors of their own threads work on copies: of the policy, and if anything else remembers of prior and critic, too. */
+BPI_FN bool bpi_publishes_all(const bp_rs0 *l) {
+    return l->config.memory_start == BP_MEMORY_STORED &&
+           bpi_rs0_state_at(l, BPI_STATES) > bpi_rs0_state_at(l, BPI_STATE_PRIOR_HIGH);
+}
+BPI_FN size_t bpi_published_reals(const bp_rs0 *l) {
+    return l->policy_p.n + (bpi_publishes_all(l) ? l->prior_p.n + l->critic_p.n : 0);
+}
 #ifdef BPRIOR_THREADS
+BPI_FN bpi_acting bpi_acting_published(const bp_rs0 *l, const bp_real *copy) {
+    bpi_acting a;
+    a.policy = copy;
+    a.prior = copy + l->policy_p.n;
+    a.critic = a.prior + l->prior_p.n; /* beyond the copy where only the policy is published: never read then */
+    return a;
+}
+BPI_FN void bpi_publish(bp_real *copy, const bp_rs0 *l) {
+    memcpy(copy, l->policy_p.online, l->policy_p.n * sizeof(bp_real));
+    if (!bpi_publishes_all(l)) return;
+    copy += l->policy_p.n;
+    if (l->prior_p.n) memcpy(copy, l->prior_p.online, l->prior_p.n * sizeof(bp_real));
+    memcpy(copy + l->prior_p.n, l->critic_p.online, l->critic_p.n * sizeof(bp_real));
+}
+
 BPI_FN bool bpi_async_may_act(const bp_run *run) {
     const bp_run_config *c = &run->config;
     const double slack = 2.0 * (double)c->learner.batch + c->samples_per_insert * (double)c->actors;
@@ -12145,7 +12607,8 @@ BPI_FN void *bpi_async_actor(void *ctx) {
     bp_run *run = actor->run;
     struct bpi_run *self = run->self;
     const bp_compute *compute = &self->compute[run->config.threads + actor->index];
-    const size_t n_params = run->learner->policy_p.n;
+    const size_t n_params = bpi_published_reals(run->learner);
+    const bpi_acting acting = bpi_acting_published(run->learner, actor->params);
 
     (void)pthread_mutex_lock(&self->lock);
     for (;;) {
@@ -12166,7 +12629,7 @@ BPI_FN void *bpi_async_actor(void *ctx) {
             memcpy(actor->normaliser.state, run->normaliser.state, run->normaliser.n_state * sizeof(double));
         (void)pthread_mutex_unlock(&self->lock);
 
-        bpi_actor_collect(actor, compute, actor->params, &actor->normaliser);
+        bpi_actor_collect(actor, compute, &acting, &actor->normaliser);
 
         (void)pthread_mutex_lock(&self->lock);
         self->in_flight -= claim;
@@ -12220,7 +12683,7 @@ BPI_FN bp_status bpi_async_launch(bp_run *run, bp_error *error) {
     self->active = n;
     self->waiting = 0;
     self->in_flight = 0;
-    memcpy(self->published, run->learner->policy_p.online, run->learner->policy_p.n * sizeof(bp_real));
+    bpi_publish(self->published, run->learner);
     for (i = 0; i < n; i++) {
         if (pthread_create(&self->thread[i], NULL, bpi_async_actor, &self->actor[i]) != 0) {
             const size_t made = i;
@@ -12280,7 +12743,7 @@ BPI_FN bp_status bpi_run_round_async(bp_run *run, bp_error *error) {
     if (status == BP_OK && learn) {
         status = bpi_run_learn(run, error);
         (void)pthread_mutex_lock(&self->lock);
-        memcpy(self->published, run->learner->policy_p.online, run->learner->policy_p.n * sizeof(bp_real));
+        bpi_publish(self->published, run->learner);
         (void)pthread_mutex_unlock(&self->lock);
     }
     return status;
@@ -12365,9 +12828,7 @@ BPI_FN void bpi_run_layout(bp_run *run, bp_arena *arena) {
     const bool async = c->mode == BP_RUN_ASYNC;
     const bp_rs0 *l = run->learner;
     const size_t O = run->spec.observation_size, A = run->spec.action_size;
-    const size_t dist = bpi_max_size(l->policy.dist_size, l->prior.dist_size);
-    const size_t work = bpi_max_size(bp_policy_work_reals(&l->policy, 1),
-                                     l->prior_p.n ? bp_policy_work_reals(&l->prior, 1) : 0);
+    const size_t work = bp_rs0_act_work_reals(l); /* enough to play the prior alone, too: it advances its memory with it */
     const bool placing = arena->base != NULL;
     size_t i, cells;
 
@@ -12380,16 +12841,19 @@ BPI_FN void bpi_run_layout(bp_run *run, bp_arena *arena) {
         }
     }
     {
-        bp_real *data = bp_arena_real(arena, bp_batch_reals(l->config.length, l->config.batch, O, A));
-        if (data) bp_batch_init(&self->batch, data, l->config.length, l->config.batch, O, A);
+        bp_real *data = bp_arena_real(arena, bp_batch_reals(&run->replay->config, l->config.batch));
+        if (data) bp_batch_init(&self->batch, data, &run->replay->config, l->config.batch);
     }
     self->judge_observation = bp_arena_real(arena, O);
     self->judge_seen = bp_arena_real(arena, O);
     self->judge_action = bp_arena_real(arena, A);
-    self->judge_dist = bp_arena_real(arena, dist);
+    self->judge_dist = bp_arena_real(arena, l->policy.dist_size);
     self->judge_work = bp_arena_real(arena, work);
+    self->judge_state = bp_arena_real(arena, l->state_size + l->latent.size + 1); /* a prior's: its own z beside its memories */
     if (!bp_size_mul(&cells, c->actors, self->sequence_reals)) arena->overflow = true;
     self->sequences = bp_arena_real(arena, cells);
+    if (!bp_size_mul(&cells, c->actors, l->state_size)) arena->overflow = true;
+    self->states = bp_arena_real(arena, cells);
     for (i = 0; i < c->actors; i++) {
         bpi_actor *actor = &self->actor[i];
         if (self->sequences)
@@ -12397,10 +12861,10 @@ BPI_FN void bpi_run_layout(bp_run *run, bp_arena *arena) {
         actor->next = bp_arena_real(arena, O);
         actor->seen = bp_arena_real(arena, O);
         actor->action = bp_arena_real(arena, A);
-        actor->dist = bp_arena_real(arena, dist);
+        actor->state = self->states + (self->states ? i * l->state_size : 0);
         actor->work = bp_arena_real(arena, work);
         if (async) {
-            actor->params = bp_arena_real(arena, l->policy_p.n);
+            actor->params = bp_arena_real(arena, bpi_published_reals(l));
             if (run->normaliser.size) {
                 size_t bytes = 0;
                 void *state;
@@ -12417,7 +12881,7 @@ BPI_FN void bpi_run_layout(bp_run *run, bp_arena *arena) {
 #ifdef BPRIOR_THREADS
     if (async) {
         self->thread = (pthread_t *)bp_arena_take(arena, c->actors, sizeof(pthread_t));
-        self->published = bp_arena_real(arena, l->policy_p.n);
+        self->published = bp_arena_real(arena, bpi_published_reals(l));
     }
 #endif
 }
@@ -12450,9 +12914,8 @@ BPI_FN bp_status bpi_run_build(bp_run *run, bp_error *error) {
     if (status != BP_OK) return status;
     c->learner = run->learner->config;
 
-    replay = bp_replay_config_default(&run->spec);
+    replay = bp_rs0_replay_config(run->learner);
     replay.capacity = c->replay_capacity;
-    replay.length = c->learner.length;
     status = bp_replay_create(&run->replay, &replay, memory, error);
     if (status != BP_OK) return status;
     self->sequence_reals = bp_sequence_reals(&replay);
@@ -12630,6 +13093,7 @@ BPI_FN void bpi_setting_fields(bpi_setting_fn fn, void *ctx, const char *name, c
 }
 
 BPI_FN void bpi_setting_policy(bpi_setting_fn fn, void *ctx, const char *prefix, const bp_policy *p, const bp_policy_config *c) {
+    const bp_mlp_config *net = bpi_policy_torso(p);
     char name[64];
     size_t i;
 #define BPI_P(label, value)                                        \
@@ -12639,19 +13103,20 @@ BPI_FN void bpi_setting_policy(bpi_setting_fn fn, void *ctx, const char *prefix,
     } while (0)
     (void)snprintf(name, sizeof name, "%s.fields", prefix);
     bpi_setting_fields(fn, ctx, name, &p->fields);
-    BPI_P("hidden_layers", p->net.config.hidden_layers);
+    BPI_P("hidden_layers", net->hidden_layers);
     for (i = 0; i < BP_MAX_LAYERS; i++) {
         char label[24];
         (void)snprintf(label, sizeof label, "width[%lu]", (unsigned long)i);
-        BPI_P(label, i < p->net.config.hidden_layers ? p->net.config.width[i] : 0);
+        BPI_P(label, i < net->hidden_layers ? net->width[i] : 0);
     }
-    BPI_P("activation", p->net.config.activation);
-    BPI_P("layer_norm", p->net.config.layer_norm);
+    BPI_P("activation", net->activation);
+    BPI_P("layer_norm", net->layer_norm);
     BPI_P("init_scale", c->init_scale);
     BPI_P("head_scale", c->head_scale);
     BPI_P("init_std", p->head.init_std);
     BPI_P("min_std", p->head.min_std);
     BPI_P("tanh_mean", p->head.tanh_mean);
+    BPI_P("lstm", p->rnn.units);
 #undef BPI_P
 }
 
@@ -12677,7 +13142,22 @@ BPI_FN void bpi_run_settings(const bp_run *run, bpi_setting_fn fn, void *ctx) {
     bpi_setting_policy(fn, ctx, "policy", &run->learner->policy, &l->policy);
     BPI_S("prior_kind", l->prior_kind);
     BPI_S("prior_std", l->prior_std);
-    if (run->learner->prior_p.n) bpi_setting_policy(fn, ctx, "prior", &run->learner->prior, &l->prior);
+    if (run->learner->prior.n_params) bpi_setting_policy(fn, ctx, "prior", &run->learner->prior, &l->prior);
+    BPI_S("latent.size", l->latent.size);
+    if (l->latent.size) {
+        bpi_setting_policy(fn, ctx, "latent.high", &run->learner->high, &l->latent.high);
+        if (run->learner->high_prior.n_params)
+            bpi_setting_policy(fn, ctx, "latent.high_prior", &run->learner->high_prior, &l->latent.high_prior);
+        BPI_S("latent.prior_kind", l->latent.prior_kind);
+        BPI_S("latent.phi", l->latent.phi);
+        BPI_S("latent.hold", l->latent.hold);
+        BPI_S("latent.shared_low", l->latent.shared_low);
+        BPI_S("latent.critic_sees_latent", l->latent.critic_sees_latent);
+        BPI_S("latent.joint_ratio", l->latent.joint_ratio);
+    }
+    BPI_S("critic_lstm", l->critic_lstm);
+    BPI_S("memory_start", l->memory_start);
+    BPI_S("burn_in", l->burn_in);
     bpi_setting_fields(fn, ctx, "critic_fields", &run->learner->critic_fields);
     BPI_S("critic_layers", l->critic_layers);
     for (i = 0; i < BP_MAX_LAYERS; i++) {
@@ -13023,7 +13503,7 @@ BPI_FN bp_status bpi_run_save_environments(bp_run *run, bp_error *error) {
     return BP_OK;
 }
 
-enum { BPI_STATE_ARRAYS = 9 };
+enum { BPI_STATE_ARRAYS = 10 };
 /* Array i of the state file: first the learner's tensors. */
 BPI_FN void bpi_run_state_array(void *ctx, size_t i, bp_array *out) {
     bp_run *run = (bp_run *)ctx;
@@ -13043,7 +13523,8 @@ BPI_FN void bpi_run_state_array(void *ctx, size_t i, bp_array *out) {
     case 4: *out = bp_array_of("actors/counters", BP_DTYPE_U64, actors, BPI_ACTOR_U64, self->actor_u64); break;
     case 5: *out = bp_array_of("actors/return", BP_DTYPE_F64, 0, actors, self->actor_f64); break;
     case 6: *out = bp_array_of("actors/sequence", BP_DTYPE_REAL, actors, self->sequence_reals, self->sequences); break;
-    case 7: *out = bp_array_of("normaliser", BP_DTYPE_F64, 0, run->normaliser.n_state, run->normaliser.state); break;
+    case 7: *out = bp_array_of("actors/state", BP_DTYPE_REAL, actors, run->learner->state_size, self->states); break;
+    case 8: *out = bp_array_of("normaliser", BP_DTYPE_F64, 0, run->normaliser.n_state, run->normaliser.state); break;
     default: *out = bp_array_of("actors/environment", BP_DTYPE_U8, 0, self->env_state_used, self->env_state); break;
     }
 }
@@ -13062,17 +13543,14 @@ BPI_FN void bpi_run_replay_array(void *ctx, size_t i, bp_array *out) {
 
 BPRIOR_API bp_status bp_run_export(const bp_run *run, bp_rs0_who who, const char *path, bp_error *error) {
     bp_policy_export what;
+    bp_status status;
     memset(&what, 0, sizeof what);
     what.spec = &run->env_spec;
     what.normaliser = run->normaliser.size ? &run->normaliser : NULL;
-    if (who == BP_PLAY_PRIOR) {
-        if (run->learner->prior_p.n == 0)
-            return bpi_fail(error, BP_ERR_UNSUPPORTED, "export: this run's prior has no parameters");
-        what.policy = &run->learner->prior;
-        what.params = run->learner->prior_p.online;
-    } else {
-        what.policy = &run->learner->policy;
-        what.params = who == BP_PLAY_TARGET ? run->learner->policy_p.target : run->learner->policy_p.online;
+    status = bp_rs0_behavior(&what.behavior, run->learner, who, run->self->judge_observation, error);
+    if (status != BP_OK) return status;
+    if (who != BP_PLAY_PRIOR && run->learner->config.n_tasks > 1) {
+        what.behavior.params = who == BP_PLAY_TARGET ? run->learner->policy_p.target : run->learner->policy_p.online;
         what.n_tasks = run->learner->config.n_tasks;
         what.task_field = run->learner->config.task_field;
     }
@@ -13085,7 +13563,7 @@ BPI_FN bp_status bpi_run_export_all(bp_run *run, bp_error *error) {
     if (!run->config.directory) return bpi_ok(error);
     (void)bpi_path_join(path, run->self->directory, "policy.safetensors");
     status = bp_run_export(run, BP_PLAY_POLICY, path, error);
-    if (status != BP_OK || run->learner->prior_p.n == 0) return status;
+    if (status != BP_OK || !bpi_rs0_has_prior_net(run->learner)) return status;
     (void)bpi_path_join(path, run->self->directory, "prior.safetensors");
     return bp_run_export(run, BP_PLAY_PRIOR, path, error);
 }
@@ -13258,6 +13736,10 @@ BPI_FN bp_status bpi_run_load_state(bp_run *run, const char *path, bp_error *err
     if (status == BP_OK) status = bp_safetensors_read_double(file, "actors/return", self->actor_f64, actors, error);
     if (status == BP_OK)
         status = bp_safetensors_read_real(file, "actors/sequence", self->sequences, actors * self->sequence_reals, error);
+    if (status == BP_OK && run->learner->state_size)
+        status = bp_safetensors_read_real(file, "actors/state", self->states, actors * run->learner->state_size, error);
+    if (status == BP_OK && !bpi_all_finite(self->states, actors * run->learner->state_size))
+        status = bpi_run_absurd(path, "actors/state", error);
     if (status == BP_OK && run->normaliser.size) {
         status = bp_safetensors_read_double(file, "normaliser", run->normaliser.state, run->normaliser.n_state, error);
         for (i = 0; i < run->normaliser.n_state && status == BP_OK; i++)
@@ -14903,53 +15385,95 @@ BPI_FN const char *bpi_activation_name(bp_activation activation) {
     return "unknown";
 }
 
-/* Tensor of one view of one task's block: "policy/0/w", "policy.3/0/w". */
-BPI_FN void bpi_policy_tensor(bp_tensor *out, const bp_policy *policy, const bp_real *params, size_t task, size_t view) {
-    const bp_view *v = &policy->net.view[view];
-    if (task == 0) (void)snprintf(out->name, sizeof out->name, "policy/%s", v->name);
-    else (void)snprintf(out->name, sizeof out->name, "policy.%lu/%s", (unsigned long)task, v->name);
-    out->rows = v->rows;
-    out->cols = v->cols;
-    out->data = (bp_real *)params + task * policy->n_params + v->offset; /* a bp_tensor serves reading and writing */
+/* Tensor of one view of one task's block: "policy/0/w", "policy.3/0/w"; of a high level: "high/0/w". */
+BPI_FN void bpi_policy_tensor(bp_tensor *out, const char *prefix, const bp_policy *policy, const bp_real *params, size_t task,
+                              size_t view) {
+    bp_view v;
+    bp_policy_view(&v, policy, view);
+    if (task == 0) (void)snprintf(out->name, sizeof out->name, "%s/%s", prefix, v.name);
+    else (void)snprintf(out->name, sizeof out->name, "%s.%lu/%s", prefix, (unsigned long)task, v.name);
+    out->rows = v.rows;
+    out->cols = v.cols;
+    out->data = (bp_real *)params + task * policy->n_params + v.offset; /* a bp_tensor serves reading and writing */
+}
+
+BPI_FN const char *bpi_high_kind_name(bp_high_kind kind) {
+    switch (kind) {
+    case BP_HIGH_LEARNED: return "learned";
+    case BP_HIGH_AUTOREGRESSIVE: return "autoregressive";
+    case BP_HIGH_ISOTROPIC: return "isotropic";
+    case BP_HIGH_AR1: return "ar1";
+    }
+    return "unknown";
 }
 
 typedef struct bpi_export {
     const bp_policy_export *what;
-    double head[2], settings[2];
-    size_t tasks, weights; /* weights = tasks * views, the first arrays; then head, low, high, normaliser */
+    double head[2], high_head[3], settings[2];
+    size_t tasks, weights; /* weights = tasks * views, the first arrays; then the high level's; then head, low, high, normaliser */
+    size_t high_weights;   /* views of the high level */
     bool box, normaliser;
 } bpi_export;
 
 BPI_FN void bpi_export_array(void *ctx, size_t i, bp_array *out) {
     const bpi_export *e = (const bpi_export *)ctx;
     const bp_policy_export *what = e->what;
-    size_t k = i - e->weights;
-    if (i < e->weights) {
+    const bp_behavior *b = &what->behavior;
+    size_t k = i - e->weights - e->high_weights;
+    if (i < e->weights + e->high_weights) {
         bp_tensor tensor;
-        bpi_policy_tensor(&tensor, what->policy, what->params, i / what->policy->net.n_views, i % what->policy->net.n_views);
+        if (i < e->weights) bpi_policy_tensor(&tensor, "policy", b->policy, b->params, i / b->policy->n_views, i % b->policy->n_views);
+        else bpi_policy_tensor(&tensor, "high", b->high, b->high_params, 0, i - e->weights);
         *out = bp_array_tensor(&tensor);
         return;
     }
-    if (!e->box && k >= 1) k += 2;
+    if (b->latent.size == 0) k++;
+    if (!e->box && k >= 2) k += 2;
     switch (k) {
-    case 0: *out = bp_array_of("head", BP_DTYPE_F64, 0, 2, e->head); break;
-    case 1: *out = bp_array_of("action/low", BP_DTYPE_F64, 0, what->spec->action_size, what->spec->action_low); break;
-    case 2: *out = bp_array_of("action/high", BP_DTYPE_F64, 0, what->spec->action_size, what->spec->action_high); break;
-    case 3: *out = bp_array_of("normaliser/state", BP_DTYPE_F64, 0, what->normaliser->n_state, what->normaliser->state); break;
+    case 0: *out = bp_array_of("high/head", BP_DTYPE_F64, 0, 3, e->high_head); break;
+    case 1: *out = bp_array_of("head", BP_DTYPE_F64, 0, 2, e->head); break;
+    case 2: *out = bp_array_of("action/low", BP_DTYPE_F64, 0, what->spec->action_size, what->spec->action_low); break;
+    case 3: *out = bp_array_of("action/high", BP_DTYPE_F64, 0, what->spec->action_size, what->spec->action_high); break;
+    case 4: *out = bp_array_of("normaliser/state", BP_DTYPE_F64, 0, what->normaliser->n_state, what->normaliser->state); break;
     default: *out = bp_array_of("normaliser/settings", BP_DTYPE_F64, 0, 2, e->settings); break;
     }
 }
 
+/* What a policy's structure is, as metadata whose keys begin with `prefix`. */
+BPI_FN void bpi_facts_policy(bpi_facts *facts, const char *prefix, const bp_policy *policy, const bp_spec *spec) {
+    const bp_mlp_config *net = bpi_policy_torso(policy);
+    char list[BP_MAX_LAYERS * 24], key[40];
+    size_t i, n = 0;
+    for (i = 0; i < policy->fields.n; i++) {
+        (void)snprintf(key, sizeof key, "%ssees.%lu", prefix, (unsigned long)i);
+        bpi_fact(facts, key, "%s", spec->field[policy->fields.index[i]].name);
+    }
+    list[0] = '\0';
+    for (i = 0; i < net->hidden_layers; i++)
+        n += (size_t)snprintf(list + n, sizeof list - n, i ? " %lu" : "%lu", (unsigned long)net->width[i]);
+    (void)snprintf(key, sizeof key, "%shidden", prefix);
+    bpi_fact(facts, key, "%s", list);
+    (void)snprintf(key, sizeof key, "%sactivation", prefix);
+    bpi_fact(facts, key, "%s", bpi_activation_name(net->activation));
+    (void)snprintf(key, sizeof key, "%slayer_norm", prefix);
+    bpi_fact(facts, key, "%d", net->layer_norm ? 1 : 0);
+    (void)snprintf(key, sizeof key, "%stanh_mean", prefix);
+    bpi_fact(facts, key, "%d", policy->head.tanh_mean ? 1 : 0);
+    (void)snprintf(key, sizeof key, "%slstm", prefix);
+    if (policy->state_size) bpi_fact(facts, key, "%lu", (unsigned long)policy->rnn.units);
+}
+
 BPRIOR_API bp_status bp_policy_save(const char *path, const bp_policy_export *what, bp_error *error) {
-    const bp_policy *policy = what->policy;
+    const bp_behavior *b = &what->behavior;
+    const bp_policy *policy = b->policy;
+    const bool high_net = b->latent.size && bpi_high_has_net(b->high_kind);
     bpi_facts facts;
     bpi_export e;
-    char list[BP_MAX_LAYERS * 24];
-    size_t i, n = 0, arrays;
-    if (!policy || !what->params || !what->spec)
+    size_t arrays;
+    if (!policy || !b->params || !what->spec || (high_net && (!b->high || !b->high_params)))
         return bpi_fail(error, BP_ERR_ARGUMENT, "bp_policy_save: policy, params and spec must be given");
     if (policy->observation_size != what->spec->observation_size || policy->action_size != what->spec->action_size ||
-        policy->n_choices != what->spec->n_choices ||
+        policy->n_choices != what->spec->n_choices || policy->latent_size != b->latent.size ||
         (what->normaliser && what->normaliser->size != policy->observation_size))
         return bpi_fail(error, BP_ERR_MISMATCH, "bp_policy_save: policy, spec and normaliser do not belong together");
     memset(&e, 0, sizeof e);
@@ -14960,45 +15484,60 @@ BPRIOR_API bp_status bp_policy_save(const char *path, const bp_policy_export *wh
                         (unsigned long)e.tasks);
 
     bpi_facts_spec(&facts, "bprior policy 1", what->spec);
-    for (i = 0; i < policy->fields.n; i++) {
-        char key[32];
-        (void)snprintf(key, sizeof key, "sees.%lu", (unsigned long)i);
-        bpi_fact(&facts, key, "%s", what->spec->field[policy->fields.index[i]].name);
-    }
-    list[0] = '\0';
-    for (i = 0; i < policy->net.config.hidden_layers; i++)
-        n += (size_t)snprintf(list + n, sizeof list - n, i ? " %lu" : "%lu", (unsigned long)policy->net.config.width[i]);
-    bpi_fact(&facts, "hidden", "%s", list);
-    bpi_fact(&facts, "activation", "%s", bpi_activation_name(policy->net.config.activation));
-    bpi_fact(&facts, "layer_norm", "%d", policy->net.config.layer_norm ? 1 : 0);
-    bpi_fact(&facts, "tanh_mean", "%d", policy->head.tanh_mean ? 1 : 0);
+    bpi_facts_policy(&facts, "", policy, what->spec);
     bpi_fact(&facts, "tasks", "%lu", (unsigned long)e.tasks);
     if (e.tasks > 1) bpi_fact(&facts, "task_field", "%s", what->task_field);
+    if (b->latent.size) {
+        bpi_fact(&facts, "latent", "%lu", (unsigned long)b->latent.size);
+        bpi_fact(&facts, "hold", "%lu", (unsigned long)b->latent.hold);
+        bpi_fact(&facts, "high", "%s", bpi_high_kind_name(b->high_kind));
+        if (high_net) bpi_facts_policy(&facts, "high.", b->high, what->spec);
+    }
 
-    e.weights = e.tasks * policy->net.n_views;
+    e.weights = e.tasks * policy->n_views;
+    e.high_weights = high_net ? b->high->n_views : 0;
     e.box = what->spec->action_kind == BP_ACTION_CONTINUOUS;
     e.head[0] = policy->head.init_std;
     e.head[1] = policy->head.min_std;
+    if (high_net) {
+        e.high_head[0] = b->high->head.init_std;
+        e.high_head[1] = b->high->head.min_std;
+    }
+    e.high_head[2] = b->latent.phi;
     if (what->normaliser) {
         e.settings[0] = what->normaliser->clip;
         e.settings[1] = what->normaliser->epsilon;
     }
-    arrays = e.weights + 1 + (e.box ? 2 : 0) + (what->normaliser ? 2 : 0);
+    arrays = e.weights + e.high_weights + (b->latent.size ? 1 : 0) + 1 + (e.box ? 2 : 0) + (what->normaliser ? 2 : 0);
     return bp_safetensors_write_from(path, bpi_export_array, &e, arrays, facts.text, facts.n, NULL, NULL, error);
 }
 
-/* The structure of the stored policy. Sizes are bounded by the file's own size, so that nothing overflows later. */
-BPI_FN bp_status bpi_read_policy(bp_policy *policy, const bp_safetensors *file, const bp_spec *spec, bp_error *error) {
+/* Metadata prefix + name, or NULL. */
+BPI_FN const char *bpi_prefixed_text(const bp_safetensors *file, const char *prefix, const char *name) {
+    char key[40];
+    (void)snprintf(key, sizeof key, "%s%s", prefix, name);
+    return bp_safetensors_text(file, key);
+}
+
+/* A number in the metadata, at most what the file could fill; absent: `otherwise`. */
+BPI_FN bool bpi_size_text(size_t *out, const bp_safetensors *file, const char *prefix, const char *name, size_t otherwise) {
+    const char *text = bpi_prefixed_text(file, prefix, name), *end = NULL;
+    *out = otherwise;
+    return !text || (bpi_parse_size(text, bpi_min_size(BPI_FILE_SIZES, file->bytes), out, &end) && *end == '\0');
+}
+
+/* The structure of a stored level. Sizes are bounded by the file's own size, so that nothing overflows later. */
+BPI_FN bp_status bpi_read_level(bp_policy *policy, const bp_safetensors *file, const bp_spec *spec, const char *prefix,
+                                const double *head, size_t latent_size, bool high, bool autoregressive, bp_error *error) {
     bp_policy_config config = bp_policy_config_default();
-    const char *text = bp_safetensors_text(file, "hidden"), *names[BP_MAX_FIELDS];
-    double head[2];
+    const char *text = bpi_prefixed_text(file, prefix, "hidden"), *names[BP_MAX_FIELDS];
     int a = 0;
     size_t i;
     bp_status status;
     for (i = 0; i < BP_MAX_FIELDS; i++) {
-        char key[32];
-        (void)snprintf(key, sizeof key, "sees.%lu", (unsigned long)i);
-        names[i] = bp_safetensors_text(file, key);
+        char name[32];
+        (void)snprintf(name, sizeof name, "sees.%lu", (unsigned long)i);
+        names[i] = bpi_prefixed_text(file, prefix, name);
         if (!names[i]) break;
         config.fields[i] = names[i];
     }
@@ -15008,28 +15547,29 @@ BPI_FN bp_status bpi_read_policy(bp_policy *policy, const bp_safetensors *file, 
         size_t width = 0;
         if (config.hidden_layers == BP_MAX_LAYERS ||
             !bpi_parse_size(text, bpi_min_size(BPI_FILE_SIZES, file->bytes), &width, &text))
-            return bpi_fail(error, BP_ERR_FORMAT, "'%.120s': metadata 'hidden' is odd", file->path);
+            return bpi_fail(error, BP_ERR_FORMAT, "'%.120s': metadata '%shidden' is odd", file->path, prefix);
         config.width[config.hidden_layers++] = width;
         if (*text == ' ') text++;
     }
-    text = bp_safetensors_text(file, "activation");
+    text = bpi_prefixed_text(file, prefix, "activation");
     while (a <= (int)BP_ACT_SOFTPLUS && (!text || strcmp(text, bpi_activation_name((bp_activation)a)) != 0)) a++;
     if (a > (int)BP_ACT_SOFTPLUS)
-        return bpi_fail(error, BP_ERR_FORMAT, "'%.120s': metadata 'activation' is missing or odd", file->path);
+        return bpi_fail(error, BP_ERR_FORMAT, "'%.120s': metadata '%sactivation' is missing or odd", file->path, prefix);
     config.activation = (bp_activation)a;
-    text = bp_safetensors_text(file, "layer_norm");
+    text = bpi_prefixed_text(file, prefix, "layer_norm");
     config.layer_norm = text && strcmp(text, "1") == 0;
-    text = bp_safetensors_text(file, "tanh_mean");
+    text = bpi_prefixed_text(file, prefix, "tanh_mean");
     config.tanh_mean = text && strcmp(text, "1") == 0;
-    status = bp_safetensors_read_double(file, "head", head, 2, error);
-    if (status != BP_OK) return status;
-    if (spec->action_kind == BP_ACTION_CONTINUOUS) {
+    if (!bpi_size_text(&config.lstm, file, prefix, "lstm", 0))
+        return bpi_fail(error, BP_ERR_FORMAT, "'%.120s': metadata '%slstm' is odd", file->path, prefix);
+    if (high || spec->action_kind == BP_ACTION_CONTINUOUS) {
         config.init_std = head[0];
         config.min_std = head[1];
     }
     if ((spec->n_choices ? spec->n_choices : spec->action_size) > file->bytes)
         return bpi_fail(error, BP_ERR_FORMAT, "'%.120s' is too small for its own policy", file->path);
-    status = bp_policy_init(policy, spec, &config, error);
+    status = latent_size ? bp_policy_init_level(policy, spec, &config, latent_size, high, autoregressive, error)
+                         : bp_policy_init(policy, spec, &config, error);
     if (status != BP_OK && error) {
         bp_error inner = *error;
         return bpi_fail(error, BP_ERR_FORMAT, "'%.100s': %.140s", file->path, inner.text);
@@ -15037,13 +15577,48 @@ BPI_FN bp_status bpi_read_policy(bp_policy *policy, const bp_safetensors *file, 
     return status == BP_OK ? BP_OK : BP_ERR_FORMAT;
 }
 
-BPI_FN bp_status bpi_read_params(bp_real *params, const bp_policy *policy, size_t task, const bp_safetensors *file,
-                                 bp_error *error) {
+/* The structure of what a file holds: `out` points to `policy` and `high`, its parameters are not read yet. */
+BPI_FN bp_status bpi_read_behavior(bp_behavior *out, bp_policy *policy, bp_policy *high, const bp_safetensors *file,
+                                   const bp_spec *spec, bp_error *error) {
+    double head[3];
+    bp_status status = bp_safetensors_read_double(file, "head", head, 2, error);
+    memset(out, 0, sizeof *out);
+    memset(high, 0, sizeof *high);
+    if (status != BP_OK) return status;
+    if (!bpi_size_text(&out->latent.size, file, "", "latent", 0) || !bpi_size_text(&out->latent.hold, file, "", "hold", 1))
+        return bpi_fail(error, BP_ERR_FORMAT, "'%.120s': metadata 'latent' or 'hold' is odd", file->path);
+    status = bpi_read_level(policy, file, spec, "", head, out->latent.size, false, false, error);
+    if (status != BP_OK) return status;
+    out->policy = policy;
+    if (out->latent.size) {
+        const char *kind = bp_safetensors_text(file, "high");
+        int k = 0;
+        while (k <= (int)BP_HIGH_AR1 && (!kind || strcmp(kind, bpi_high_kind_name((bp_high_kind)k)) != 0)) k++;
+        if (k > (int)BP_HIGH_AR1)
+            return bpi_fail(error, BP_ERR_FORMAT, "'%.120s': metadata 'high' is missing or odd", file->path);
+        out->high_kind = (bp_high_kind)k;
+        status = bp_safetensors_read_double(file, "high/head", head, 3, error);
+        if (status != BP_OK) return status;
+        if (!(head[2] > -1.0 && head[2] < 1.0))
+            return bpi_fail(error, BP_ERR_FORMAT, "'%.120s': phi is not between -1 and 1", file->path);
+        out->latent.phi = head[2];
+        if (bpi_high_has_net(out->high_kind)) {
+            status = bpi_read_level(high, file, spec, "high.", head, out->latent.size, true,
+                                    out->high_kind == BP_HIGH_AUTOREGRESSIVE, error);
+            if (status != BP_OK) return status;
+            out->high = high;
+        }
+    }
+    return BP_OK;
+}
+
+BPI_FN bp_status bpi_read_params(bp_real *params, const char *prefix, const bp_policy *policy, size_t task,
+                                 const bp_safetensors *file, bp_error *error) {
     size_t v;
-    for (v = 0; v < policy->net.n_views; v++) {
+    for (v = 0; v < policy->n_views; v++) {
         bp_tensor tensor;
         bp_status status;
-        bpi_policy_tensor(&tensor, policy, params, task, v);
+        bpi_policy_tensor(&tensor, prefix, policy, params, task, v);
         status = bp_safetensors_read_tensor(file, &tensor, error);
         if (status != BP_OK) return status;
         if (!bpi_all_finite(tensor.data, tensor.rows * tensor.cols))
@@ -15075,9 +15650,15 @@ BPI_FN void bpi_agent_layout(bp_agent **agent, bp_arena *arena, const bp_agent *
         size_t params = 0;
         if (!bp_size_mul(&params, plan->n_tasks, plan->policy.n_params)) arena->overflow = true;
         a->params = bp_arena_real(arena, params);
+        a->high_params = bp_arena_real(arena, plan->high.n_params);
+        a->state = bp_arena_real(arena, bp_behavior_state_size(&plan->behavior));
         a->observation = bp_arena_real(arena, plan->spec.observation_size);
         a->dist = bp_arena_real(arena, plan->policy.dist_size);
-        a->work = bp_arena_real(arena, bp_policy_work_reals(&plan->policy, 1));
+        a->work = bp_arena_real(arena, bp_behavior_work_reals(&plan->behavior));
+        a->behavior.policy = &a->policy;
+        a->behavior.params = a->params;
+        a->behavior.high = &a->high;
+        a->behavior.high_params = a->high_params;
         a->canonical = bp_arena_real(arena, plan->policy.action_size);
     }
 }
@@ -15092,12 +15673,14 @@ BPI_FN bp_status bpi_agent_read(bp_agent **out, const bp_safetensors *file, cons
     if (status != BP_OK) return status;
     memset(&plan, 0, sizeof plan);
     status = bpi_read_spec(&plan.spec, file, error);
-    if (status == BP_OK) status = bpi_read_policy(&plan.policy, file, &plan.spec, error);
+    if (status == BP_OK) status = bpi_read_behavior(&plan.behavior, &plan.policy, &plan.high, file, &plan.spec, error);
     if (status != BP_OK) return status;
     text = bp_safetensors_text(file, "tasks");
     if (!text || !bpi_parse_size(text, bpi_min_size(BPI_FILE_SIZES, file->bytes), &plan.n_tasks, &end) || *end ||
         plan.n_tasks == 0)
         return bpi_fail(error, BP_ERR_FORMAT, "'%.120s': metadata 'tasks' is missing or odd", file->path);
+    if (plan.n_tasks > 1 && bp_behavior_state_size(&plan.behavior))
+        return bpi_fail(error, BP_ERR_FORMAT, "'%.120s': policies of several tasks with memory or latents do not exist", file->path);
     if (plan.n_tasks > 1) {
         const bp_field *field = NULL;
         text = bp_safetensors_text(file, "task_field");
@@ -15109,7 +15692,8 @@ BPI_FN bp_status bpi_agent_read(bp_agent **out, const bp_safetensors *file, cons
         plan.task_size = field->size;
     }
     /* Each number takes at least 4 bytes on disk: do not ask for memory that the file cannot fill. */
-    if (!bp_size_mul(&numbers, plan.n_tasks, plan.policy.n_params) || numbers > file->bytes / 4)
+    if (!bp_size_mul(&numbers, plan.n_tasks, plan.policy.n_params) || numbers > file->bytes / 4 ||
+        plan.high.n_params > file->bytes / 4)
         return bpi_fail(error, BP_ERR_FORMAT, "'%.120s' is too small for its own policy", file->path);
     if (bp_safetensors_find(file, "normaliser/state")) {
         status = bp_normaliser_size(plan.spec.observation_size, &normaliser_bytes, error);
@@ -15134,7 +15718,8 @@ BPI_FN bp_status bpi_agent_read(bp_agent **out, const bp_safetensors *file, cons
     }
     status = bp_compute_init(&agent->compute, BP_KERNEL_AUTO, scratch, error);
     for (i = 0; i < plan.n_tasks && status == BP_OK; i++)
-        status = bpi_read_params(agent->params, &agent->policy, i, file, error);
+        status = bpi_read_params(agent->params, "policy", &agent->policy, i, file, error);
+    if (status == BP_OK && agent->high.n_params) status = bpi_read_params(agent->high_params, "high", &agent->high, 0, file, error);
     if (status == BP_OK && normaliser_bytes) {
         double settings[2];
         status = bp_normaliser_init(&agent->normaliser, plan.spec.observation_size, normaliser, normaliser_bytes, error);
@@ -15193,21 +15778,27 @@ BPRIOR_API void bp_agent_destroy(bp_agent *agent) {
     }
 }
 
-/* agent->dist for this observation. */
-BPI_FN bp_status bpi_agent_see(bp_agent *agent, const bp_real *observation) {
-    const bp_real *shown = observation, *params = agent->params;
+BPRIOR_API void bp_agent_reset(bp_agent *agent) {
+    memset(agent->state, 0, bp_behavior_state_size(&agent->behavior) * sizeof(bp_real));
+}
+
+/* agent->canonical and agent->dist for this observation. rng NULL: the best action. */
+BPI_FN bp_status bpi_agent_choose(bp_agent *agent, bp_real *log_prob, bp_rng *rng, const bp_real *observation) {
+    const bp_real *shown = observation;
+    agent->behavior.params = agent->params;
     if (!bpi_all_finite(observation, agent->spec.observation_size)) return BP_ERR_NONFINITE;
     if (agent->n_tasks > 1) { /* one-hot: the largest entry is the task */
         size_t i, best = 0;
         for (i = 1; i < agent->task_size; i++)
             if (observation[agent->task_offset + i] > observation[agent->task_offset + best]) best = i;
-        params += best * agent->policy.n_params;
+        agent->behavior.params += best * agent->policy.n_params;
     }
     if (agent->normaliser.size) {
         bp_normaliser_apply(agent->observation, &agent->normaliser, observation, 1);
         shown = agent->observation;
     }
-    bp_policy_eval(&agent->compute, agent->dist, agent->work, shown, NULL, params, &agent->policy, 1);
+    bp_behavior_act(&agent->compute, agent->canonical, log_prob, NULL, agent->dist, agent->state, agent->work, rng, shown,
+                    &agent->behavior);
     return BP_OK;
 }
 
@@ -15232,18 +15823,16 @@ BPI_FN void bpi_agent_scale(bp_real *action, const bp_agent *agent) {
 }
 
 BPRIOR_API bp_status bp_agent_act(bp_agent *agent, bp_real *action, const bp_real *observation) {
-    const bp_status status = bpi_agent_see(agent, observation);
+    const bp_status status = bpi_agent_choose(agent, NULL, NULL, observation);
     if (status != BP_OK) return status;
-    bp_policy_mode(agent->canonical, agent->dist, &agent->policy, 1);
     bpi_agent_scale(action, agent);
     return BP_OK;
 }
 
 BPRIOR_API bp_status bp_agent_sample(bp_agent *agent, bp_real *action, bp_real *log_prob, const bp_real *observation,
                                      bp_rng *rng) {
-    const bp_status status = bpi_agent_see(agent, observation);
+    const bp_status status = bpi_agent_choose(agent, log_prob, rng, observation);
     if (status != BP_OK) return status;
-    bp_policy_sample(agent->canonical, log_prob, rng, agent->dist, &agent->policy, 1);
     bpi_agent_scale(action, agent);
     return BP_OK;
 }
@@ -15255,21 +15844,75 @@ BPRIOR_API bp_status bp_agent_check(const bp_agent *agent, const bp_spec *spec, 
     return bpi_ok(error);
 }
 
+/* Can the stored policy take the place of this one? The first difference, in words. */
+BPI_FN bp_status bpi_same_structure(const bp_policy *have, const bp_spec *spec, const bp_policy *want, const bp_spec *want_spec,
+                                    const char *path, const char *what, bp_error *error) {
+    const bp_mlp_config *a = bpi_policy_torso(have), *b = bpi_policy_torso(want);
+    size_t i;
+    for (i = 0; i < have->fields.n || i < want->fields.n; i++) {
+        const char *there = i < have->fields.n ? spec->field[have->fields.index[i]].name : "nothing";
+        const char *here = i < want->fields.n ? want_spec->field[want->fields.index[i]].name : "nothing";
+        const size_t m = i < have->fields.n ? have->fields.length[i] : 0, n = i < want->fields.n ? want->fields.length[i] : 0;
+        if (strcmp(there, here) != 0 || m != n)
+            return bpi_fail(error, BP_ERR_MISMATCH,
+                            "'%.80s': as field %lu the stored %s sees '%s' (%lu numbers), this one '%s' (%lu)", path,
+                            (unsigned long)i, what, there, (unsigned long)m, here, (unsigned long)n);
+    }
+    if (have->output != want->output || have->dist_size != want->dist_size)
+        return bpi_fail(error, BP_ERR_MISMATCH, "'%.100s': the stored %s is %s with %lu outputs, this one %s with %lu", path, what,
+                        have->output == BP_OUTPUT_GAUSSIAN ? "Gaussian" : "categorical", (unsigned long)have->dist_size,
+                        want->output == BP_OUTPUT_GAUSSIAN ? "Gaussian" : "categorical", (unsigned long)want->dist_size);
+    if (a->hidden_layers != b->hidden_layers)
+        return bpi_fail(error, BP_ERR_MISMATCH, "'%.100s': the stored %s has %lu hidden layers, this one %lu", path, what,
+                        (unsigned long)a->hidden_layers, (unsigned long)b->hidden_layers);
+    for (i = 0; i < a->hidden_layers; i++)
+        if (a->width[i] != b->width[i])
+            return bpi_fail(error, BP_ERR_MISMATCH, "'%.100s': hidden layer %lu of the %s has %lu units there, %lu here", path,
+                            (unsigned long)i, what, (unsigned long)a->width[i], (unsigned long)b->width[i]);
+    if (have->rnn.units != want->rnn.units)
+        return bpi_fail(error, BP_ERR_MISMATCH, "'%.100s': the stored %s has an LSTM of %lu units, this one of %lu", path, what,
+                        (unsigned long)have->rnn.units, (unsigned long)want->rnn.units);
+    if (a->activation != b->activation || a->layer_norm != b->layer_norm)
+        return bpi_fail(error, BP_ERR_MISMATCH, "'%.100s': activation or layer_norm of the %s differ", path, what);
+    if (have->output == BP_OUTPUT_GAUSSIAN && (have->head.init_std != want->head.init_std || have->head.min_std != want->head.min_std ||
+                                               have->head.tanh_mean != want->head.tanh_mean))
+        return bpi_fail(error, BP_ERR_MISMATCH, "'%.100s': init_std, min_std or tanh_mean of the %s differ", path, what);
+    return BP_OK;
+}
+
+/* Do the latents agree, and are there the levels that this learner's prior has? */
+BPI_FN bp_status bpi_same_levels(const bp_behavior *have, const bp_rs0 *l, const char *path, bp_error *error) {
+    const bp_latent_config *c = &l->config.latent;
+    if (have->latent.size != l->latent.size)
+        return bpi_fail(error, BP_ERR_MISMATCH, "'%.100s': the stored prior has a latent of %lu numbers, this one of %lu", path,
+                        (unsigned long)have->latent.size, (unsigned long)l->latent.size);
+    if (l->latent.size == 0) return BP_OK;
+    if (have->high_kind != c->prior_kind)
+        return bpi_fail(error, BP_ERR_MISMATCH, "'%.100s': the stored prior's latent is %s, this one's %s", path,
+                        bpi_high_kind_name(have->high_kind), bpi_high_kind_name(c->prior_kind));
+    if (have->latent.hold != l->latent.hold || (have->high_kind == BP_HIGH_AR1 && have->latent.phi != l->latent.phi))
+        return bpi_fail(error, BP_ERR_MISMATCH, "'%.100s': its latent is held %lu steps with phi %g, this one %lu with %g", path,
+                        (unsigned long)have->latent.hold, have->latent.phi, (unsigned long)l->latent.hold, l->latent.phi);
+    return BP_OK;
+}
+
 BPRIOR_API bp_status bp_rs0_load_prior(bp_rs0 *learner, const char *path, const bp_allocator *allocator, bp_error *error) {
-    const bp_policy *want = &learner->prior;
+    const bool shared = bpi_rs0_shares_low(learner);
+    const bp_policy *low = shared ? &learner->policy : &learner->prior;
     bp_safetensors *file;
     bp_spec spec;
-    bp_policy have;
-    size_t i;
+    bp_policy policy, high;
+    bp_behavior have;
+    size_t n = 0;
     bp_real *params = NULL;
     bp_status status;
-    if (learner->prior_p.n == 0)
+    if (!bpi_rs0_has_prior_net(learner))
         return bpi_fail(error, BP_ERR_UNSUPPORTED, "load prior: prior_kind must be BP_PRIOR_LEARNED or BP_PRIOR_FIXED");
     status = bp_safetensors_open(&file, path, allocator, error);
     if (status != BP_OK) return status;
     status = bpi_policy_format(file, error);
     if (status == BP_OK) status = bpi_read_spec(&spec, file, error);
-    if (status == BP_OK) status = bpi_read_policy(&have, file, &spec, error);
+    if (status == BP_OK) status = bpi_read_behavior(&have, &policy, &high, file, &spec, error);
     if (status == BP_OK) {
         const char *tasks = bp_safetensors_text(file, "tasks");
         if (!tasks || strcmp(tasks, "1") != 0)
@@ -15278,45 +15921,25 @@ BPRIOR_API bp_status bp_rs0_load_prior(bp_rs0 *learner, const char *path, const 
             status = bpi_fail(error, BP_ERR_MISMATCH,
                               "'%.120s' was trained on normalised observations, whose scale is not this learner's", path);
     }
-    for (i = 0; status == BP_OK && (i < have.fields.n || i < want->fields.n); i++) {
-        const char *a = i < have.fields.n ? spec.field[have.fields.index[i]].name : "nothing";
-        const char *b = i < want->fields.n ? learner->spec.field[want->fields.index[i]].name : "nothing";
-        const size_t m = i < have.fields.n ? have.fields.length[i] : 0, n = i < want->fields.n ? want->fields.length[i] : 0;
-        if (strcmp(a, b) != 0 || m != n)
-            status = bpi_fail(error, BP_ERR_MISMATCH,
-                              "'%.80s': as field %lu the stored prior sees '%s' (%lu numbers), this one '%s' (%lu)", path,
-                              (unsigned long)i, a, (unsigned long)m, b, (unsigned long)n);
-    }
-    if (status == BP_OK && (have.output != want->output || have.dist_size != want->dist_size))
-        status =
-            bpi_fail(error, BP_ERR_MISMATCH, "'%.100s': the stored prior is %s with %lu outputs, this one %s with %lu",
-                     path, have.output == BP_OUTPUT_GAUSSIAN ? "Gaussian" : "categorical", (unsigned long)have.dist_size,
-                     want->output == BP_OUTPUT_GAUSSIAN ? "Gaussian" : "categorical", (unsigned long)want->dist_size);
+    if (status == BP_OK) status = bpi_same_levels(&have, learner, path, error);
+    if (status == BP_OK) status = bpi_same_structure(&policy, &spec, low, &learner->spec, path, "prior", error);
+    if (status == BP_OK && bpi_rs0_has_high_prior(learner))
+        status = bpi_same_structure(&high, &spec, &learner->high_prior, &learner->spec, path, "high level", error);
     if (status == BP_OK) {
-        const bp_mlp_config *a = &have.net.config, *b = &want->net.config;
-        if (a->hidden_layers != b->hidden_layers)
-            status = bpi_fail(error, BP_ERR_MISMATCH, "'%.120s': the stored prior has %lu hidden layers, this one %lu", path,
-                              (unsigned long)a->hidden_layers, (unsigned long)b->hidden_layers);
-        for (i = 0; status == BP_OK && i < a->hidden_layers; i++)
-            if (a->width[i] != b->width[i])
-                status = bpi_fail(error, BP_ERR_MISMATCH, "'%.120s': hidden layer %lu has %lu units there, %lu here", path,
-                                  (unsigned long)i, (unsigned long)a->width[i], (unsigned long)b->width[i]);
-        if (status == BP_OK && (a->activation != b->activation || a->layer_norm != b->layer_norm))
-            status = bpi_fail(error, BP_ERR_MISMATCH, "'%.120s': activation or layer_norm differ", path);
-        if (status == BP_OK && have.output == BP_OUTPUT_GAUSSIAN &&
-            (have.head.init_std != want->head.init_std || have.head.min_std != want->head.min_std ||
-             have.head.tanh_mean != want->head.tanh_mean))
-            status = bpi_fail(error, BP_ERR_MISMATCH, "'%.120s': init_std, min_std or tanh_mean differ", path);
+        n = high.n_params + policy.n_params;
+        params = (bp_real *)bp_alloc(allocator, n * sizeof(bp_real));
+        if (!params) status = bpi_fail(error, BP_ERR_MEMORY, "'%.120s': no memory for %lu weights", path, (unsigned long)n);
     }
-    if (status == BP_OK) {
-        params = (bp_real *)bp_alloc(allocator, have.n_params * sizeof(bp_real));
-        if (!params)
-            status =
-                bpi_fail(error, BP_ERR_MEMORY, "'%.120s': no memory for %lu weights", path, (unsigned long)have.n_params);
+    if (status == BP_OK && high.n_params) status = bpi_read_params(params, "high", &high, 0, file, error);
+    if (status == BP_OK) status = bpi_read_params(params + high.n_params, "policy", &policy, 0, file, error);
+    if (status == BP_OK && learner->prior_p.n) /* a shared low level is not part of the prior's own parameters, and comes last */
+        status = bp_rs0_set_prior(learner, params, learner->prior_p.n, error);
+    if (status == BP_OK && shared) {
+        const size_t at = bpi_rs0_low_at(learner), bytes = policy.n_params * sizeof(bp_real);
+        memcpy(learner->policy_p.online + at, params + high.n_params, bytes);
+        memcpy(learner->policy_p.target + at, params + high.n_params, bytes);
     }
-    if (status == BP_OK) status = bpi_read_params(params, &have, 0, file, error);
-    if (status == BP_OK) status = bp_rs0_set_prior(learner, params, have.n_params, error);
-    if (params) bp_free(allocator, params, have.n_params * sizeof(bp_real));
+    if (params) bp_free(allocator, params, n * sizeof(bp_real));
     bp_safetensors_close(file);
     return status;
 }

@@ -141,7 +141,7 @@ static bp_run *begin(bool school, bp_prior_kind kind, bool blind, const bp_run *
     return run;
 }
 
-static double score(bp_run *run, bp_run_who who) {
+static double score(bp_run *run, bp_rs0_who who) {
     bp_evaluation e;
     must(bp_run_evaluate(&e, NULL, run, who, 50, 1, true, &error));
     return e.mean;

@@ -145,7 +145,7 @@ static void test_ring_overwrites_the_oldest(void **state) {
     const bp_replay_config config = make_config(CAPACITY);
     bp_rng rng = bp_rng_make(seed, 1);
     bp_real data[(T + 1) * O + T * (A + 4)];
-    bp_real *block = (bp_real *)malloc(bp_batch_reals(T, B, O, A) * sizeof(bp_real));
+    bp_real *block = (bp_real *)malloc(bpt_batch_reals(T, B, O, A) * sizeof(bp_real));
     bp_sequence s;
     bp_replay *replay;
     bp_batch batch;
@@ -155,7 +155,7 @@ static void test_ring_overwrites_the_oldest(void **state) {
     assert_non_null(block);
     bpt_ok(bp_replay_create(&replay, &config, NULL, &error), &error);
     bp_sequence_init(&s, data, &config);
-    bp_batch_init(&batch, block, T, B, O, A);
+    bpt_batch_init(&batch, block, T, B, O, A);
     assert_int_equal(bp_replay_sample(&batch, replay, &rng, &error), BP_ERR_EMPTY);
     for (n = 0; n < 8; n++) {
         const size_t oldest = n < CAPACITY ? 0 : n - CAPACITY + 1;
@@ -194,7 +194,7 @@ static void test_sampling_is_uniform(void **state) {
     const bp_replay_config config = make_config(CAPACITY);
     bp_rng rng = bp_rng_make(seed, 2);
     bp_real data[(T + 1) * O + T * (A + 4)];
-    bp_real *block = (bp_real *)malloc(bp_batch_reals(T, B, O, A) * sizeof(bp_real));
+    bp_real *block = (bp_real *)malloc(bpt_batch_reals(T, B, O, A) * sizeof(bp_real));
     bp_sequence s;
     bp_replay *replay;
     bp_batch batch;
@@ -204,7 +204,7 @@ static void test_sampling_is_uniform(void **state) {
     assert_non_null(block);
     bpt_ok(bp_replay_create(&replay, &config, NULL, &error), &error);
     bp_sequence_init(&s, data, &config);
-    bp_batch_init(&batch, block, T, B, O, A);
+    bpt_batch_init(&batch, block, T, B, O, A);
     for (half = 0; half < 2; half++) {
         const size_t stored = half ? CAPACITY : CAPACITY / 2;
         const double expected = (double)(B * DRAWS) / (double)stored;
@@ -232,7 +232,7 @@ static void test_sampling_is_reproducible(void **state) {
     enum { B = 16 };
     const bp_replay_config config = make_config(50);
     bp_real data[(T + 1) * O + T * (A + 4)];
-    const size_t reals = bp_batch_reals(T, B, O, A);
+    const size_t reals = bpt_batch_reals(T, B, O, A);
     bp_real *block = (bp_real *)malloc(2 * reals * sizeof(bp_real));
     bp_rng one = bp_rng_make(seed, 3), two = one;
     bp_sequence s;
@@ -248,8 +248,8 @@ static void test_sampling_is_reproducible(void **state) {
         fill(&s, 10 * n);
         bpt_ok(bp_replay_insert(replay, &s, &error), &error);
     }
-    bp_batch_init(&first, block, T, B, O, A);
-    bp_batch_init(&second, block + reals, T, B, O, A);
+    bpt_batch_init(&first, block, T, B, O, A);
+    bpt_batch_init(&second, block + reals, T, B, O, A);
     bpt_ok(bp_replay_sample(&first, replay, &one, &error), &error);
     bpt_ok(bp_replay_sample(&second, replay, &two, &error), &error);
     assert_memory_equal(block, block + reals, reals * sizeof(bp_real));
@@ -355,9 +355,9 @@ static void test_errors(void **state) {
     bp_sequence_init(&s, data, &other);
     fill(&s, 0);
     bpt_ok(bp_replay_insert(replay, &s, &error), &error);
-    bp_batch_init(&batch, block, T - 1, 2, O, A);
+    bpt_batch_init(&batch, block, T - 1, 2, O, A);
     assert_int_equal(bp_replay_sample(&batch, replay, &rng, &error), BP_ERR_SIZE);
-    bp_batch_init(&batch, block, T, 2, O, A);
+    bpt_batch_init(&batch, block, T, 2, O, A);
     bpt_ok(bp_replay_sample(&batch, replay, &rng, &error), &error);
     bp_replay_destroy(replay);
 }

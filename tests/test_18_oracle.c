@@ -248,9 +248,9 @@ static bp_rs0 *make_learner(size_t shards, bp_kernel kernel) {
 static bp_real *make_batch(bp_batch *batch, const bp_rs0 *learner) {
     const size_t T = learner->config.length, B = learner->config.batch, O = learner->spec.observation_size;
     const size_t A = learner->spec.action_size;
-    bp_real *data = (bp_real *)malloc(bp_batch_reals(T, B, O, A) * sizeof(bp_real));
+    bp_real *data = (bp_real *)malloc(bpt_batch_reals(T, B, O, A) * sizeof(bp_real));
     assert_non_null(data);
-    bp_batch_init(batch, data, T, B, O, A);
+    bpt_batch_init(batch, data, T, B, O, A);
     read_real(batch->observation, "batch/observation", (T + 1) * B * O);
     read_real(batch->action, "batch/action", T * B * A);
     read_real(batch->reward, "batch/reward", T * B);

@@ -558,8 +558,8 @@ static void make_sample(sample *s, size_t tasks, bool discrete) {
     bpt_ok(bp_normaliser_create(&s->normaliser, 7, NULL, &error), &error);
     bp_rng_normals(rows, &rng, 70);
     bp_normaliser_update(&s->normaliser, rows, 10);
-    s->what.policy = &s->policy;
-    s->what.params = s->params;
+    s->what.behavior.policy = &s->policy;
+    s->what.behavior.params = s->params;
     s->what.spec = &s->spec;
     s->what.normaliser = &s->normaliser;
     s->what.n_tasks = tasks;
@@ -750,8 +750,8 @@ static void test_load_prior(void **state) {
     for (i = 0; i < 2; i++) config.prior.width[i] = config.policy.width[i] = config.critic_width[i] = 8;
     bpt_ok(bp_rs0_create(&first, &a, &config, NULL, &error), &error);
     memset(&what, 0, sizeof what);
-    what.policy = &first->prior;
-    what.params = first->prior_p.online;
+    what.behavior.policy = &first->prior;
+    what.behavior.params = first->prior_p.online;
     what.spec = &a;
     bpt_ok(bp_policy_save(at(path, "prior.safetensors"), &what, &error), &error);
 
@@ -774,7 +774,7 @@ static void test_load_prior(void **state) {
     config.prior.width[1] = 9;
     bpt_ok(bp_rs0_create(&second, &b, &config, NULL, &error), &error);
     assert_int_equal(bp_rs0_load_prior(second, path, NULL, &error), BP_ERR_MISMATCH);
-    assert_non_null(strstr(error.text, "hidden layer 1 has 8 units there, 9 here"));
+    assert_non_null(strstr(error.text, "hidden layer 1 of the prior has 8 units there, 9 here"));
     assert_int_equal(bp_rs0_load_prior(second, "no/such", NULL, &error), BP_ERR_IO);
     bp_rs0_destroy(second);
 

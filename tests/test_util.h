@@ -85,6 +85,24 @@ BPT_FN void bpt_ok_at(int status, const bp_error *error, const char *what, const
 }
 #define bpt_ok(call, error) bpt_ok_at((int)(call), error, #call, __FILE__, __LINE__)
 
+/* Shape of plain sequences (no latent, no state), for batches made by hand. */
+BPT_FN bp_replay_config bpt_shape(size_t length, size_t observation_size, size_t action_size) {
+    bp_replay_config shape = bp_replay_config_default(NULL);
+    shape.length = length;
+    shape.observation_size = observation_size;
+    shape.action_size = action_size;
+    return shape;
+}
+BPT_FN size_t bpt_batch_reals(size_t length, size_t batch, size_t observation_size, size_t action_size) {
+    const bp_replay_config shape = bpt_shape(length, observation_size, action_size);
+    return bp_batch_reals(&shape, batch);
+}
+BPT_FN void bpt_batch_init(bp_batch *batch, bp_real *data, size_t length, size_t batch_size, size_t observation_size,
+                           size_t action_size) {
+    const bp_replay_config shape = bpt_shape(length, observation_size, action_size);
+    bp_batch_init(batch, data, &shape, batch_size);
+}
+
 /* Assert that a run with this configuration is refused with this status, a text that holds `word`, no object made, and
  * the same answer when nobody asks for the text. */
 BPT_FN void bpt_refuses_run_at(const bp_run_config *config, int want, const char *word, const char *file, int line) {

@@ -53,12 +53,16 @@ static double learner_step(const sizes *s, size_t threads, size_t reps, double *
     bp_batch batch;
     bp_rng rng = bp_rng_make(1, 1);
     double sample[101], result = 0.0;
-    size_t i, n = bp_batch_reals(10, s->batch, s->observation, s->actions);
-    bp_real *data = (bp_real *)bp_alloc(NULL, n * sizeof *data);
+    bp_replay_config shape;
+    size_t i, n;
+    bp_real *data;
     bp_spec_begin(&spec, "bench");
     bp_spec_add_field(&spec, "seen", s->seen, NULL);
     bp_spec_add_field(&spec, "hidden", s->observation - s->seen, NULL);
     bp_spec_actions_continuous(&spec, s->actions, -1, 1, NULL);
+    shape = bp_replay_config_default(&spec);
+    n = bp_batch_reals(&shape, s->batch);
+    data = (bp_real *)bp_alloc(NULL, n * sizeof *data);
     config.batch = s->batch;
     config.samples = s->samples;
     config.prior_kind = BP_PRIOR_LEARNED;
@@ -72,7 +76,7 @@ static double learner_step(const sizes *s, size_t threads, size_t reps, double *
         fprintf(stderr, "bench: %s\n", error.text);
         goto end;
     }
-    bp_batch_init(&batch, data, 10, s->batch, s->observation, s->actions);
+    bp_batch_init(&batch, data, &shape, s->batch);
     bp_rng_normals(data, &rng, n);
     for (i = 0; i < 10 * s->batch; i++) {
         batch.discount[i] = batch.mask[i] = BP_R(1);

@@ -108,8 +108,8 @@ static size_t make_seed(unsigned char *out, size_t capacity, int discrete) {
     bp_policy_init_params(params, &policy, &rng);
     if (bp_normaliser_create(&normaliser, 4, NULL, NULL) != BP_OK) return 0;
     memset(&what, 0, sizeof what);
-    what.policy = &policy;
-    what.params = params;
+    what.behavior.policy = &policy;
+    what.behavior.params = params;
     what.spec = &spec;
     what.normaliser = &normaliser;
     what.n_tasks = discrete ? 2 : 1;
