@@ -3,9 +3,9 @@
 #
 #    --help                       status 0; names --seed, --steps, --out and --quick
 #    --no-such-option             status 2
-#    --quick --out DIR            status 0, in a minute at most, and in DIR (its subdirectories included):
+#    --quick --out DIR            status 0, in a minute at most, and in DIR (subdirectories are the runs' own business):
 #        settings.txt             lines "name = value", the version of bprior and the seed among them
-#        *.csv                    at least one; a header, then rows with as many cells, all of them filled
+#        *.csv                    at least one beside it; a header, then rows with as many cells, all of them filled
 #        *.png                    at least one, if there is a gnuplot
 #    and nothing in the text files that names a directory of this machine. A quick run that took less than 10 s is
 #    made again: the CSV files must be the same bits, except for columns called "seconds".
@@ -32,7 +32,7 @@ grep -q '^bprior = [0-9]' "$settings" || bad "settings.txt does not say the vers
 grep -q '^seed = [0-9]' "$settings" || bad "settings.txt does not say the seed: seed = ..."
 grep -n -v -E '^[^=]+ = .+$' "$settings" && bad "settings.txt: these lines are not \"name = value\""
 
-find "$dir/a" -name '*.csv' | sort >"$dir/csv"
+find "$dir/a" -maxdepth 1 -name '*.csv' | sort >"$dir/csv"
 [ -s "$dir/csv" ] || bad "no CSV file"
 while read -r file; do
     awk -F, -v name="${file#"$dir/a/"}" '
