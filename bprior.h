@@ -175,6 +175,8 @@
 #define bp_gaussian_kl_uniform_box BPI_PREFIXED(bp_gaussian_kl_uniform_box)
 #define bp_gaussian_sample BPI_PREFIXED(bp_gaussian_sample)
 #define bp_gaussian_sample_backward BPI_PREFIXED(bp_gaussian_sample_backward)
+#define bp_squash_log_det BPI_PREFIXED(bp_squash_log_det)
+#define bp_squash_log_det_backward BPI_PREFIXED(bp_squash_log_det_backward)
 #define bp_categorical_log_softmax BPI_PREFIXED(bp_categorical_log_softmax)
 #define bp_categorical_log_softmax_backward BPI_PREFIXED(bp_categorical_log_softmax_backward)
 #define bp_categorical_log_prob BPI_PREFIXED(bp_categorical_log_prob)
@@ -351,6 +353,7 @@
 #define bp_policy_backward BPI_PREFIXED(bp_policy_backward)
 #define bp_policy_sample BPI_PREFIXED(bp_policy_sample)
 #define bp_policy_mode BPI_PREFIXED(bp_policy_mode)
+#define bp_policy_squash BPI_PREFIXED(bp_policy_squash)
 #define bp_policy_log_prob BPI_PREFIXED(bp_policy_log_prob)
 #define bp_policy_entropy BPI_PREFIXED(bp_policy_entropy)
 #define bp_policy_entropy_backward BPI_PREFIXED(bp_policy_entropy_backward)
@@ -1002,6 +1005,22 @@ BPRIOR_API void bp_gaussian_sample(bp_real *a, const bp_real *mean, const bp_rea
  *  @param noise [dim] as in the forward call
  *  @param dim   number of components */
 BPRIOR_API void bp_gaussian_sample_backward(bp_real *dmean, bp_real *dstd, const bp_real *da, const bp_real *noise, size_t dim);
+
+/** @brief Log of the volume element of squashing: if a = tanh(u), then log p(a) = log p(u) - bp_squash_log_det(u), and the entropy of
+ *         a is that of u plus the mean of this (E32).
+ *  @f[ \sum_i \log \frac{da_i}{du_i} = \sum_i \log(1 - \tanh^2 u_i) = \sum_i 2\,(\log 2 - u_i - \mathrm{softplus}(-2 u_i)) @f]
+ *  The last form loses nothing where tanh has rounded to 1.
+ *  @param u   [dim] the point before squashing
+ *  @param dim number of components
+ *  @return nats, <= 0 */
+BPRIOR_API bp_real bp_squash_log_det(const bp_real *u, size_t dim);
+
+/** @brief Derivative of bp_squash_log_det(): adds `-2 dout tanh(u[i])` to `du[i]` (E32).
+ *  @param du   [dim] added to
+ *  @param dout derivative of the loss with respect to the returned number
+ *  @param u    [dim]
+ *  @param dim  number of components */
+BPRIOR_API void bp_squash_log_det_backward(bp_real *du, bp_real dout, const bp_real *u, size_t dim);
 
 /** @brief Log-probabilities from logits: `logp[i] = logits[i] - log sum_j exp(logits[j])` (E33).
  *
@@ -2757,6 +2776,10 @@ typedef struct bp_policy_config {
     double min_std;                    /**< Gaussian: smallest standard deviation (default .1); keeps
                                               the KL to a confident prior finite */
     bool tanh_mean;                    /**< Gaussian: squash the mean into (-1,1) (default true) */
+    bool squash;                       /**< Gaussian: what the environment gets is tanh of the action that is drawn, stored and scored, instead
+                                              of that action clipped (default false). Set tanh_mean = false and a small min_std with it, as in
+                                              SAC. Policy and prior must agree: the KL does not notice (both are squashed alike), but the
+                                              entropy does */
     size_t lstm;                       /**< units of an LSTM between the hidden layers and the head; 0: no memory (default).
                                               Raising it: longer and finer memory, at a cost that grows with its square */
 } bp_policy_config;
@@ -2780,6 +2803,7 @@ typedef struct bp_policy {
     bp_rnn rnn;                    /**< with memory: the same input, output H; then a linear layer to dist_size */
     size_t state_size;             /**< 2H: h, then c; 0 without memory */
     bp_gaussian_head head;         /**< Gaussian only */
+    bool squash;                   /**< actions reach the environment through tanh */
     double init_scale, head_scale; /**< with memory: initial weights of its last layer */
     size_t n_params;               /**< length of every parameter array of this policy */
     size_t n_views;                /**< named parts of it: bp_policy_view() */
@@ -2851,10 +2875,13 @@ BPRIOR_API void bp_policy_sample(bp_real *action, bp_real *log_prob, bp_rng *rng
                                  const bp_policy *policy, size_t n);
 /** The mean, or the most probable choice: what evaluation uses. */
 BPRIOR_API void bp_policy_mode(bp_real *action, const bp_real *dist, const bp_policy *policy, size_t n);
-/** log_prob [n] of given actions [n][action_size] (E32, E33). */
+/** What the environment is to get: tanh of the action with `squash`, else the action itself. @param out [n][action_size], may be
+ *  `action` */
+BPRIOR_API void bp_policy_squash(bp_real *out, const bp_real *action, const bp_policy *policy, size_t n);
+/** log_prob [n] of given actions [n][action_size] (E32, E33); with `squash` of actions before the tanh, as densities of those. */
 BPRIOR_API void bp_policy_log_prob(bp_real *log_prob, const bp_real *action, const bp_real *dist,
                                    const bp_policy *policy, size_t n);
-/** entropy [n] in nats, closed form. */
+/** entropy [n] in nats, closed form; with `squash` before the tanh (the rest of it is E[bp_squash_log_det()]). */
 BPRIOR_API void bp_policy_entropy(bp_real *entropy, const bp_real *dist, const bp_policy *policy, size_t n);
 /** ddist += dentropy [n] * d entropy / d dist. */
 BPRIOR_API void bp_policy_entropy_backward(bp_real *ddist, const bp_real *dentropy, const bp_real *dist,
@@ -3105,12 +3132,13 @@ BPRIOR_API void bp_retrace_reference(bp_real *target, const bp_real *reward, con
  * bp_rs0_step() does all three once. It is a pure function of (parameters, batch, random state): same
  * input, same bits, for any number of threads.
  *
- * The special cases of E8 are configuration: see ::bp_prior_kind. With categorical actions the
+ * The special cases of E8 are configuration: see ::bp_prior_kind. SAC is BP_PRIOR_UNIFORM, twin_critics, policy.squash and an
+ * adapted alpha whose kl_target is log volume minus the entropy wanted; MPO is ::BP_IMPROVE_EM with BP_PRIOR_PREVIOUS. With categorical actions the
  * expectation over actions is exact (all K choices are put to the critic, weighted by pi), so that
  * neither sampling nor reparameterisation is needed.
  *
  * **Actions are canonical**: the spec's box must be [-1,1] (bp_env_rescale_actions() makes it so). The
- * critic sees clipped actions, as the environment does.
+ * critic sees clipped actions, as the environment does; with policy.squash it sees, and the environment gets, their tanh.
  *
  * **Memory** (E35). Policy, prior and critic may each have an LSTM. A sequence begins in the middle of an episode, so the
  * learner needs to know what was remembered before its first row: ::bp_memory_start says where that comes from. Each copy of a network
@@ -3130,6 +3158,14 @@ typedef enum bp_rs0_source {
     BP_SOURCE_TARGET = 0, /**< default */
     BP_SOURCE_ONLINE
 } bp_rs0_source;
+
+/** How the policy gets better (E8, E21). */
+typedef enum bp_improvement {
+    BP_IMPROVE_SVG = 0, /**< follow the critic's gradient by the action (E18): default */
+    BP_IMPROVE_EM       /**< as in MPO: E-step, weigh S actions of the target policy by q ~ exp(Q'/eta); M-step, raise their likelihood.
+                             Needs no gradient of the critic. With BP_PRIOR_PREVIOUS and an adapted alpha the M-step keeps within a
+                             trust region (MPO measures its KL the other way round, KL[pi'||pi]; both agree to second order) */
+} bp_improvement;
 
 /** How a penalty weight moves. */
 typedef enum bp_weight_mode {
@@ -3191,6 +3227,11 @@ typedef struct bp_rs0_config {
     double entropy_target;       /**< ADAPTED: nats to keep (default 0) */
     double entropy_lr;           /**< ADAPTED: step size of log c_H (default 1e-3) */
 
+    bp_improvement improvement; /**< default SVG. EM: one level, no squash */
+    double em_temperature;      /**< EM: eta at the start, reward units, > 0 (default 1) */
+    double em_kl_target;        /**< EM: nats that the weighted actions may differ from the target policy; eta follows (default .1) */
+    double em_lr;               /**< EM: step size of log eta; 0 keeps it fixed (default 1e-2) */
+
     bp_adam_config policy_adam, prior_adam, critic_adam; /**< default lr 1e-4 each, no clipping */
     size_t target_period;                                /**< copy all targets every so many steps (default 100); ignored if tau > 0 */
     double tau;                                          /**< > 0: Polyak averaging every step instead (default 0) */
@@ -3220,6 +3261,8 @@ BPRIOR_API bp_rs0_config bp_rs0_config_make(uint32_t cookie);
     X(value_mean, "mean soft value V_{t+1}")                                               \
     X(trace_mean, "mean c over rows t >= 1")                                               \
     X(policy_std, "mean standard deviation of pi (Gaussian)")                              \
+    X(em_kl, "EM: KL of the weighted actions to the target policy, nats; else 0")          \
+    X(em_temperature, "EM: eta used in this step; else 0")                                 \
     X(alpha, "weight of the KL used in this step")                                         \
     X(entropy_cost, "c_H used in this step")                                               \
     X(critic_grad_norm, "before clipping")                                                 \
@@ -3268,6 +3311,7 @@ typedef struct bp_rs0 {
     uint64_t steps;                   /**< steps done */
     uint64_t rejected;                /**< steps undone because something was not finite */
     bp_dual alpha_dual, entropy_dual; /**< state of ADAPTED weights */
+    bp_dual em_dual;                  /**< state of EM's temperature */
     bp_rs0_metrics metrics;           /**< of the newest step */
     bp_real *target_noise;            /**< [T+1][B][S][A] standard normals for V_t (row t = 0 unused) */
     bp_real *policy_noise;            /**< [T][B][S][A] for the policy's samples */
@@ -3718,7 +3762,7 @@ typedef struct bp_agent {
     bp_real *observation;          /**< private [O] */
     bp_real *dist;                 /**< distribution of the newest call [dist_size], canonical units */
     bp_real *work;                 /**< private */
-    bp_real *canonical;            /**< the newest action before it was scaled to the box [action_size] */
+    bp_real *canonical;            /**< the newest action before it was squashed and scaled to the box [action_size] */
     void *block;                   /**< private */
     bp_owner owner;                /**< private */
 } bp_agent;
@@ -6080,6 +6124,25 @@ BPI_FN bpi_normaliser_logits bpi_logits_normaliser(const bp_real *logits, size_t
     for (size_t i = 0; i < n; i++) sum += bp_exp(logits[i] - z.top);
     z.log_sum = bp_log(sum);
     return z;
+}
+
+/* Squashing. With a = tanh(u), da/du = 1 - a^2. As u grows, tanh(u) rounds to 1 and the logarithm would be -infinity;
+ *
+ *     1 - tanh^2 u = 4 / (e^u + e^-u)^2 = 4 e^{-2u} / (1 + e^{-2u})^2
+ *     log of it    = 2 (log 2 - u - log(1 + e^{-2u}))
+ *
+ * stays exact: about 2 log 2 - 2u for large u, and by symmetry 2 log 2 + 2u for very negative ones.
+ *     d log(1 - tanh^2 u) / du = -2 tanh(u) */
+BPRIOR_API bp_real bp_squash_log_det(const bp_real *u, size_t dim) {
+    bp_real sum = BP_R(0);
+    size_t i;
+    for (i = 0; i < dim; i++) sum += BP_R(2) * (BP_R(0.69314718055994530942) - u[i] - bp_softplus(BP_R(-2) * u[i]));
+    return sum;
+}
+
+BPRIOR_API void bp_squash_log_det_backward(bp_real *du, bp_real dout, const bp_real *u, size_t dim) {
+    size_t i;
+    for (i = 0; i < dim; i++) du[i] -= BP_R(2) * dout * bp_tanh(u[i]);
 }
 
 BPI_FN bp_real bpi_logp(bp_real logit, bpi_normaliser_logits z) { return (logit - z.top) - z.log_sum; }
@@ -10341,6 +10404,8 @@ BPI_FN bp_status bpi_policy_build(bp_policy *policy, const bp_spec *spec, const 
         policy->head.init_std = config->init_std;
         policy->head.min_std = config->min_std;
         policy->head.tanh_mean = config->tanh_mean;
+        policy->squash = config->squash;
+        if (role->high && config->squash) return bpi_fail(error, BP_ERR_ARGUMENT, "policy: squash is for actions, a latent has no box");
     }
 
     net = bp_mlp_config_default(bpi_max_size(policy->fields.size, 1), policy->dist_size);
@@ -10629,6 +10694,11 @@ BPRIOR_API void bp_policy_mode(bp_real *action, const bp_real *dist, const bp_po
             if (dist[i * K + k] > dist[i * K + best]) best = k;
         action[i] = BP_R(best);
     }
+}
+
+BPRIOR_API void bp_policy_squash(bp_real *out, const bp_real *action, const bp_policy *policy, size_t n) {
+    size_t i;
+    for (i = 0; i < n * policy->action_size; i++) out[i] = policy->squash ? bp_tanh(action[i]) : action[i];
 }
 
 BPRIOR_API void bp_policy_log_prob(bp_real *log_prob, const bp_real *action, const bp_real *dist,
@@ -11159,7 +11229,7 @@ enum { BPI_STATE_HIGH,
 /* Sums over a shard's unmasked rows; the metrics are made of these. */
 typedef struct bpi_rs0_sums {
     double critic_loss, policy_loss, prior_loss, kl, kl_high, entropy;
-    double q, q_square, target, td_abs, value, trace, trace_rows, std;
+    double q, q_square, target, td_abs, value, trace, trace_rows, std, em_kl;
 } bpi_rs0_sums;
 
 struct bpi_rs0_shard {
@@ -11187,6 +11257,8 @@ struct bpi_rs0_shard {
     bp_real *target_q, *log_pi, *trace, *target;         /* [T][Bs] */
     bp_real *weight;                                     /* [n] mask / unmasked rows of the batch */
     bp_real *row_a, *row_b;                              /* [n] scratch, one number per row */
+    bp_real *pi_old;                                     /* EM: target policy, t = 0..T-1 */
+    bp_real *log_det;                                    /* [n] squash: mean over the samples of log |da/du| */
 
     bp_real *x;      /* [R][X] what the critic sees: fields, z, h of its memory */
     bp_real *fields; /* [.][F] its fields alone, when there is more: a chunk's, or all n + Bs rows for its memory */
@@ -11246,6 +11318,10 @@ BPRIOR_API bp_rs0_config bp_rs0_config_make(uint32_t cookie) {
     c.alpha_lr = 1e-3;
     c.entropy_cost = bp_schedule_constant(1e-3);
     c.entropy_lr = 1e-3;
+    c.improvement = BP_IMPROVE_SVG;
+    c.em_temperature = 1.0;
+    c.em_kl_target = 0.1;
+    c.em_lr = 1e-2;
     c.policy_adam = bp_adam_config_default();
     c.prior_adam = bp_adam_config_default();
     c.critic_adam = bp_adam_config_default();
@@ -11305,6 +11381,10 @@ BPI_FN bp_status bpi_rs0_check(const bp_rs0_config *c, bp_error *error) {
     BPI_RANGE(prior_kind, BP_PRIOR_NONE, BP_PRIOR_FIXED);
     BPI_RANGE(memory_start, BP_MEMORY_STORED, BP_MEMORY_ZERO);
     BPI_RANGE(burn_in, 0, (double)c->length - 1.0);
+    BPI_RANGE(improvement, BP_IMPROVE_SVG, BP_IMPROVE_EM);
+    BPI_RANGE(em_temperature, 1e-8, 1e8);
+    BPI_RANGE(em_kl_target, 0, big);
+    BPI_RANGE(em_lr, 0, big);
     BPI_RANGE(latent.size, 0, big);
     BPI_RANGE(latent.hold, 0, big);
     BPI_RANGE(latent.prior_kind, BP_HIGH_LEARNED, BP_HIGH_AR1);
@@ -11450,6 +11530,10 @@ BPI_FN bp_status bpi_rs0_resolve(bp_rs0 *l, const bp_spec *spec, const bp_rs0_co
     s = bpi_rs0_resolve_levels(l, spec, config, error);
     if (s == BP_OK) s = bpi_rs0_resolve_low(&l->policy, l, spec, &config->policy, error);
     if (s == BP_OK && bpi_rs0_has_low_prior(l)) s = bpi_rs0_resolve_low(&l->prior, l, spec, &config->prior, error);
+    if (s == BP_OK && config->improvement == BP_IMPROVE_EM && (l->latent.size || l->policy.squash))
+        s = bpi_fail(error, BP_ERR_UNSUPPORTED, "learner: improvement EM needs a policy of one level without squash");
+    if (s == BP_OK && bpi_rs0_has_low_prior(l) && l->prior.squash != l->policy.squash)
+        s = bpi_fail(error, BP_ERR_MISMATCH, "learner: policy.squash and prior.squash must agree");
     if (s == BP_OK) s = bp_field_set_make(&l->critic_fields, spec, config->critic_fields, config->n_critic_fields, error);
     if (s != BP_OK) return s;
 
@@ -11495,6 +11579,8 @@ BPI_FN bp_status bpi_rs0_resolve(bp_rs0 *l, const bp_spec *spec, const bp_rs0_co
         l->alpha_dual = bp_dual_make(config->alpha.start, config->alpha_lr, config->kl_target, 1e-8, 1e8);
     if (config->entropy_mode == BP_WEIGHT_ADAPTED)
         l->entropy_dual = bp_dual_make(config->entropy_cost.start, config->entropy_lr, -config->entropy_target, 1e-8, 1e8);
+
+    l->em_dual = bp_dual_make(config->em_temperature, config->em_lr, config->em_kl_target, 1e-8, 1e8);
 
     /* the caller's strings may go away */
     memset((void *)l->config.policy.fields, 0, sizeof l->config.policy.fields);
@@ -11611,6 +11697,8 @@ BPI_FN void bpi_rs0_shard_layout(struct bpi_rs0_shard *sh, const bp_rs0 *l, bp_a
     sh->weight = bp_arena_real(arena, n);
     sh->row_a = bp_arena_real(arena, n);
     sh->row_b = bp_arena_real(arena, n);
+    if (l->policy.squash) sh->log_det = bp_arena_real(arena, n);
+    if (l->config.improvement == BP_IMPROVE_EM) sh->pi_old = bp_arena_real(arena, n * D);
 
     sh->x = bp_arena_real(arena, many * X);
     sh->u = bp_arena_real(arena, bpi_max_size(R * (S + 1), many) * U);
@@ -11764,7 +11852,7 @@ typedef struct bpi_rs0_job {
     bp_rs0 *learner;
     const bp_batch *batch;
     double unmasked; /* rows of the batch that count */
-    double alpha, entropy_cost;
+    double alpha, entropy_cost, temperature;
 } bpi_rs0_job;
 
 /* The first T steps of a shard (skip 0: the rows "now"), or all T+1 without the distributions of the first (skip 1:
@@ -11881,7 +11969,14 @@ BPI_FN void bpi_rs0_policy_backward(const bpi_rs0_job *job, struct bpi_rs0_shard
 
 /* ---- one shard of a step ---------------------------------------------------- */
 
-/* u [U] = a stored or sampled action as the critic sees it: clipped to the box, or one-hot. */
+/* An action as the environment takes it: clipped to the box or squashed into it. */
+BPI_FN bp_real bpi_rs0_boxed(bp_real a, const bp_rs0 *l) {
+    if (l->policy.squash) return bp_tanh(a);
+    return a < BP_R(-1) ? BP_R(-1) : a > BP_R(1) ? BP_R(1)
+                                                 : a;
+}
+
+/* u [U] = a stored or sampled action as the critic sees it: in the box, or one-hot. */
 BPI_FN void bpi_rs0_critic_action(bp_real *u, const bp_real *action, const bp_rs0 *l) {
     size_t k;
     if (l->policy.output == BP_OUTPUT_CATEGORICAL) {
@@ -11889,9 +11984,7 @@ BPI_FN void bpi_rs0_critic_action(bp_real *u, const bp_real *action, const bp_rs
         u[bpi_choice(action[0], l->policy.n_choices)] = BP_R(1);
         return;
     }
-    for (k = 0; k < l->policy.action_size; k++)
-        u[k] = action[k] < BP_R(-1) ? BP_R(-1) : action[k] > BP_R(1) ? BP_R(1)
-                                                                     : action[k];
+    for (k = 0; k < l->policy.action_size; k++) u[k] = bpi_rs0_boxed(action[k], l);
 }
 
 /* The S actions of row i at which the critics are asked: u [S][U]. noise [S][A] of that row. */
@@ -11904,13 +11997,22 @@ BPI_FN void bpi_rs0_sample_actions(bp_real *u, const bp_real *dist, const bp_rea
         for (s = 0; s < S; s++) u[s * S + s] = BP_R(1);
         return;
     }
-    for (s = 0; s < S; s++) {
+    for (s = 0; s < S; s++)
+        for (k = 0; k < A; k++)
+            u[s * A + k] = bpi_rs0_boxed(dist[i * A + k] + dist[(n + i) * A + k] * noise[s * A + k], l);
+}
+
+/* The part of a squashed policy's entropy that has no closed form: mean over row i's samples of log |da/du|. */
+BPI_FN bp_real bpi_rs0_log_det(const bp_real *dist, const bp_real *noise, const bp_rs0 *l, size_t i, size_t n) {
+    const size_t S = bpi_rs0_n_samples(l), A = l->policy.action_size;
+    bp_real sum = BP_R(0);
+    size_t s, k;
+    for (s = 0; s < S; s++)
         for (k = 0; k < A; k++) {
-            const bp_real a = dist[i * A + k] + dist[(n + i) * A + k] * noise[s * A + k];
-            u[s * A + k] = a < BP_R(-1) ? BP_R(-1) : a > BP_R(1) ? BP_R(1)
-                                                                 : a;
+            const bp_real u = dist[i * A + k] + dist[(n + i) * A + k] * noise[s * A + k];
+            sum += bp_squash_log_det(&u, 1);
         }
-    }
+    return sum / BP_R(S);
 }
 
 /* kl [n] of `dist` to the prior's `dist0`, by kind (E8). NONE has none; for a uniform density on the box
@@ -12063,6 +12165,7 @@ BPI_FN void bpi_rs0_distributions(const bpi_rs0_job *job, struct bpi_rs0_shard *
     if (sh->pi_kl != sh->pi_value) bpi_rs0_policy(job, sh, sh->pi_kl, NULL, source[l->config.kl_source], sh->z_value, 1);
     bpi_rs0_prior(job, sh, sh->prior_next, NULL, sh->z_value, 1);
     bpi_rs0_prior(job, sh, sh->prior_now, sh->prior_now_saved, sh->z_policy, 0);
+    if (sh->pi_old) bpi_rs0_policy(job, sh, sh->pi_old, NULL, l->policy_p.target, NULL, 0);
     bpi_rs0_policy(job, sh, sh->pi, sh->pi_saved, l->policy_p.online, sh->z_policy, 0);
     if (learns && bpi_rs0_has_low_prior(l)) {
         const bp_unroll in = bpi_rs0_unroll(job, sh, 0, BPI_STATE_PRIOR_LOW, sh->z_policy);
@@ -12137,6 +12240,8 @@ BPI_FN void bpi_rs0_values(const bpi_rs0_job *job, struct bpi_rs0_shard *sh) {
             const size_t t = stored / Bs, b = sh->first_sequence + stored % Bs;
             bp_real *u = sh->u + i * S1 * U;
             bpi_rs0_sample_actions(u, sh->pi_value, l->target_noise + (t * B + b) * S * A, l, row, n);
+            if (sh->log_det && l->config.prior_kind == BP_PRIOR_UNIFORM) /* KL = log volume - H */
+                sh->row_a[row] -= bpi_rs0_log_det(sh->pi_value, l->target_noise + (t * B + b) * S * A, l, row, n);
             if (categorical) continue;
             if (t < l->config.length) bpi_rs0_critic_action(u + S * U, sh->action + stored * A, l);
             else memset(u + S * U, 0, U * sizeof(bp_real)); /* x_T has no stored action */
@@ -12284,9 +12389,59 @@ BPI_FN void bpi_rs0_high_backward(const bpi_rs0_job *job, struct bpi_rs0_shard *
                               l->policy_p.online, &l->high);
 }
 
+/* EM for the m rows from `start`, given Q' [m][S] at the actions in question.
+ *
+ *  E-step. Which reweighting q of the target policy's actions earns most, if it may cost eps nats?
+ *      max_q E_q[Q'] - eta (KL[q||pi'] - eps)   gives   q(a) = pi'(a) exp(Q'(a)/eta) / normaliser
+ *  On S samples of pi' that is the weights softmax_s(Q'_s/eta), and KL[q||pi'] = sum_s q_s log(S q_s); with choices, exactly.
+ *  The dual g(eta) = eta eps + eta log E exp(Q'/eta) has the derivative eps - KL[q||pi'], so eta rises while that KL is
+ *  above eps: a bp_dual.
+ *  M-step. L = -weight sum_s q_s log pi(a_s). */
+BPI_FN void bpi_rs0_em_rows(const bpi_rs0_job *job, struct bpi_rs0_shard *sh, size_t start, size_t m, bp_real *q) {
+    const bp_rs0 *l = job->learner;
+    const bool categorical = l->policy.output == BP_OUTPUT_CATEGORICAL;
+    const size_t n = sh->n, Bs = sh->count, A = l->policy.action_size, S = bpi_rs0_n_samples(l), B = l->config.batch;
+    const bp_real log_S = BP_R(log((double)S));
+    size_t i, s, k;
+    for (i = 0; i < m; i++) {
+        const size_t row = start + i, at = (row / Bs) * B + sh->first_sequence + row % Bs;
+        const bp_real *noise = l->policy_noise + at * S * A, w = sh->weight[row];
+        bp_real *log_q = q + i * S;
+        if (!(w > BP_R(0))) continue;
+        for (s = 0; s < S; s++) {
+            log_q[s] /= BP_R(job->temperature);
+            if (categorical) log_q[s] += bp_categorical_log_prob(sh->pi_old + row * S, s, S);
+        }
+        bp_categorical_log_softmax(log_q, log_q, S);
+        for (s = 0; s < S; s++) {
+            const bp_real q_s = bp_exp(log_q[s]);
+            const bp_real log_old = categorical ? bp_categorical_log_prob(sh->pi_old + row * S, s, S) : -log_S;
+            if (q_s > BP_R(0)) sh->sums.em_kl += (double)w * (double)q_s * (double)(log_q[s] - log_old);
+            if (categorical) {
+                sh->sums.policy_loss -= (double)w * (double)q_s * (double)bp_categorical_log_prob(sh->pi + row * S, s, S);
+                bp_categorical_log_prob_backward(sh->ddist + row * S, -w * q_s, sh->pi + row * S, s, S);
+            } else {
+                bp_real *dmean = sh->ddist + row * A, *dstd = sh->ddist + (n + row) * A;
+                const bp_real *mean = sh->pi + row * A, *std = sh->pi + (n + row) * A;
+                for (k = 0; k < A; k++) {
+                    const bp_real a = sh->pi_old[row * A + k] + sh->pi_old[(n + row) * A + k] * noise[s * A + k];
+                    sh->sums.policy_loss -= (double)w * (double)q_s * (double)bp_gaussian_log_prob(&a, mean + k, std + k, 1);
+                    bp_gaussian_log_prob_backward(NULL, dmean + k, dstd + k, -w * q_s, &a, mean + k, std + k, 1);
+                }
+            }
+        }
+    }
+}
+
+/* What a nat of entropy is worth: c_H, and alpha if the KL to a uniform prior is its other name. */
+BPI_FN double bpi_rs0_entropy_price(const bpi_rs0_job *job) {
+    return job->entropy_cost + (job->learner->config.prior_kind == BP_PRIOR_UNIFORM ? job->alpha : 0.0);
+}
+
 /* 5. policy: L = sum_i weight_i ( -E[Q'] + alpha KL - c_H H ).
  *    Gaussian (E18): a = mean + std noise, so dL/dmean += dL/da and dL/dstd += dL/da * noise, with
- *    dL/da = -weight/S dQ'/da inside the box and 0 where the action was clipped.
+ *    dL/da = -weight/S dQ'/da inside the box and 0 where the action was clipped. Squashed actions are never clipped; theirs
+ *    goes through tanh, and their entropy has a second part that depends on the samples.
  *    Categorical: E[Q'] = sum_k p_k Q'_k, so dL/dlogit_k = -weight p_k (Q'_k - E[Q']). */
 BPI_FN void bpi_rs0_policy_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh) {
     const bp_rs0 *l = job->learner;
@@ -12300,16 +12455,22 @@ BPI_FN void bpi_rs0_policy_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
         const size_t m = bpi_min_size(R, n - start);
         for (i = 0; i < m; i++) {
             const size_t row = start + i, at = (row / Bs) * B + sh->first_sequence + row % Bs;
-            bpi_rs0_sample_actions(sh->u + i * S * U, sh->pi, l->policy_noise + at * S * A, l, row, n);
+            bpi_rs0_sample_actions(sh->u + i * S * U, sh->pi_old ? sh->pi_old : sh->pi, l->policy_noise + at * S * A, l, row, n);
+            if (sh->log_det) sh->log_det[row] = bpi_rs0_log_det(sh->pi, l->policy_noise + at * S * A, l, row, n);
         }
         for (k = 0; k < C; k++) {
             const bp_real *params = l->critic_p.target + k * bpi_rs0_critic_size(l);
             bpi_rs0_critic_x(job, sh, start, m, sh->z_policy, sh->h_target[k], k);
-            if (categorical)
+            if (categorical || sh->pi_old)
                 bp_mlp_eval(&sh->compute, sh->critic_out[k], sh->critic_work, sh->x, sh->u, params, &l->critic, m, S);
             else
                 bp_mlp_forward(&sh->compute, sh->critic_out[k], sh->critic_saved[k], sh->x, sh->u, params, &l->critic,
                                m, S);
+        }
+        if (sh->pi_old) {
+            bpi_rs0_believe(sh->critic_dout, l, sh, m * S);
+            bpi_rs0_em_rows(job, sh, start, m, sh->critic_dout);
+            continue;
         }
         if (categorical) {
             bpi_rs0_believe(sh->critic_dout, l, sh, m * S);
@@ -12352,7 +12513,11 @@ BPI_FN void bpi_rs0_policy_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
                 for (k = 0; k < A; k++) {
                     const size_t j = (i * S + s) * A + k;
                     const bp_real a = sh->pi[row * A + k] + sh->pi[(n + row) * A + k] * noise[s * A + k];
-                    const bp_real da = a >= BP_R(-1) && a <= BP_R(1) ? sh->du[j] : BP_R(0);
+                    bp_real da = a >= BP_R(-1) && a <= BP_R(1) ? sh->du[j] : BP_R(0);
+                    if (sh->log_det) { /* a = tanh(u): da/du = 1 - a^2, d log(1 - a^2)/du = -2a */
+                        const bp_real y = sh->u[j], dH = -sh->weight[row] * BP_R(bpi_rs0_entropy_price(job)) / BP_R(S);
+                        da = sh->du[j] * (BP_R(1) - y * y) - BP_R(2) * y * dH;
+                    }
                     dmean[k] += da;
                     dstd[k] += da * noise[s * A + k];
                 }
@@ -12367,6 +12532,10 @@ BPI_FN void bpi_rs0_policy_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
         if (sh->weight[i] > BP_R(0)) sh->sums.kl_high -= (double)sh->weight[i] * (double)sh->row_a[i];
     bpi_rs0_add_high_kl(sh->row_a, l, sh, sh->high, sh->high0_now, 0);
     bp_policy_entropy(sh->row_b, sh->pi, &l->policy, n);
+    for (i = 0; sh->log_det && i < n; i++) {
+        sh->row_b[i] += sh->log_det[i];
+        if (l->config.prior_kind == BP_PRIOR_UNIFORM) sh->row_a[i] -= sh->log_det[i];
+    }
     for (i = 0; i < n; i++) {
         const double w = (double)sh->weight[i];
         if (!(w > 0.0)) continue;
@@ -12527,11 +12696,13 @@ BPRIOR_API bp_status bp_rs0_gradients(bp_rs0 *l, const bp_batch *batch, bp_team 
     job.unmasked = unmasked > 0.0 ? unmasked : 1.0;
     job.alpha = bpi_rs0_alpha(l);
     job.entropy_cost = bpi_rs0_entropy_cost(l);
+    job.temperature = bp_dual_value(&l->em_dual);
     bp_team_run(team, bpi_rs0_run_shard, &job, l->config.shards);
 
     memset(m, 0, sizeof *m);
     m->alpha = job.alpha;
     m->entropy_cost = job.entropy_cost;
+    m->em_temperature = l->config.improvement == BP_IMPROVE_EM ? job.temperature : 0.0;
     for (i = 0; i < l->config.shards; i++) {
         const bpi_rs0_sums *s = &l->shard[i].sums;
         m->critic_loss += s->critic_loss;
@@ -12547,6 +12718,7 @@ BPRIOR_API bp_status bp_rs0_gradients(bp_rs0 *l, const bp_batch *batch, bp_team 
         m->value_mean += s->value;
         m->trace_mean += s->trace;
         m->policy_std += s->std;
+        m->em_kl += s->em_kl;
         trace_rows += s->trace_rows;
     }
     m->q_std = m->q_std - m->q_mean * m->q_mean;
@@ -12589,6 +12761,7 @@ BPRIOR_API bp_status bp_rs0_step_with_noise(bp_rs0 *l, const bp_batch *batch, bp
         bpi_rs0_descend(l, &l->prior_p, &l->config.prior_adam, l->metrics.prior_grad_norm);
     if (l->config.alpha_mode == BP_WEIGHT_ADAPTED) bp_dual_update(&l->alpha_dual, l->metrics.kl);
     if (l->config.entropy_mode == BP_WEIGHT_ADAPTED) bp_dual_update(&l->entropy_dual, -l->metrics.entropy);
+    if (l->config.improvement == BP_IMPROVE_EM) bp_dual_update(&l->em_dual, l->metrics.em_kl);
     bpi_rs0_follow(l, &l->critic_p);
     bpi_rs0_follow(l, &l->policy_p);
     if (l->config.prior_kind == BP_PRIOR_LEARNED) bpi_rs0_follow(l, &l->prior_p);
@@ -12872,6 +13045,7 @@ typedef struct bpi_actor {
     bp_real *next;            /* [O] what the environment answers */
     bp_real *seen;            /* [O] what the policy is shown (normalised) */
     bp_real *action;          /* [A] */
+    bp_real *boxed;           /* [A] what the environment gets */
     bp_real *state;           /* [state_size] what it remembers */
     bp_real *work;            /* bp_rs0_act_work_reals() */
     bp_real *params;          /* ASYNC: snapshot of all parameters that acting needs */
@@ -13085,7 +13259,8 @@ BPI_FN void bpi_actor_collect(bpi_actor *actor, const bp_compute *compute, const
         step.reward = 0;
         step.discount = 1;
         step.last = false;
-        status = actor->env.step(actor->env.self, actor->action, actor->next, &step);
+        bp_policy_squash(actor->boxed, actor->action, &l->policy, 1);
+        status = actor->env.step(actor->env.self, actor->boxed, actor->next, &step);
         if (status != BP_OK || !bpi_finite(step.reward) || !bpi_finite(step.discount) || !bpi_finite(log_mu) ||
             !bpi_all_finite(actor->next, O)) {
             /* The row is not stored: the episode ends, like a time limit, at the last observation that was good. */
@@ -13235,6 +13410,7 @@ BPRIOR_API bp_status bp_run_evaluate(bp_evaluation *out, double *returns, bp_run
             }
             bp_behavior_act(&self->compute[0], self->judge_action, NULL, NULL, self->judge_dist, self->judge_state,
                             self->judge_work, stochastic ? &rng : NULL, shown, &behavior);
+            bp_policy_squash(self->judge_action, self->judge_action, behavior.policy, 1);
             step.reward = 0;
             step.discount = 1;
             status = self->judge.step(self->judge.self, self->judge_action, self->judge_observation, &step);
@@ -13813,6 +13989,7 @@ BPI_FN void bpi_run_layout(bp_run *run, bp_arena *arena) {
         actor->next = bp_arena_real(arena, O);
         actor->seen = bp_arena_real(arena, O);
         actor->action = bp_arena_real(arena, A);
+        actor->boxed = bp_arena_real(arena, A);
         actor->state = self->states + (self->states ? i * l->state_size : 0);
         actor->work = bp_arena_real(arena, work);
         if (async) {
@@ -14068,6 +14245,7 @@ BPI_FN void bpi_setting_policy(bpi_setting_fn fn, void *ctx, const char *prefix,
     BPI_P("init_std", p->head.init_std);
     BPI_P("min_std", p->head.min_std);
     BPI_P("tanh_mean", p->head.tanh_mean);
+    BPI_P("squash", p->squash);
     BPI_P("lstm", p->rnn.units);
 #undef BPI_P
 }
@@ -14146,6 +14324,10 @@ BPI_FN void bpi_run_settings(const bp_run *run, bpi_setting_fn fn, void *ctx) {
     BPI_S("entropy_mode", l->entropy_mode);
     BPI_S("entropy_target", l->entropy_target);
     BPI_S("entropy_lr", l->entropy_lr);
+    BPI_S("improvement", l->improvement);
+    BPI_S("em_temperature", l->em_temperature);
+    BPI_S("em_kl_target", l->em_kl_target);
+    BPI_S("em_lr", l->em_lr);
     adam[0] = &l->policy_adam;
     adam[1] = &l->prior_adam;
     adam[2] = &l->critic_adam;
@@ -14396,6 +14578,7 @@ BPI_FN void bpi_run_counters(bp_run *run, bool unpack) {
     real[m++] = &run->recent_return;
     real[m++] = &run->seconds;
     real[m++] = &run->learner->alpha_dual.log_value;
+    real[m++] = &run->learner->em_dual.log_value;
     real[m++] = &run->learner->entropy_dual.log_value;
     for (i = 0; i < n; i++) {
         if (unpack) *whole[i] = self->run_u64[i];
@@ -14702,7 +14885,8 @@ BPI_FN bp_status bpi_run_load_state(bp_run *run, const char *path, bp_error *err
         if (!bpi_rng_unpack(&self->learner_rng, self->rng_u64) ||
             !bpi_rng_unpack(&self->replay_rng, self->rng_u64 + BPI_RNG_U64))
             status = bpi_run_absurd(path, "a random state", error);
-        if (!bpi_finite_d(run->learner->alpha_dual.log_value) || !bpi_finite_d(run->learner->entropy_dual.log_value))
+        if (!bpi_finite_d(run->learner->alpha_dual.log_value) || !bpi_finite_d(run->learner->em_dual.log_value) ||
+            !bpi_finite_d(run->learner->entropy_dual.log_value))
             status = bpi_run_absurd(path, "an adapted weight", error);
         if (!bpi_finite_d(run->seconds) || run->seconds < 0.0) run->seconds = 0.0;
     }
@@ -16411,6 +16595,8 @@ BPI_FN void bpi_facts_policy(bpi_facts *facts, const char *prefix, const bp_poli
     bpi_fact(facts, key, "%d", net->layer_norm ? 1 : 0);
     (void)snprintf(key, sizeof key, "%stanh_mean", prefix);
     bpi_fact(facts, key, "%d", policy->head.tanh_mean ? 1 : 0);
+    (void)snprintf(key, sizeof key, "%ssquash", prefix);
+    if (policy->squash) bpi_fact(facts, key, "1");
     (void)snprintf(key, sizeof key, "%slstm", prefix);
     if (policy->state_size) bpi_fact(facts, key, "%lu", (unsigned long)policy->rnn.units);
 }
@@ -16512,6 +16698,8 @@ BPI_FN bp_status bpi_read_level(bp_policy *policy, const bp_safetensors *file, c
     config.layer_norm = text && strcmp(text, "1") == 0;
     text = bpi_prefixed_text(file, prefix, "tanh_mean");
     config.tanh_mean = text && strcmp(text, "1") == 0;
+    text = bpi_prefixed_text(file, prefix, "squash");
+    config.squash = text && strcmp(text, "1") == 0;
     if (!bpi_size_text(&config.lstm, file, prefix, "lstm", 0))
         return bpi_fail(error, BP_ERR_FORMAT, "'%.120s': metadata '%slstm' is odd", file->path, prefix);
     if (high || spec->action_kind == BP_ACTION_CONTINUOUS) {
@@ -16764,7 +16952,7 @@ BPI_FN void bpi_agent_scale(bp_real *action, const bp_agent *agent) {
     for (i = 0; i < spec->action_size; i++)
         if (!(spec->action_low[i] == -1.0 && spec->action_high[i] == 1.0)) canonical = false;
     for (i = 0; i < spec->action_size; i++) {
-        const double a = (double)agent->canonical[i];
+        const double a = (double)(agent->policy.squash ? bp_tanh(agent->canonical[i]) : agent->canonical[i]);
         const double clipped = a < -1.0 ? -1.0 : a > 1.0 ? 1.0
                                                          : a,
                      u = 0.5 * (clipped + 1.0);
@@ -16827,8 +17015,8 @@ BPI_FN bp_status bpi_same_structure(const bp_policy *have, const bp_spec *spec, 
     if (a->activation != b->activation || a->layer_norm != b->layer_norm)
         return bpi_fail(error, BP_ERR_MISMATCH, "'%.100s': activation or layer_norm of the %s differ", path, what);
     if (have->output == BP_OUTPUT_GAUSSIAN && (have->head.init_std != want->head.init_std || have->head.min_std != want->head.min_std ||
-                                               have->head.tanh_mean != want->head.tanh_mean))
-        return bpi_fail(error, BP_ERR_MISMATCH, "'%.100s': init_std, min_std or tanh_mean of the %s differ", path, what);
+                                               have->head.tanh_mean != want->head.tanh_mean || have->squash != want->squash))
+        return bpi_fail(error, BP_ERR_MISMATCH, "'%.100s': init_std, min_std, tanh_mean or squash of the %s differ", path, what);
     return BP_OK;
 }
 
