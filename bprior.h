@@ -405,6 +405,13 @@
 #define bp_rs0_set_prior BPI_PREFIXED(bp_rs0_set_prior)
 #define bp_rs0_tensor_count BPI_PREFIXED(bp_rs0_tensor_count)
 #define bp_rs0_tensor BPI_PREFIXED(bp_rs0_tensor)
+#define bp_clone_config_make BPI_PREFIXED(bp_clone_config_make)
+#define bp_clone_size BPI_PREFIXED(bp_clone_size)
+#define bp_clone_init BPI_PREFIXED(bp_clone_init)
+#define bp_clone_create BPI_PREFIXED(bp_clone_create)
+#define bp_clone_destroy BPI_PREFIXED(bp_clone_destroy)
+#define bp_clone_gradients BPI_PREFIXED(bp_clone_gradients)
+#define bp_clone_step BPI_PREFIXED(bp_clone_step)
 #define bp_run_config_make BPI_PREFIXED(bp_run_config_make)
 #define bp_run_create BPI_PREFIXED(bp_run_create)
 #define bp_run_destroy BPI_PREFIXED(bp_run_destroy)
@@ -445,6 +452,8 @@
 #define bp_agent_sample BPI_PREFIXED(bp_agent_sample)
 #define bp_agent_check BPI_PREFIXED(bp_agent_check)
 #define bp_rs0_load_prior BPI_PREFIXED(bp_rs0_load_prior)
+#define bp_replay_save BPI_PREFIXED(bp_replay_save)
+#define bp_replay_load BPI_PREFIXED(bp_replay_load)
 #define bp_csv_open BPI_PREFIXED(bp_csv_open)
 #define bp_csv_row BPI_PREFIXED(bp_csv_row)
 #define bp_csv_sync BPI_PREFIXED(bp_csv_sync)
@@ -3116,7 +3125,7 @@ BPRIOR_API void bp_retrace_reference(bp_real *target, const bp_real *reward, con
 
 /* ==========================================================================
  * 18. >>learner   The SVG(0)/Retrace learner
- *    provides: bp_rs0_*      needs: 1-8, 9, 11, 13, 14, 16, 17
+ *    provides: bp_rs0_*  bp_clone_*      needs: 1-8, 9, 11, 13, 14, 16, 17
  *    equations: E4 E6 E8 E10 E14 E17 E18 E19 E20 E21 E22 E27 E28 E29 E30 E35
  * ========================================================================== */
 /** @defgroup bp_learner 18. The SVG(0)/Retrace learner
@@ -3383,6 +3392,55 @@ BPRIOR_API size_t bp_rs0_tensor_count(const bp_rs0 *learner);
  *  "prior" and "critic"; further tasks and critics are "policy.1/...", "critic.1/...". High levels are "policy_high" and "prior_high",
  *  a critic's LSTM is "critic_lstm". */
 BPRIOR_API void bp_rs0_tensor(bp_tensor *out, const bp_rs0 *learner, size_t i);
+/* ---- a prior from recorded trajectories -------------------------------------- */
+
+/** How to learn a policy or prior from data alone. Start from bp_clone_config_default(). */
+typedef struct bp_clone_config {
+    uint32_t cookie;         /**< set by the default function */
+    bp_policy_config policy; /**< what to learn; its fields are what it may see: x^D of a prior (E14). One level */
+    bp_adam_config adam;     /**< default lr 1e-3 */
+    size_t batch, length;    /**< B sequences of T rows, as the data has (default 64, 10) */
+    size_t burn_in;          /**< rows that only fill the memory, < length (default 0). Memory starts from zeros in each sequence */
+    bp_kernel kernel;        /**< default BP_KERNEL_AUTO */
+    uint64_t seed;           /**< of the initial parameters (default 1) */
+} bp_clone_config;
+/** @internal */
+BPRIOR_API bp_clone_config bp_clone_config_make(uint32_t cookie);
+/** See the fields for the defaults. */
+#define bp_clone_config_default() bp_clone_config_make(BP_COOKIE(bp_clone_config))
+
+/** Maximum likelihood on recorded actions: minimises the mean of -log pi0(a_t|x^D_t), the cross-entropy of E17 with the data's own policy
+ *  in place of pi. Behavior cloning, if it sees everything; a behavior prior, if it does not. One thread at a time. */
+typedef struct bp_clone {
+    bp_clone_config config;                                  /**< as given; field names cleared */
+    bp_spec spec;                                            /**< the contract */
+    bp_policy policy;                                        /**< structure */
+    bp_learned p;                                            /**< online, grad, m, v; target is not used and equals online's start */
+    uint64_t steps;                                          /**< steps done */
+    double loss;                                             /**< of the newest batch: nats per step, before the update */
+    double grad_norm;                                        /**< before clipping */
+    bp_compute compute;                                      /**< private */
+    bp_real *saved, *work, *dist, *ddist, *reset, *log_prob; /**< private */
+    bp_owner owner;                                          /**< where the memory came from */
+} bp_clone;
+
+/** Bytes of a clone for this spec. */
+BPRIOR_API bp_status bp_clone_size(const bp_spec *spec, const bp_clone_config *config, size_t *bytes, bp_error *error);
+/** Build in caller's memory (64-byte aligned). */
+BPRIOR_API bp_status bp_clone_init(bp_clone **out, void *memory, size_t bytes, const bp_spec *spec, const bp_clone_config *config,
+                                   bp_error *error);
+/** Allocate and build. @return BP_ERR_CONFIG, BP_ERR_ABI, BP_ERR_ARGUMENT, BP_ERR_FIELD, BP_ERR_SIZE, BP_ERR_MEMORY */
+BPRIOR_API bp_status bp_clone_create(bp_clone **out, const bp_spec *spec, const bp_clone_config *config,
+                                     const bp_allocator *allocator, bp_error *error);
+/** Free; NULL is fine. */
+BPRIOR_API void bp_clone_destroy(bp_clone *clone);
+/** Loss and gradient of a batch, into clone->loss, p.grad and grad_norm; nothing is updated. Boundary rows (mask 0) do not count.
+ *  Actions are as the policy would draw them (with squash: before the tanh).
+ *  @return BP_ERR_SIZE: the batch does not fit; BP_ERR_NONFINITE */
+BPRIOR_API bp_status bp_clone_gradients(bp_clone *clone, const bp_batch *batch, bp_error *error);
+/** The same and one step of Adam. After an error the parameters are as before. Save the result with bp_policy_save() and use it with
+ *  bp_rs0_load_prior(), or hand p.online to bp_rs0_set_prior(). */
+BPRIOR_API bp_status bp_clone_step(bp_clone *clone, const bp_batch *batch, bp_error *error);
 /** @} */
 
 /* ==========================================================================
@@ -3551,7 +3609,7 @@ BPRIOR_API bp_status bp_run_export(const bp_run *run, bp_rs0_who who, const char
 
 /* ==========================================================================
  * 20. >>files   Files and logs
- *    provides: bp_file_* bp_crc32c bp_safetensors_* bp_policy_save bp_agent_* bp_rs0_load_prior
+ *    provides: bp_file_* bp_crc32c bp_safetensors_* bp_policy_save bp_agent_* bp_replay_save bp_replay_load bp_rs0_load_prior
  *              bp_csv_* bp_events_* bp_status_line
  *    needs: 1-4, 9, 13, 14, 18        equations: none
  * ========================================================================== */
@@ -3792,6 +3850,17 @@ BPRIOR_API bp_status bp_agent_check(const bp_agent *agent, const bp_spec *spec, 
  *  @return BP_ERR_MISMATCH naming the first difference; BP_ERR_UNSUPPORTED: the learner's prior is not of such a kind */
 BPRIOR_API bp_status bp_rs0_load_prior(bp_rs0 *learner, const char *path, const bp_allocator *allocator,
                                        bp_error *error);
+
+/* ---- recorded trajectories --------------------------------------------------- */
+
+/** Write the sequences of a replay with their contract: data for bp_clone, or for NumPy. The file holds one array "sequences" [N][R]
+ *  of rows as bp_sequence lays them out (its arrays in order, without gaps); the metadata has length, latent and state sizes. */
+BPRIOR_API bp_status bp_replay_save(const char *path, const bp_replay *replay, const bp_spec *spec, bp_error *error);
+/** Read such a file into a new replay of just its size. @param spec what the data must be of, or NULL to take any
+ *  @return BP_ERR_IO, BP_ERR_FORMAT, BP_ERR_MISMATCH (no trajectories; another contract: the text names the first difference),
+ *  BP_ERR_NONFINITE, BP_ERR_MEMORY */
+BPRIOR_API bp_status bp_replay_load(bp_replay **out, const char *path, const bp_spec *spec, const bp_allocator *allocator,
+                                    bp_error *error);
 
 /* ---- logs ----------------------------------------------------------------- */
 
@@ -13001,6 +13070,180 @@ BPRIOR_API void bp_rs0_tensor(bp_tensor *out, const bp_rs0 *l, size_t i) {
     out->data = array[i / network.n_views] + network.at + view.offset;
 }
 
+/* ---- a prior from recorded trajectories ---------------------------------------- */
+
+BPRIOR_API bp_clone_config bp_clone_config_make(uint32_t cookie) {
+    bp_clone_config c;
+    memset(&c, 0, sizeof c);
+    c.cookie = cookie;
+    if (cookie != BP_COOKIE(bp_clone_config)) return c;
+    c.policy = bp_policy_config_default();
+    c.adam = bp_adam_config_default();
+    c.adam.lr = 1e-3;
+    c.batch = 64;
+    c.length = 10;
+    c.kernel = BP_KERNEL_AUTO;
+    c.seed = 1;
+    return c;
+}
+
+BPI_FN bp_status bpi_clone_resolve(bp_clone *k, const bp_spec *spec, const bp_clone_config *config, bp_error *error) {
+    size_t rows;
+    bp_status s = bpi_check_cookie(config->cookie, BP_COOKIE(bp_clone_config), "bp_clone_config", error);
+    memset(k, 0, sizeof *k);
+    if (s != BP_OK) return s;
+    if (config->batch == 0 || config->length == 0 || config->burn_in >= config->length)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "clone: batch %lu and length %lu must be at least 1, burn_in %lu less than length",
+                        (unsigned long)config->batch, (unsigned long)config->length, (unsigned long)config->burn_in);
+    s = bp_spec_check(spec, error);
+    if (s == BP_OK) s = bpi_rs0_check_adam("adam", &config->adam, error);
+    if (s == BP_OK) s = bp_policy_init(&k->policy, spec, &config->policy, error);
+    if (s != BP_OK) return s;
+    if (!bp_size_mul(&rows, config->batch, config->length) || !bp_size_mul(&rows, rows, 64 * sizeof(bp_real)) ||
+        !bp_size_mul(&rows, rows, bpi_max_size(spec->observation_size, k->policy.dist_size) + 4 * k->policy.state_size + 64))
+        return bpi_fail(error, BP_ERR_SIZE, "clone: batch and length overflow a size");
+    k->config = *config;
+    k->spec = *spec;
+    k->p.n = k->policy.n_params;
+    memset((void *)k->config.policy.fields, 0, sizeof k->config.policy.fields);
+    return BP_OK;
+}
+
+BPI_FN bp_clone *bpi_clone_layout(const bp_clone *resolved, bp_arena *arena, void **compute) {
+    bp_clone *placed = (bp_clone *)bp_arena_take(arena, 1, sizeof(bp_clone)), counting = *resolved, *k = &counting;
+    const size_t T = resolved->config.length, B = resolved->config.batch, n = T * B;
+    if (placed) {
+        *placed = *resolved;
+        k = placed;
+    }
+    *compute = bp_arena_take(arena, 1, bp_compute_bytes());
+    bpi_learned_layout(&k->p, arena);
+    k->saved = bp_arena_real(arena, bp_policy_unroll_saved_reals(&k->policy, T, B));
+    k->work = bp_arena_real(arena, bp_policy_unroll_work_reals(&k->policy, T, B));
+    k->dist = bp_arena_real(arena, n * k->policy.dist_size);
+    k->ddist = bp_arena_real(arena, n * k->policy.dist_size);
+    k->reset = bp_arena_real(arena, n);
+    k->log_prob = bp_arena_real(arena, n);
+    return placed;
+}
+
+BPRIOR_API bp_status bp_clone_size(const bp_spec *spec, const bp_clone_config *config, size_t *bytes, bp_error *error) {
+    bp_clone resolved;
+    bp_arena arena = bp_arena_make(NULL, 0);
+    void *compute;
+    bp_status s = bpi_clone_resolve(&resolved, spec, config, error);
+    *bytes = 0;
+    if (s != BP_OK) return s;
+    (void)bpi_clone_layout(&resolved, &arena, &compute);
+    if (arena.overflow) return bpi_fail(error, BP_ERR_SIZE, "clone: sizes overflow");
+    *bytes = arena.used;
+    return BP_OK;
+}
+
+BPRIOR_API bp_status bp_clone_init(bp_clone **out, void *memory, size_t bytes, const bp_spec *spec, const bp_clone_config *config,
+                                   bp_error *error) {
+    bp_clone resolved, *k;
+    bp_arena arena;
+    bp_rng rng;
+    void *compute;
+    size_t need;
+    bp_status s;
+    *out = NULL;
+    s = bp_clone_size(spec, config, &need, error);
+    if (s != BP_OK) return s;
+    if (memory == NULL || bytes < need)
+        return bpi_fail(error, BP_ERR_SIZE, "clone: %lu bytes given, %lu needed", (unsigned long)bytes, (unsigned long)need);
+    arena = bp_arena_make(memory, bytes);
+    s = bpi_clone_resolve(&resolved, spec, config, error);
+    if (s != BP_OK) return s;
+    k = bpi_clone_layout(&resolved, &arena, &compute);
+    if (k == NULL || arena.overflow) return bpi_fail(error, BP_ERR_SIZE, "clone: memory block too small");
+    s = bp_compute_init(&k->compute, k->config.kernel, compute, error);
+    if (s != BP_OK) return s;
+    rng = bp_rng_make(bp_seed_mix(config->seed, 18, 1), 3);
+    bp_policy_init_params(k->p.online, &k->policy, &rng);
+    memcpy(k->p.target, k->p.online, k->p.n * sizeof(bp_real));
+    *out = k;
+    return BP_OK;
+}
+
+BPRIOR_API bp_status bp_clone_create(bp_clone **out, const bp_spec *spec, const bp_clone_config *config,
+                                     const bp_allocator *allocator, bp_error *error) {
+    size_t bytes;
+    void *memory;
+    bp_status s;
+    *out = NULL;
+    s = bp_clone_size(spec, config, &bytes, error);
+    if (s != BP_OK) return s;
+    memory = bp_alloc(allocator, bytes);
+    if (memory == NULL) return bpi_fail(error, BP_ERR_MEMORY, "clone: no memory for %lu bytes", (unsigned long)bytes);
+    s = bp_clone_init(out, memory, bytes, spec, config, error);
+    if (s != BP_OK) {
+        bp_free(allocator, memory, bytes);
+        return s;
+    }
+    bpi_own(&(*out)->owner, allocator, bytes);
+    return BP_OK;
+}
+
+BPRIOR_API void bp_clone_destroy(bp_clone *clone) {
+    if (clone) bpi_disown(&clone->owner, clone);
+}
+
+/* L = -mean log pi0(a|x) over rows that count. As ever a memory is zeroed where an episode begins. */
+BPRIOR_API bp_status bp_clone_gradients(bp_clone *k, const bp_batch *batch, bp_error *error) {
+    const size_t T = k->config.length, B = k->config.batch, n = T * B, A = k->policy.action_size, K = k->policy.n_choices;
+    bp_unroll in;
+    double counted = 0.0;
+    size_t i;
+    if (batch->length != T || batch->batch != B || batch->observation_size != k->spec.observation_size || batch->action_size != A)
+        return bpi_fail(error, BP_ERR_SIZE, "clone: batch is %lu x %lu rows of %lu and %lu numbers, expected %lu x %lu, %lu, %lu",
+                        (unsigned long)batch->length, (unsigned long)batch->batch, (unsigned long)batch->observation_size,
+                        (unsigned long)batch->action_size, (unsigned long)T, (unsigned long)B,
+                        (unsigned long)k->spec.observation_size, (unsigned long)A);
+    memset(&in, 0, sizeof in);
+    in.T = T;
+    in.B = B;
+    in.observation = batch->observation;
+    in.reset = k->reset;
+    in.detach = k->config.burn_in;
+    for (i = 0; i < n; i++) {
+        k->reset[i] = i >= B && !(batch->mask[i - B] > BP_R(0)) ? BP_R(1) : BP_R(0);
+        if (i / B >= k->config.burn_in && batch->mask[i] > BP_R(0)) counted += 1.0;
+    }
+    bp_policy_unroll_forward(&k->compute, k->dist, k->saved, &in, k->p.online, &k->policy);
+    bp_policy_log_prob(k->log_prob, batch->action, k->dist, &k->policy, n);
+    memset(k->ddist, 0, n * k->policy.dist_size * sizeof(bp_real));
+    k->loss = 0.0;
+    for (i = 0; i < n; i++) {
+        const bool counts = i / B >= k->config.burn_in && batch->mask[i] > BP_R(0);
+        const bp_real weight = counts ? BP_R(1.0 / counted) : BP_R(0);
+        if (!counts) continue;
+        k->loss -= (double)weight * (double)k->log_prob[i];
+        if (k->policy.output == BP_OUTPUT_CATEGORICAL)
+            bp_categorical_log_prob_backward(k->ddist + i * K, -weight, k->dist + i * K, bpi_choice(batch->action[i], K), K);
+        else
+            bp_gaussian_log_prob_backward(NULL, k->ddist + i * A, k->ddist + (n + i) * A, -weight, batch->action + i * A,
+                                          k->dist + i * A, k->dist + (n + i) * A, A);
+    }
+    memset(k->p.grad, 0, k->p.n * sizeof(bp_real));
+    bp_policy_unroll_backward(&k->compute, k->p.grad, NULL, k->saved, k->work, k->ddist, k->dist, &in, k->p.online, &k->policy);
+    k->grad_norm = bp_global_norm(&k->compute, k->p.grad, k->p.n);
+    if (!bpi_finite_d(k->loss) || !(k->grad_norm <= BPI_RS0_LARGEST_GRADIENT))
+        return bpi_fail(error, BP_ERR_NONFINITE, "clone: the loss or its gradient is not finite at step %lu; the step was not taken",
+                        (unsigned long)(k->steps + 1));
+    return bpi_ok(error);
+}
+
+BPRIOR_API bp_status bp_clone_step(bp_clone *k, const bp_batch *batch, bp_error *error) {
+    const bp_status s = bp_clone_gradients(k, batch, error);
+    if (s != BP_OK) return s;
+    k->steps++;
+    bp_adam_step(k->p.online, k->p.m, k->p.v, k->p.grad, k->p.n, &k->config.adam, k->steps, 1.0,
+                 bp_clip_scale(k->grad_norm, k->config.adam.clip_norm));
+    return BP_OK;
+}
+
 /* ==========================================================================
  * 19. >>runs-impl   Actors and training runs
  *    provides: acting, the sample-to-insert limiter, rounds, checkpoints
@@ -16983,6 +17226,82 @@ BPRIOR_API bp_status bp_agent_check(const bp_agent *agent, const bp_spec *spec, 
         return bpi_fail(error, BP_ERR_MISMATCH, "the policy was made for another environment: %s", text);
     return bpi_ok(error);
 }
+
+/* ---- 20.12 recorded trajectories --------------------------------------------- */
+
+BPI_FN void bpi_trajectory_array(void *ctx, size_t i, bp_array *out) {
+    const bp_replay *replay = (const bp_replay *)ctx;
+    (void)i;
+    *out = bp_array_of("sequences", BP_DTYPE_REAL, replay->count, replay->stride, replay->data);
+}
+
+BPRIOR_API bp_status bp_replay_save(const char *path, const bp_replay *replay, const bp_spec *spec, bp_error *error) {
+    bpi_facts facts;
+    if (replay->config.observation_size != spec->observation_size || replay->config.action_size != spec->action_size)
+        return bpi_fail(error, BP_ERR_MISMATCH, "bp_replay_save: replay and spec do not belong together");
+    if (replay->count == 0) return bpi_fail(error, BP_ERR_EMPTY, "bp_replay_save: nothing to save");
+    bpi_facts_spec(&facts, "bprior trajectories 1", spec);
+    bpi_fact(&facts, "length", "%lu", (unsigned long)replay->config.length);
+    bpi_fact(&facts, "latent", "%lu", (unsigned long)replay->config.latent_size);
+    bpi_fact(&facts, "state", "%lu", (unsigned long)replay->config.state_size);
+    return bp_safetensors_write_from(path, bpi_trajectory_array, (void *)replay, 1, facts.text, facts.n, NULL,
+                                     NULL, error);
+}
+
+BPI_FN bp_status bpi_replay_read(bp_replay **out, const bp_safetensors *file, const bp_spec *spec, const bp_allocator *allocator,
+                                 bp_error *error) {
+    const char *format = bp_safetensors_text(file, "format");
+    const bp_stored *stored = bp_safetensors_find(file, "sequences");
+    bp_replay_config config;
+    bp_spec have;
+    char text[200];
+    size_t stride = 0;
+    bp_status s;
+    if (!format || strcmp(format, "bprior trajectories 1") != 0 || !stored)
+        return bpi_fail(error, BP_ERR_MISMATCH, "'%.120s' holds no trajectories of this library", file->path);
+    s = bpi_read_spec_text(&have, file, error);
+    if (s != BP_OK) return s;
+    if (spec && have.action_kind == BP_ACTION_CONTINUOUS && spec->action_kind == BP_ACTION_CONTINUOUS &&
+        have.action_size == spec->action_size) { /* the box is not in the file: stored actions are canonical */
+        memcpy(have.action_low, spec->action_low, sizeof have.action_low);
+        memcpy(have.action_high, spec->action_high, sizeof have.action_high);
+    }
+    if (spec && bpi_spec_difference(text, sizeof text, &have, spec))
+        return bpi_fail(error, BP_ERR_MISMATCH, "'%.100s' was recorded in another environment: %.140s", file->path, text);
+    config = bp_replay_config_default(&have);
+    if (!bp_safetensors_text(file, "length") || !bpi_size_text(&config.length, file, "", "length", 0) ||
+        !bpi_size_text(&config.latent_size, file, "", "latent", 0) || !bpi_size_text(&config.state_size, file, "", "state", 0) ||
+        config.length == 0 || !bpi_replay_stride(&stride, &config) || stride == 0 || stored->count == 0 || stored->count % stride != 0)
+        return bpi_fail(error, BP_ERR_FORMAT, "'%.120s': sizes of the sequences are missing or odd", file->path);
+    config.capacity = stored->count / stride;
+    s = bp_replay_create(out, &config, allocator, error);
+    if (s != BP_OK) return s;
+    s = bp_safetensors_read_real(file, "sequences", (*out)->data, stored->count, error);
+    if (s == BP_OK && !bpi_all_finite((*out)->data, stored->count))
+        s = bpi_fail(error, BP_ERR_NONFINITE, "'%.120s' holds numbers that are not finite", file->path);
+    if (s != BP_OK) {
+        bp_replay_destroy(*out);
+        *out = NULL;
+        return s;
+    }
+    (*out)->count = config.capacity;
+    (*out)->inserted = (uint64_t)config.capacity;
+    return bpi_ok(error);
+}
+
+BPRIOR_API bp_status bp_replay_load(bp_replay **out, const char *path, const bp_spec *spec, const bp_allocator *allocator,
+                                    bp_error *error) {
+    bp_safetensors *file;
+    bp_status s;
+    *out = NULL;
+    s = bp_safetensors_open(&file, path, allocator, error);
+    if (s != BP_OK) return s;
+    s = bpi_replay_read(out, file, spec, allocator, error);
+    bp_safetensors_close(file);
+    return s;
+}
+
+/* ---- 20.13 a prior for a learner ------------------------------------------------ */
 
 /* Can the stored policy take the place of this one? The first difference, in words. */
 BPI_FN bp_status bpi_same_structure(const bp_policy *have, const bp_spec *spec, const bp_policy *want, const bp_spec *want_spec,
