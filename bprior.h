@@ -2785,10 +2785,10 @@ typedef struct bp_policy_config {
     double min_std;                    /**< Gaussian: smallest standard deviation (default .1); keeps
                                               the KL to a confident prior finite */
     bool tanh_mean;                    /**< Gaussian: squash the mean into (-1,1) (default true) */
-    bool squash;                       /**< Gaussian: what the environment gets is tanh of the action that is drawn, stored and scored, instead
-                                              of that action clipped (default false). Set tanh_mean = false and a small min_std with it, as in
-                                              SAC. Policy and prior must agree: the KL does not notice (both are squashed alike), but the
-                                              entropy does */
+    bool squash;                       /**< Gaussian: the environment gets tanh of the action that is drawn,
+                                              stored and scored, not that action clipped (default false). Set tanh_mean =
+                                              false and a small min_std with it, as in SAC. Policy and prior must agree: the KL
+                                              does not notice (both are squashed alike), but the entropy does */
     size_t lstm;                       /**< units of an LSTM between the hidden layers and the head; 0: no memory (default).
                                               Raising it: longer and finer memory, at a cost that grows with its square */
 } bp_policy_config;
@@ -3142,9 +3142,9 @@ BPRIOR_API void bp_retrace_reference(bp_real *target, const bp_real *reward, con
  * input, same bits, for any number of threads.
  *
  * The special cases of E8 are configuration: see ::bp_prior_kind. SAC is BP_PRIOR_UNIFORM, twin_critics, policy.squash and an
- * adapted alpha whose kl_target is log volume minus the entropy wanted; MPO is ::BP_IMPROVE_EM with BP_PRIOR_PREVIOUS. With categorical actions the
- * expectation over actions is exact (all K choices are put to the critic, weighted by pi), so that
- * neither sampling nor reparameterisation is needed.
+ * adapted alpha whose kl_target is log volume minus the entropy wanted; MPO is ::BP_IMPROVE_EM with BP_PRIOR_PREVIOUS.
+ * With categorical actions the expectation over actions is exact (all K choices are put to the critic, weighted by pi),
+ * so that neither sampling nor reparameterisation is needed.
  *
  * **Actions are canonical**: the spec's box must be [-1,1] (bp_env_rescale_actions() makes it so). The
  * critic sees clipped actions, as the environment does; with policy.squash it sees, and the environment gets, their tanh.
@@ -3208,7 +3208,7 @@ typedef struct bp_rs0_config {
     size_t critic_width[BP_MAX_LAYERS];       /**< default 64 */
     bp_activation critic_activation;          /**< default ELU */
     bool critic_layer_norm;                   /**< default true */
-    size_t critic_lstm;                       /**< units of an LSTM over what the critic sees; its h joins the observation. 0: none (default) */
+    size_t critic_lstm;                       /**< units of an LSTM over what the critic sees; its h joins that. 0: none (default) */
     double critic_output_scale;               /**< last layer's initial weights (default 1e-4: near zero) */
     bool twin_critics;                        /**< two critics, the smaller one believed (default false) */
 
@@ -3216,7 +3216,7 @@ typedef struct bp_rs0_config {
     char task_field[BP_NAME]; /**< the one-hot field that tells the task (default "task") */
 
     bp_memory_start memory_start; /**< where memories begin a sequence (default STORED) */
-    size_t burn_in;               /**< rows at the start of a sequence that only fill the memories: no loss, no gradient; < length (default 0) */
+    size_t burn_in;               /**< first rows of a sequence that only fill memories: no loss, no gradient; < length (default 0) */
 
     size_t batch;               /**< B sequences (default 256) */
     size_t length;              /**< T rows each (default 10) */
@@ -12129,8 +12129,10 @@ BPI_FN void bpi_rs0_marks(const bpi_rs0_job *job, struct bpi_rs0_shard *sh) {
         const bool keep = part == BPI_STATE_Z || l->config.memory_start == BP_MEMORY_STORED;
         if (size == 0) continue;
         for (j = 0; j < Bs; j++) {
-            if (keep) memcpy(sh->state[part] + j * size, batch->state + (sh->first_sequence + j) * batch->state_size + at, size * sizeof(bp_real));
-            else memset(sh->state[part] + j * size, 0, size * sizeof(bp_real));
+            bp_real *to = sh->state[part] + j * size;
+            const bp_real *from = batch->state + (sh->first_sequence + j) * batch->state_size + at;
+            if (keep) memcpy(to, from, size * sizeof(bp_real));
+            else memset(to, 0, size * sizeof(bp_real));
         }
     }
     if (sh->reset)
