@@ -3259,7 +3259,7 @@ BPRIOR_API bp_rs0_config bp_rs0_config_make(uint32_t cookie);
 #define BP_RS0_METRICS(X)                                                                  \
     X(critic_loss, "E20, mean of 1/2 (Q - Q^ret)^2 (sum of both when twin)")               \
     X(policy_loss, "E21")                                                                  \
-    X(prior_loss, "E22, KL[pi||pi0] to the online prior, nats; 0 unless the prior learns") \
+    X(prior_loss, "E22, KL[pi||pi0] to the online prior, nats; 0 unless prior_kind is LEARNED") \
     X(kl, "KL[pi||pi0'] of the online policy to the target prior, nats")                   \
     X(kl_high, "the high levels' part of kl; 0 with one level")                            \
     X(entropy, "H[pi], nats")                                                              \
@@ -12599,9 +12599,12 @@ BPI_FN void bpi_rs0_policy_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
     /* the penalties, in closed form. DeepMind's Acme estimates the entropy from samples and stops the gradient
      * at the sample; the expected gradient of that estimate is E[d log pi] = 0, so its bonus does nothing. */
     bpi_rs0_kl(sh->row_a, l, sh->pi, sh->prior_now, n);
-    for (i = 0; i < n; i++)
-        if (sh->weight[i] > BP_R(0)) sh->sums.kl_high -= (double)sh->weight[i] * (double)sh->row_a[i];
-    bpi_rs0_add_high_kl(sh->row_a, l, sh, sh->high, sh->high0_now, 0);
+    memset(sh->row_b, 0, n * sizeof(bp_real));
+    bpi_rs0_add_high_kl(sh->row_b, l, sh, sh->high, sh->high0_now, 0);
+    for (i = 0; i < n; i++) {
+        if (sh->weight[i] > BP_R(0)) sh->sums.kl_high += (double)sh->weight[i] * (double)sh->row_b[i];
+        sh->row_a[i] += sh->row_b[i];
+    }
     bp_policy_entropy(sh->row_b, sh->pi, &l->policy, n);
     for (i = 0; sh->log_det && i < n; i++) {
         sh->row_b[i] += sh->log_det[i];
@@ -12611,7 +12614,6 @@ BPI_FN void bpi_rs0_policy_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
         const double w = (double)sh->weight[i];
         if (!(w > 0.0)) continue;
         sh->sums.kl += w * (double)sh->row_a[i];
-        sh->sums.kl_high += w * (double)sh->row_a[i]; /* all less the low levels' */
         sh->sums.entropy += w * (double)sh->row_b[i];
         sh->sums.policy_loss += w * (job->alpha * (double)sh->row_a[i] - job->entropy_cost * (double)sh->row_b[i]);
     }

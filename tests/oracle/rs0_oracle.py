@@ -28,7 +28,8 @@ import math
 import os
 
 import torch
-from safetensors.torch import save_file
+
+from lstm_oracle import save
 
 torch.set_default_dtype(torch.float64)
 torch.set_num_threads(1)
@@ -465,8 +466,7 @@ def make_case(number, name, overrides):
     out = {k: v.detach().to(torch.float64).contiguous() for k, v in out.items()}
     assert all(torch.isfinite(v).all() for v in out.values())
     path = os.path.join(HERE, f"rs0_{name}.safetensors")
-    # One metadata key only: the writer does not promise an order for several.
-    save_file(out, path, metadata={"about": f"rs0_oracle.py case {name}, torch {torch.__version__.split('+')[0]}"})
+    save(out, path, f"rs0_oracle.py case {name}, torch {torch.__version__.split('+')[0]}")
     print(f"{name:26s} seed +{attempt:<3d} margin {margin:.1e}  " + "  ".join(
         f"{k} {float(out['out/metrics/' + k]):+.4f}" for k in ("critic_loss", "policy_loss", "prior_loss", "kl",
                                                                 "trace_mean", "critic_grad_norm", "policy_grad_norm")))
