@@ -18,7 +18,7 @@
  *   2. >>memory         allocators and arenas          12. (reserved: Distral)
  *   3. >>random         counter-based random numbers   13. >>asymmetry    who sees which fields
  *   4. >>linalg         kernels, threads               14. >>policies     policies and priors
- *   5. >>distributions  Gaussian, categorical          15. (reserved: latent lower bounds)
+ *   5. >>distributions  Gaussian, categorical, mixture 15. (reserved: latent lower bounds)
  *   6. >>layers         linear, layer norm, heads      16. >>replay       replay of sequences
  *   7. >>networks       MLPs                           17. >>retrace      Retrace targets
  *   8. >>optimiser      Adam, schedules                18. >>learner      the SVG(0)/Retrace learner
@@ -185,6 +185,10 @@
 #define bp_categorical_kl_backward BPI_PREFIXED(bp_categorical_kl_backward)
 #define bp_categorical_kl_uniform BPI_PREFIXED(bp_categorical_kl_uniform)
 #define bp_categorical_sample BPI_PREFIXED(bp_categorical_sample)
+#define bp_mixture_log_prob BPI_PREFIXED(bp_mixture_log_prob)
+#define bp_mixture_responsibilities BPI_PREFIXED(bp_mixture_responsibilities)
+#define bp_mixture_log_prob_backward BPI_PREFIXED(bp_mixture_log_prob_backward)
+#define bp_mixture_sample BPI_PREFIXED(bp_mixture_sample)
 #define bp_linear_eval BPI_PREFIXED(bp_linear_eval)
 #define bp_linear_forward BPI_PREFIXED(bp_linear_forward)
 #define bp_linear_backward BPI_PREFIXED(bp_linear_backward)
@@ -847,15 +851,16 @@ BPRIOR_API void bp_team_destroy(bp_team *team);
 
 /* ==========================================================================
  * 5. >>distributions   Distributions and their derivatives
- *    provides: bp_gaussian_*  bp_categorical_*
- *    needs: 1, 3, 4        equations: E32 E33
+ *    provides: bp_gaussian_*  bp_categorical_*  bp_mixture_*
+ *    needs: 1, 3, 4        equations: E32 E33 E34
  * ========================================================================== */
 /** @defgroup bp_distributions 5. Distributions
- *  @brief The two distributions a policy can have, each with everything that training differentiates.
+ *  @brief The distributions of policies and priors, each with everything that training differentiates.
  *
  *  **What is here.** The diagonal Gaussian (continuous actions, E32) and the categorical (discrete actions, E33):
- *  log density, entropy, KL divergence, sampling, and the derivative of each. All functions work on *one row*, that is
- *  one distribution over `dim` independent numbers or over `n` choices; a batch is a loop over rows, because the caller
+ *  log density, entropy, KL divergence, sampling, and the derivative of each. Then the mixture of Gaussians (E34), a
+ *  density with several peaks: log density, responsibilities, sampling. All functions work on *one row*, that is
+ *  one distribution over `dim` numbers or over `n` choices; a batch is a loop over rows, because the caller
  *  nearly always masks or weights the rows differently.
  *
  *  **Conventions.** Logarithms are natural, so entropies and divergences are in nats. KL[p||q] = E_p[log p - log q]; the
@@ -1021,6 +1026,48 @@ BPRIOR_API bp_real bp_categorical_kl_uniform(const bp_real *logits, size_t n);
  *  @param n      number of choices, >= 1
  *  @return the index of the choice; never one whose probability is 0 */
 BPRIOR_API size_t bp_categorical_sample(bp_rng *rng, const bp_real *logits, size_t n);
+
+/** @brief Log density of a mixture of K diagonal Gaussians, exactly (E34).
+ *  @f[ \log p(a) = \log \sum_k w_k\, N(a; m_k, \sigma_k^2), \qquad w = \mathrm{softmax}(logits) @f]
+ *
+ *  What a single Gaussian cannot say: "left or right, but not straight on". There is no closed form for its entropy or for
+ *  a divergence: those are averages of this function over samples.
+ *  @param a      [dim] the point
+ *  @param logits [K] weights of the components, as in all categorical functions: -INFINITY leaves a component out
+ *  @param mean   [K][dim]
+ *  @param std    [K][dim] standard deviations, all > 0
+ *  @param K      number of components, >= 1
+ *  @param dim    numbers in a point
+ *  @return the log density in nats; -INFINITY where every component's density underflows even as a logarithm */
+BPRIOR_API bp_real bp_mixture_log_prob(const bp_real *a, const bp_real *logits, const bp_real *mean, const bp_real *std, size_t K,
+                                       size_t dim);
+
+/** @brief Who made this point? The posterior over components, r_k = w_k N(a; m_k, std_k^2) / p(a) (E34).
+ *  @param r      [K] out; adds up to 1
+ *  @param a      [dim] a point where the log density is finite
+ *  @param logits,mean,std,K,dim as in bp_mixture_log_prob() */
+BPRIOR_API void bp_mixture_responsibilities(bp_real *r, const bp_real *a, const bp_real *logits, const bp_real *mean,
+                                            const bp_real *std, size_t K, size_t dim);
+
+/** @brief Derivative of bp_mixture_log_prob(): each component gets its own Gaussian's derivative times its responsibility, and
+ *         logit k gets r_k - w_k (E34). Nothing is added where the log density is -INFINITY.
+ *  @param da      [dim] added to, or NULL
+ *  @param dlogits [K] added to, or NULL
+ *  @param dmean,dstd [K][dim] added to, or NULL
+ *  @param dout    derivative of the loss with respect to the log density
+ *  @param a,logits,mean,std,K,dim as in the forward call */
+BPRIOR_API void bp_mixture_log_prob_backward(bp_real *da, bp_real *dlogits, bp_real *dmean, bp_real *dstd, bp_real dout,
+                                             const bp_real *a, const bp_real *logits, const bp_real *mean, const bp_real *std,
+                                             size_t K, size_t dim);
+
+/** @brief Draws a component, then a point of it: one uniform number and `dim` normals (E34). A choice between components has no
+ *         derivative, so there is no pullback; train mixtures by their log density.
+ *  @param a      [dim] out
+ *  @param rng    the generator; advanced
+ *  @param logits,mean,std,K,dim as in bp_mixture_log_prob()
+ *  @return the component */
+BPRIOR_API size_t bp_mixture_sample(bp_real *a, bp_rng *rng, const bp_real *logits, const bp_real *mean, const bp_real *std,
+                                    size_t K, size_t dim);
 
 /** @} */
 
@@ -5234,8 +5281,8 @@ BPRIOR_API void bp_team_destroy(bp_team *team) {
 
 /* ==========================================================================
  * 5. >>distributions   Distributions and their derivatives
- *    provides: bp_gaussian_*  bp_categorical_*
- *    needs: 1, 3, 4        equations: E32 E33
+ *    provides: bp_gaussian_*  bp_categorical_*  bp_mixture_*
+ *    needs: 1, 3, 4        equations: E32 E33 E34
  * ========================================================================== */
 
 #define BPI_LOG_2PI BP_R(1.8378770664093454836) /* log(2 pi)   */
@@ -5519,6 +5566,85 @@ BPRIOR_API size_t bp_categorical_sample(bp_rng *rng, const bp_real *logits, size
         if (mark < seen) break;
     }
     return choice;
+}
+
+/* --- 5.3 Mixtures of Gaussians (E34) --------------------------------------- */
+
+/* log of component k's share of the density, log w_k + log N(a; m_k, std_k^2). A component of weight 0 is not looked at. */
+BPI_FN bp_real bpi_mixture_term(const bp_real *a, const bp_real *logits, bpi_normaliser_logits z, const bp_real *mean,
+                                const bp_real *std, size_t k, size_t dim) {
+    const bp_real log_w = bpi_logp(logits[k], z);
+    return bpi_finite(log_w) ? log_w + bp_gaussian_log_prob(a, mean + k * dim, std + k * dim, dim) : log_w;
+}
+
+/* log p(a) = log sum_k exp(l_k) with l_k = log w_k + log N_k. In one pass, without an array for the l_k: keep the largest so
+ * far, top, and sum = sum_k exp(l_k - top). When a larger one comes, the old sum shrinks by exp(top - l_k):
+ *     l_k <= top:   sum <- sum + exp(l_k - top)
+ *     l_k >  top:   sum <- sum exp(top - l_k) + 1,  top <- l_k
+ * The exponents are never positive, and the largest term counts as exactly 1: 1 <= sum <= K. The two halves of
+ * log p = top + log sum are kept apart for the responsibilities, as in the softmax above. If no component has any density
+ * at all, top stays -infinity. */
+BPI_FN bpi_normaliser_logits bpi_mixture_normaliser(const bp_real *a, const bp_real *logits, const bp_real *mean,
+                                                    const bp_real *std, size_t K, size_t dim) {
+    const bpi_normaliser_logits z = bpi_logits_normaliser(logits, K);
+    bpi_normaliser_logits n;
+    bp_real sum = 1;
+    n.top = bpi_mixture_term(a, logits, z, mean, std, 0, dim);
+    for (size_t k = 1; k < K; k++) {
+        const bp_real l = bpi_mixture_term(a, logits, z, mean, std, k, dim);
+        if (l > n.top) {
+            sum = sum * bp_exp(n.top - l) + 1;
+            n.top = l;
+        } else if (!(l <= -BP_R(INFINITY))) {
+            sum += bp_exp(l - n.top); /* NaN goes this way, and shows in the result */
+        }
+    }
+    n.log_sum = bp_log(sum);
+    return n;
+}
+
+BPRIOR_API bp_real bp_mixture_log_prob(const bp_real *a, const bp_real *logits, const bp_real *mean, const bp_real *std, size_t K,
+                                       size_t dim) {
+    const bpi_normaliser_logits n = bpi_mixture_normaliser(a, logits, mean, std, K, dim);
+    return n.top + n.log_sum;
+}
+
+/* r_k = exp(l_k - log p(a)) */
+BPRIOR_API void bp_mixture_responsibilities(bp_real *r, const bp_real *a, const bp_real *logits, const bp_real *mean,
+                                            const bp_real *std, size_t K, size_t dim) {
+    const bpi_normaliser_logits z = bpi_logits_normaliser(logits, K);
+    const bpi_normaliser_logits n = bpi_mixture_normaliser(a, logits, mean, std, K, dim);
+    for (size_t k = 0; k < K; k++) r[k] = bp_exp(bpi_logp(bpi_mixture_term(a, logits, z, mean, std, k, dim), n));
+}
+
+/* d log p / d l_k = exp(l_k) / sum_j exp(l_j) = r_k. So with l_k = log w_k + log N(a; m_k, std_k^2)
+ *     d log p / d(a, m_k, std_k) = r_k d log N_k / d(a, m_k, std_k)      (the point collects from all components)
+ *     d log p / d logits_k       = r_k - w_k sum_j r_j = r_k - w_k       (through the log-softmax)
+ * A component learns from the points that it is responsible for, and its weight moves towards its share of them. */
+BPRIOR_API void bp_mixture_log_prob_backward(bp_real *da, bp_real *dlogits, bp_real *dmean, bp_real *dstd, bp_real dout,
+                                             const bp_real *a, const bp_real *logits, const bp_real *mean, const bp_real *std,
+                                             size_t K, size_t dim) {
+    const bpi_normaliser_logits z = bpi_logits_normaliser(logits, K);
+    const bpi_normaliser_logits n = bpi_mixture_normaliser(a, logits, mean, std, K, dim);
+    if (n.top <= -BP_R(INFINITY)) return;
+    for (size_t k = 0; k < K; k++) {
+        const bp_real log_w = bpi_logp(logits[k], z);
+        // in the forward pass this was:
+        // log p = log sum_k exp(l_k);   l_k = log w_k + log N(a; m_k, std_k^2);
+        const bp_real r = bp_exp(bpi_logp(bpi_mixture_term(a, logits, z, mean, std, k, dim), n));
+        if (dlogits) dlogits[k] += dout * (r - bp_exp(log_w));
+        if (!(r <= 0)) // a component of no responsibility may be anywhere; NaN is passed on
+            bp_gaussian_log_prob_backward(da, dmean ? dmean + k * dim : NULL, dstd ? dstd + k * dim : NULL, dout * r, a,
+                                          mean + k * dim, std + k * dim, dim);
+    }
+}
+
+BPRIOR_API size_t bp_mixture_sample(bp_real *a, bp_rng *rng, const bp_real *logits, const bp_real *mean, const bp_real *std,
+                                    size_t K, size_t dim) {
+    const size_t k = bp_categorical_sample(rng, logits, K);
+    bp_rng_normals(a, rng, dim);
+    bp_gaussian_sample(a, mean + k * dim, std + k * dim, a, dim);
+    return k;
 }
 
 /* ==========================================================================
