@@ -1,5 +1,6 @@
 /* Chapter 5: distributions. The Gaussian (E32) against quadrature and Monte Carlo, the categorical (E33) against
- * brute force, the mixture (E34) against both, every derivative against central differences, and the corners where textbook formulas lose their digits. */
+ * brute force, the mixture (E34) against both, every derivative against central differences, and the corners where
+ * textbook formulas lose their digits. */
 #define BPRIOR_IMPLEMENTATION
 #include "bprior.h"
 #include "test_util.h"
