@@ -345,6 +345,16 @@
 #define bp_bound_two_level_gaussian BPI_PREFIXED(bp_bound_two_level_gaussian)
 #define bp_bound_two_level_gaussian_backward BPI_PREFIXED(bp_bound_two_level_gaussian_backward)
 #define bp_two_level_objective BPI_PREFIXED(bp_two_level_objective)
+#define bp_option_predict BPI_PREFIXED(bp_option_predict)
+#define bp_option_update BPI_PREFIXED(bp_option_update)
+#define bp_option_saved_reals BPI_PREFIXED(bp_option_saved_reals)
+#define bp_option_forward BPI_PREFIXED(bp_option_forward)
+#define bp_option_backward BPI_PREFIXED(bp_option_backward)
+#define bp_option_smooth BPI_PREFIXED(bp_option_smooth)
+#define bp_option_gaussian BPI_PREFIXED(bp_option_gaussian)
+#define bp_option_gaussian_backward BPI_PREFIXED(bp_option_gaussian_backward)
+#define bp_option_categorical BPI_PREFIXED(bp_option_categorical)
+#define bp_option_categorical_backward BPI_PREFIXED(bp_option_categorical_backward)
 #define bp_replay_config_make BPI_PREFIXED(bp_replay_config_make)
 #define bp_sequence_reals BPI_PREFIXED(bp_sequence_reals)
 #define bp_sequence_init BPI_PREFIXED(bp_sequence_init)
@@ -2397,7 +2407,7 @@ typedef struct bp_tensor {
 
 /* ==========================================================================
  * 15. >>latent   Latent lower bounds
- *    provides: bp_bound_*  bp_latent_*  bp_trajectories_*  bp_two_level  bp_information_bonus
+ *    provides: bp_bound_*  bp_latent_*  bp_trajectories_*  bp_two_level_*  bp_option_*
  *    needs: 1-8, 10, 11        equations: E23 E24 E25 E26 E27 E28 E31
  * ========================================================================== */
 /** @defgroup bp_latent 15. Latent lower bounds
@@ -2609,6 +2619,64 @@ BPRIOR_API void bp_bound_two_level_gaussian_backward(const bp_gaussian_pair_grad
 BPRIOR_API bp_status bp_two_level_objective(bp_objective *out, double *pi, const bp_mdp *mdp, const double *logp,
                                             const double *logp0, const bp_latent_tables *tables, bool shared, double alpha,
                                             bp_error *error);
+
+/* ---- options: a latent that is kept for a while (E31) ------------------------- *
+ * In step t the latent y_t, one of K, is kept with probability 1 - b(x_t) and otherwise redrawn from p(y|x_t); in the first step
+ * of an episode it is always redrawn. b = 0 holds it for the episode, b = 1 redraws it in every step. Which y it was is not
+ * known afterwards, but what is known about it fits into K numbers, the belief, and is carried along exactly:
+ *
+ *     predict   p(y_t | a_<t)  = (1 - b_t) p(y_{t-1} = y_t | a_<t) + b_t p(y_t|x_t)
+ *     density   p(a_t | a_<t)  = sum_y p(y_t = y | a_<t) p(a_t|x_t,y)
+ *     update    p(y_t | a_<=t) = p(y_t | a_<t) p(a_t|x_t,y_t) / p(a_t | a_<t)
+ *
+ * (everything given the observations up to t, too). The sum of log p(a_t|a_<t) is log pi0(a_0 ... a_{T-1}), with all K^T sequences of
+ * latents summed over: cost T K. So such a prior needs no bound and no inference network; E4 can use log p(a_t|a_<t) as it is.
+ *
+ * Three things come from networks: `log_emission`, log p(a_t|x_t,y) for each y; `log_option`, log p(y|x_t) (from logits:
+ * bp_categorical_log_softmax()); `redraw`, the logit of b(x_t), +INFINITY for b = 1 and -INFINITY for b = 0. */
+
+/** What is believed about y_t before a_t is seen: the weights with which the options' densities mix (E34).
+ *  @param log_predict [K] out, may be the same array as belief @param belief [K] log p(y_{t-1}|a_<t); NULL at the start of an episode
+ *  @param log_option [K] @param redraw logit of b */
+BPRIOR_API void bp_option_predict(bp_real *log_predict, const bp_real *belief, const bp_real *log_option, bp_real redraw,
+                                  size_t K);
+/** ... and after. @param belief [K] out, may be the same array as log_predict @param log_emission [K] log p(a_t|x_t,y)
+ *  @return log p(a_t|a_<t), nats. If it is -INFINITY, an impossible action, the belief stays as predicted. */
+BPRIOR_API bp_real bp_option_update(bp_real *belief, const bp_real *log_predict, const bp_real *log_emission, size_t K);
+
+/** Numbers that bp_option_forward() saves: predictions [T][B][K], then beliefs [T][B][K]. SIZE_MAX if that overflows. */
+BPRIOR_API size_t bp_option_saved_reals(size_t T, size_t B, size_t K);
+/** The forward algorithm for a batch of sequences. A masked row (a boundary of chapter 16) wants emissions of 0 and a restart in the
+ *  row after it; its log_prob is then 0.
+ *  @param log_prob [T][B] out: log p(a_t|a_<t) @param saved [bp_option_saved_reals()] out @param log_emission,log_option [T][B][K]
+ *  @param redraw [T][B] @param restart [T][B] not 0: an episode begins here; NULL: only in row 0, where one always does */
+BPRIOR_API void bp_option_forward(bp_real *log_prob, bp_real *saved, const bp_real *log_emission, const bp_real *log_option,
+                                  const bp_real *redraw, const bp_real *restart, size_t T, size_t B, size_t K);
+/** Its derivative: the backward algorithm. Adds to dlog_emission, dlog_option [T][B][K] and dredraw [T][B] (by the logit); any may
+ *  be NULL.
+ *  @param work [B][K] scratch @param dlog_prob [T][B]; NULL: 1 everywhere, the gradient of the sequences' log-likelihood
+ *  @param saved from bp_option_forward() @param log_option,redraw,restart,T,B,K as in forward */
+BPRIOR_API void bp_option_backward(bp_real *dlog_emission, bp_real *dlog_option, bp_real *dredraw, bp_real *work,
+                                   const bp_real *dlog_prob, const bp_real *saved, const bp_real *log_option,
+                                   const bp_real *redraw, const bp_real *restart, size_t T, size_t B, size_t K);
+/** Smoothing: p(y_t = y | a_0 ... a_{T-1}), what is known about each latent in the end. It is the derivative of the log-likelihood
+ *  by the emissions (Fisher's identity), and computed as that.
+ *  @param marginal [T][B][K] out @param work,saved,log_option,redraw,restart,T,B,K as in bp_option_backward() */
+BPRIOR_API void bp_option_smooth(bp_real *marginal, bp_real *work, const bp_real *saved, const bp_real *log_option,
+                                 const bp_real *redraw, const bp_real *restart, size_t T, size_t B, size_t K);
+/** Emissions of K diagonal Gaussians for n rows. @param log_emission [n][K] out @param action [n][A] @param mean,std [n][K][A] */
+BPRIOR_API void bp_option_gaussian(bp_real *log_emission, const bp_real *action, const bp_real *mean, const bp_real *std, size_t n,
+                                   size_t K, size_t A);
+/** Its derivative by mean and std [n][K][A], added; either may be NULL. @param dlog_emission [n][K] */
+BPRIOR_API void bp_option_gaussian_backward(bp_real *dmean, bp_real *dstd, const bp_real *dlog_emission, const bp_real *action,
+                                            const bp_real *mean, const bp_real *std, size_t n, size_t K, size_t A);
+/** Emissions of K categorical distributions for n rows. @param log_emission [n][K] out @param action [n] the choices, < A
+ *  @param logits [n][K][A] */
+BPRIOR_API void bp_option_categorical(bp_real *log_emission, const size_t *action, const bp_real *logits, size_t n, size_t K,
+                                      size_t A);
+/** Its derivative by logits [n][K][A], added. @param dlog_emission [n][K] */
+BPRIOR_API void bp_option_categorical_backward(bp_real *dlogits, const bp_real *dlog_emission, const size_t *action,
+                                               const bp_real *logits, size_t n, size_t K, size_t A);
 /** @} */
 
 /* ==========================================================================
@@ -9177,7 +9245,7 @@ BPRIOR_API void bp_policy_isotropic(bp_real *dist0, double std, const bp_policy 
 
 /* ==========================================================================
  * 15. >>latent-impl   Latent lower bounds
- *    provides: bp_bound_*  bp_latent_*  bp_trajectories_*  bp_two_level  bp_information_bonus
+ *    provides: bp_bound_*  bp_latent_*  bp_trajectories_*  bp_two_level_*  bp_option_*
  *    needs: 1-8, 10, 11        equations: E23 E24 E25 E26 E27 E28 E31
  * ========================================================================== */
 
@@ -9658,6 +9726,154 @@ BPRIOR_API bp_status bp_two_level_objective(bp_objective *out, double *pi, const
     if (!bpi_finite_d(out->value))
         return bpi_fail(error, BP_ERR_NONFINITE, "the policy has mass where the prior has none: the KL is infinite");
     return bpi_ok(error);
+}
+
+/* --- 15.4 Options (E31) ------------------------------------------------------- */
+
+/* log b and log(1 - b) from the logit u of b = 1/(1 + e^-u):  log b = -softplus(-u),  log(1 - b) = -softplus(u). */
+BPI_FN bp_real bpi_log_redraw(bp_real u) { return -bp_softplus(-u); }
+BPI_FN bp_real bpi_log_keep(bp_real u) { return -bp_softplus(u); }
+
+/* log p(y_t) = log[ exp(log_keep + belief) + exp(log_redraw + log_option) ], from the larger of the two:
+ *     log(e^x + e^y) = x + log(1 + e^(y-x)) = x + softplus(y - x) */
+BPRIOR_API void bp_option_predict(bp_real *log_predict, const bp_real *belief, const bp_real *log_option, bp_real redraw,
+                                  size_t K) {
+    size_t y;
+    if (!belief) {
+        memcpy(log_predict, log_option, K * sizeof *log_predict);
+        return;
+    }
+    for (y = 0; y < K; y++) {
+        const bp_real kept = bpi_log_keep(redraw) + belief[y], drawn = bpi_log_redraw(redraw) + log_option[y];
+        const bp_real top = kept > drawn ? kept : drawn, other = kept > drawn ? drawn : kept;
+        log_predict[y] = other > -BP_R(INFINITY) ? top + bp_softplus(other - top) : top;
+    }
+}
+
+BPRIOR_API bp_real bp_option_update(bp_real *belief, const bp_real *log_predict, const bp_real *log_emission, size_t K) {
+    bp_real top = -BP_R(INFINITY), sum = 0, log_prob;
+    size_t y;
+    for (y = 0; y < K; y++)
+        if (!(log_predict[y] + log_emission[y] <= top)) top = log_predict[y] + log_emission[y];
+    if (top <= -BP_R(INFINITY)) {
+        memmove(belief, log_predict, K * sizeof *belief);
+        return top;
+    }
+    for (y = 0; y < K; y++) sum += bp_exp(log_predict[y] + log_emission[y] - top);
+    log_prob = bp_log(sum);
+    for (y = 0; y < K; y++) belief[y] = (log_predict[y] + log_emission[y] - top) - log_prob;
+    return top + log_prob;
+}
+
+BPRIOR_API size_t bp_option_saved_reals(size_t T, size_t B, size_t K) {
+    size_t n, bytes;
+    if (!bp_size_mul(&n, T, B) || !bp_size_mul(&n, n, K) || !bp_size_mul(&n, n, 2) || !bp_size_mul(&bytes, n, sizeof(bp_real)))
+        return SIZE_MAX;
+    return n;
+}
+
+BPI_FN bool bpi_option_starts(const bp_real *restart, size_t t, size_t row) {
+    return t == 0 || (restart && !(restart[row] == BP_R(0)));
+}
+
+BPRIOR_API void bp_option_forward(bp_real *log_prob, bp_real *saved, const bp_real *log_emission, const bp_real *log_option,
+                                  const bp_real *redraw, const bp_real *restart, size_t T, size_t B, size_t K) {
+    bp_real *predict = saved, *belief = saved + T * B * K;
+    size_t t, b;
+    for (t = 0; t < T; t++)
+        for (b = 0; b < B; b++) {
+            const size_t row = t * B + b, at = row * K;
+            const bp_real *before = bpi_option_starts(restart, t, row) ? NULL : belief + at - B * K;
+            bp_option_predict(predict + at, before, log_option + at, redraw[row], K);
+            log_prob[row] = bp_option_update(belief + at, predict + at, log_emission + at, K);
+        }
+}
+
+/* The recursion differentiated from the last step to the first. Let G(y) be the derivative of the loss by belief_t(y), as it
+ * comes from the steps after t (0 after the last), and d = dlog_prob_t. With u(y) = predict(y) + emission(y), the step was
+ *
+ *     log_prob = log sum_y exp(u(y))          d log_prob / d u(y) = exp(belief(y))
+ *     belief(y) = u(y) - log_prob
+ *
+ *     D(y) := dloss/du(y) = exp(belief(y)) (d - sum_k G(k)) + G(y)
+ *
+ * which goes to emission(y) and to predict(y) alike. Predict was log(exp(kept) + exp(drawn)), whose derivative by each term is its
+ * share of the sum:
+ *
+ *     keep(y) = exp(log(1-b) + belief_{t-1}(y) - predict(y)),      draw(y) = exp(log b + option(y) - predict(y)) = 1 - keep(y)
+ *
+ *     G(y) of step t-1  = D(y) keep(y)            dlog_option(y) += D(y) draw(y)
+ *     by log(1-b): sum_y D(y) keep(y)             by log b: sum_y D(y) draw(y)
+ *
+ * and by the logit of b, with d log b / du = 1 - b and d log(1-b) / du = -b.
+ *
+ * What it means for d = 1: sum_y D(y) = 1 in every step (by induction: sum G = sum of the D of step t+1 times keep, and so on), and D
+ * is the smoothing marginal p(y_t | all actions); D keep and D draw say how likely y_t was kept or redrawn. */
+BPRIOR_API void bp_option_backward(bp_real *dlog_emission, bp_real *dlog_option, bp_real *dredraw, bp_real *work,
+                                   const bp_real *dlog_prob, const bp_real *saved, const bp_real *log_option,
+                                   const bp_real *redraw, const bp_real *restart, size_t T, size_t B, size_t K) {
+    const bp_real *predict = saved, *belief = saved + T * B * K;
+    size_t t, b, y;
+    for (y = 0; y < B * K; y++) work[y] = 0;
+    for (t = T; t-- > 0;)
+        for (b = 0; b < B; b++) {
+            const size_t row = t * B + b, at = row * K;
+            const bool start = bpi_option_starts(restart, t, row);
+            const bp_real log_keep = bpi_log_keep(redraw[row]), log_draw = bpi_log_redraw(redraw[row]);
+            bp_real *G = work + b * K, sum = 0, kept = 0, drawn = 0;
+            for (y = 0; y < K; y++) sum += G[y];
+            for (y = 0; y < K; y++) {
+                // in the forward pass this was:
+                // log_prob = log sum_y exp(predict[y] + emission[y]);   belief[y] = predict[y] + emission[y] - log_prob;
+                const bp_real D = bp_exp(belief[at + y]) * ((dlog_prob ? dlog_prob[row] : BP_R(1)) - sum) + G[y];
+                bp_real keep = 0, draw = 1;
+                if (dlog_emission) dlog_emission[at + y] += D;
+                // predict[y] = log(exp(log_keep + belief before[y]) + exp(log_draw + option[y]));
+                if (!start && predict[at + y] > -BP_R(INFINITY)) {
+                    keep = bp_exp(log_keep + belief[at - B * K + y] - predict[at + y]);
+                    draw = bp_exp(log_draw + log_option[at + y] - predict[at + y]);
+                }
+                G[y] = D * keep;
+                if (dlog_option) dlog_option[at + y] += D * draw;
+                kept += D * keep;
+                drawn += D * draw;
+            }
+            if (dredraw && !start) dredraw[row] += drawn * bp_exp(log_keep) - kept * bp_exp(log_draw);
+        }
+}
+
+BPRIOR_API void bp_option_smooth(bp_real *marginal, bp_real *work, const bp_real *saved, const bp_real *log_option,
+                                 const bp_real *redraw, const bp_real *restart, size_t T, size_t B, size_t K) {
+    size_t i;
+    for (i = 0; i < T * B * K; i++) marginal[i] = 0;
+    bp_option_backward(marginal, NULL, NULL, work, NULL, saved, log_option, redraw, restart, T, B, K);
+}
+
+BPRIOR_API void bp_option_gaussian(bp_real *log_emission, const bp_real *action, const bp_real *mean, const bp_real *std, size_t n,
+                                   size_t K, size_t A) {
+    size_t i;
+    for (i = 0; i < n * K; i++) log_emission[i] = bp_gaussian_log_prob(action + i / K * A, mean + i * A, std + i * A, A);
+}
+
+BPRIOR_API void bp_option_gaussian_backward(bp_real *dmean, bp_real *dstd, const bp_real *dlog_emission, const bp_real *action,
+                                            const bp_real *mean, const bp_real *std, size_t n, size_t K, size_t A) {
+    size_t i;
+    for (i = 0; i < n * K; i++)
+        bp_gaussian_log_prob_backward(NULL, dmean ? dmean + i * A : NULL, dstd ? dstd + i * A : NULL, dlog_emission[i],
+                                      action + i / K * A, mean + i * A, std + i * A, A);
+}
+
+BPRIOR_API void bp_option_categorical(bp_real *log_emission, const size_t *action, const bp_real *logits, size_t n, size_t K,
+                                      size_t A) {
+    size_t i;
+    for (i = 0; i < n * K; i++) log_emission[i] = bp_categorical_log_prob(logits + i * A, action[i / K], A);
+}
+
+BPRIOR_API void bp_option_categorical_backward(bp_real *dlogits, const bp_real *dlog_emission, const size_t *action,
+                                               const bp_real *logits, size_t n, size_t K, size_t A) {
+    size_t i;
+    for (i = 0; i < n * K; i++)
+        bp_categorical_log_prob_backward(dlogits + i * A, dlog_emission[i], logits + i * A, action[i / K], A);
 }
 
 /* ==========================================================================

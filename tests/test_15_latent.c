@@ -10,6 +10,10 @@ enum { N_PROBLEMS = 60,
 
 static uint64_t seed = 1;
 
+/* For gradients in bp_real; those in double have check() below. */
+#define CHECK(loss, p, array, grad, n) \
+    bpt_check_gradient_at(loss, &(p), (p).array, grad, n, BPT_TOL(1e-2, 1e-3), BPT_TOL(1e-3, 1e-7), #loss " by " #array, __FILE__, __LINE__)
+
 /* ---- a random tiny problem ------------------------------------------------------------------------------------------ */
 
 typedef enum kind { E24,
@@ -551,6 +555,220 @@ static void two_levels_gaussian(void **state) {
     }
 }
 
+/* ---- options (E31) --------------------------------------------------------------------------------------------------------------- */
+
+enum { OT = 5,
+       OB = 2,
+       OK = 3,
+       ON = OT * OB * OK };
+typedef struct options {
+    bp_real emission[ON], option_logits[ON], redraw[OT * OB], restart[OT * OB];
+    bp_real option[ON], log_prob[OT * OB], saved[2 * ON];
+    double weight[OT * OB]; /* makes a loss of the log densities */
+} options;
+
+static void options_make(options *o, bp_rng *rng, int i) {
+    for (size_t k = 0; k < ON; k++) o->emission[k] = bp_rng_normal(rng), o->option_logits[k] = bp_rng_normal(rng);
+    for (size_t k = 0; k < OT * OB; k++) {
+        o->redraw[k] = bp_rng_normal(rng);
+        o->restart[k] = i % 2 && bp_rng_index(rng, 4) == 0 ? BP_R(1) : BP_R(0);
+        o->weight[k] = 1;
+    }
+}
+
+static double options_run(options *o) {
+    double sum = 0;
+    for (size_t k = 0; k < OT * OB; k++) bp_categorical_log_softmax(o->option + k * OK, o->option_logits + k * OK, OK);
+    bp_option_forward(o->log_prob, o->saved, o->emission, o->option, o->redraw, o->restart, OT, OB, OK);
+    for (size_t k = 0; k < OT * OB; k++) sum += o->weight[k] * (double)o->log_prob[k];
+    return sum;
+}
+static double loss_options(void *ctx) { return options_run((options *)ctx); }
+
+/* All K^n sequences of latents of sequence b, n steps long: the log-likelihood, and how probable y_t = y is given everything. */
+static double options_brute(double *marginal, const options *o, size_t b, size_t n) {
+    size_t paths = 1;
+    double total = 0;
+    for (size_t t = 0; t < n; t++) paths *= OK;
+    for (size_t k = 0; k < n * OK; k++) marginal[k] = 0;
+    for (size_t path = 0; path < paths; path++) {
+        double p = 1;
+        size_t code = path, last = 0;
+        for (size_t t = 0; t < n; t++, code /= OK) {
+            const size_t y = code % OK, row = t * OB + b;
+            const double redraw = 1 / (1 + exp(-(double)o->redraw[row])), draw = exp((double)o->option[row * OK + y]);
+            if (t == 0 || o->restart[row] != 0) p *= draw;
+            else p *= (y == last ? 1 - redraw : 0) + redraw * draw;
+            p *= exp((double)o->emission[row * OK + y]);
+            last = y;
+        }
+        total += p;
+        code = path;
+        for (size_t t = 0; t < n; t++, code /= OK) marginal[t * OK + code % OK] += p;
+    }
+    for (size_t k = 0; k < n * OK; k++) marginal[k] /= total;
+    return log(total);
+}
+
+static void options_match_enumeration(void **state) {
+    bp_rng rng = bp_rng_make(seed, 6);
+    double worst = 0;
+    (void)state;
+    for (int i = 0; i < 40; i++) {
+        options o;
+        bp_real smooth[ON], work[OB * OK];
+        options_make(&o, &rng, i);
+        if (i % 8 == 2) /* the limits: held for the episode, redrawn in every step */
+            for (size_t k = 0; k < OT * OB; k++) o.redraw[k] = BP_R(HUGE_VAL) * (i % 16 == 2 ? BP_R(1) : BP_R(-1));
+        options_run(&o);
+        bp_option_smooth(smooth, work, o.saved, o.option, o.redraw, o.restart, OT, OB, OK);
+        for (size_t b = 0; b < OB; b++) {
+            double marginal[OT * OK], before = 0;
+            for (size_t n = 1; n <= OT; n++) {
+                const double now = options_brute(marginal, &o, b, n), got = (double)o.log_prob[(n - 1) * OB + b];
+                worst = fmax(worst, fabs(got - (now - before)));
+                bpt_close(got, now - before, BPT_TOL(1e-5, 1e-12));
+                for (size_t y = 0; y < OK; y++) /* filtering: what is believed at step n-1 knows nothing of later steps */
+                    bpt_close(exp((double)o.saved[ON + ((n - 1) * OB + b) * OK + y]), marginal[(n - 1) * OK + y], BPT_TOL(1e-5, 1e-12));
+                before = now;
+            }
+            for (size_t t = 0; t < OT; t++)
+                for (size_t y = 0; y < OK; y++) bpt_close(smooth[(t * OB + b) * OK + y], marginal[t * OK + y], BPT_TOL(1e-5, 1e-12));
+        }
+    }
+    print_message("worst error of a predictive log density: %.2e\n", worst);
+}
+
+/* The forward algorithm against the joints of the tiny models: log p(tau) of every trajectory. */
+static void options_match_tables(void **state) {
+    (void)state;
+    for (int i = 1; i < 12; i += 2) { /* odd: not held */
+        problem p;
+        problem_make(&p, E26, i);
+        problem_joints(&p);
+        const size_t K = p.prior.K, T = p.tr.T;
+        if (p.prior.held) {
+            problem_free(&p);
+            continue;
+        }
+        for (size_t n = 0; n < p.N; n++) {
+            const size_t *s = p.tr.state + n * (T + 1), steps = p.tr.steps[n];
+            bp_real emission[3 * MAX_K], option[3 * MAX_K], redraw[3], log_prob[3], saved[6 * MAX_K];
+            double sum = p.tr.log_dynamics[n];
+            for (size_t t = 0; t < steps; t++) {
+                const double *stay = p.logp0 + p.prior.redraw + 2 * s[t];
+                redraw[t] = BP_R(stay[1] - stay[0]); /* log b - log(1-b) is the logit */
+                for (size_t y = 0; y < K; y++) {
+                    emission[t * K + y] = BP_R(p.logp0[(s[t] * K + y) * 2 + p.tr.action[n * T + t]]);
+                    option[t * K + y] = BP_R(p.logp0[p.prior.latent + s[t] * K + y]);
+                }
+            }
+            bp_option_forward(log_prob, saved, emission, option, redraw, NULL, steps, 1, K);
+            for (size_t t = 0; t < steps; t++) sum += (double)log_prob[t];
+            bpt_close(sum, bp_latent_marginal(p.log_q + n * p.M, p.M), BPT_TOL(1e-5, 1e-12));
+        }
+        problem_free(&p);
+    }
+}
+
+static void options_gradients(void **state) {
+    bp_rng rng = bp_rng_make(seed, 7);
+    (void)state;
+    for (int i = 0; i < 10; i++) {
+        options o;
+        bp_real demission[ON] = {0}, doption[ON] = {0}, dlogits[ON] = {0}, dredraw[OT * OB] = {0}, work[OB * OK], d[OT * OB], ones[ON] = {0};
+        options_make(&o, &rng, i);
+        for (size_t k = 0; k < OT * OB; k++) o.weight[k] = i < 2 ? 1 : normal(&rng), d[k] = BP_R(o.weight[k]);
+        options_run(&o);
+        bp_option_backward(demission, doption, dredraw, work, d, o.saved, o.option, o.redraw, o.restart, OT, OB, OK);
+        for (size_t k = 0; k < OT * OB; k++)
+            bp_categorical_log_softmax_backward(dlogits + k * OK, doption + k * OK, o.option + k * OK, OK);
+        CHECK(loss_options, o, emission, demission, ON);
+        CHECK(loss_options, o, option_logits, dlogits, ON);
+        CHECK(loss_options, o, redraw, dredraw, OT * OB);
+        bp_option_backward(NULL, NULL, NULL, work, d, o.saved, o.option, o.redraw, o.restart, OT, OB, OK);
+        if (i < 2) { /* NULL is 1 everywhere; and it adds */
+            options_run(&o); /* the differences have left other numbers in saved */
+            bp_option_backward(ones, NULL, NULL, work, NULL, o.saved, o.option, o.redraw, o.restart, OT, OB, OK);
+            bpt_close_array(ones, demission, ON, 0);
+            bp_option_backward(ones, NULL, NULL, work, NULL, o.saved, o.option, o.redraw, o.restart, OT, OB, OK);
+            for (size_t k = 0; k < ON; k++) bpt_close(ones[k], 2 * (double)demission[k], BPT_TOL(1e-6, 1e-14));
+        }
+    }
+}
+
+/* Stepping by hand is the same; with b = 1 each step is a mixture; an impossible action is survived. */
+static void options_step_by_step(void **state) {
+    bp_rng rng = bp_rng_make(seed, 8);
+    options o;
+    (void)state;
+    options_make(&o, &rng, 0);
+    options_run(&o);
+    bp_real belief[OK], logits[OK], mean[2 * OK], std[2 * OK], a[2], emission[OK];
+    for (size_t t = 0; t < OT; t++) {
+        const size_t row = t * OB + 1;
+        bp_option_predict(belief, t ? belief : NULL, o.option + row * OK, o.redraw[row], OK);
+        bpt_close(bp_option_update(belief, belief, o.emission + row * OK, OK), o.log_prob[row], 0);
+        bpt_close_array(belief, o.saved + ON + row * OK, OK, 0);
+    }
+    for (size_t k = 0; k < 2 * OK; k++) mean[k] = bp_rng_normal(&rng), std[k] = bp_rng_uniform_in(&rng, BP_R(0.5), 1);
+    for (size_t k = 0; k < OK; k++) logits[k] = bp_rng_normal(&rng);
+    a[0] = bp_rng_normal(&rng), a[1] = bp_rng_normal(&rng);
+    bp_option_gaussian(emission, a, mean, std, 1, OK, 2);
+    bp_categorical_log_softmax(o.option, logits, OK);
+    bp_option_predict(belief, belief, o.option, BP_R(HUGE_VAL), OK); /* whatever was believed */
+    bpt_close(bp_option_update(belief, belief, emission, OK), bp_mixture_log_prob(a, logits, mean, std, OK, 2), BPT_TOL(1e-5, 1e-13));
+
+    for (size_t k = 0; k < OK; k++) emission[k] = -BP_R(HUGE_VAL);
+    memcpy(logits, belief, sizeof logits);
+    assert_true(isinf((double)bp_option_update(belief, belief, emission, OK)));
+    assert_memory_equal(belief, logits, sizeof belief);
+    assert_true(bp_option_saved_reals(SIZE_MAX, 2, 2) == SIZE_MAX && bp_option_saved_reals(OT, OB, OK) == 2 * ON);
+}
+
+/* Emissions: Gaussian and categorical, with their derivatives, through the whole recursion. */
+enum { EA = 2 };
+typedef struct emissions {
+    options o;
+    bp_real action[OT * OB * EA], mean[ON * EA], std[ON * EA], logits[ON * EA];
+    size_t choice[OT * OB];
+} emissions;
+static double loss_gaussian_options(void *ctx) {
+    emissions *e = (emissions *)ctx;
+    bp_option_gaussian(e->o.emission, e->action, e->mean, e->std, OT * OB, OK, EA);
+    return options_run(&e->o);
+}
+static double loss_categorical_options(void *ctx) {
+    emissions *e = (emissions *)ctx;
+    bp_option_categorical(e->o.emission, e->choice, e->logits, OT * OB, OK, EA);
+    return options_run(&e->o);
+}
+
+static void options_emissions(void **state) {
+    bp_rng rng = bp_rng_make(seed, 9);
+    emissions e;
+    bp_real d[ON], dmean[ON * EA] = {0}, dstd[ON * EA] = {0}, dlogits[ON * EA] = {0}, work[OB * OK];
+    (void)state;
+    options_make(&e.o, &rng, 1);
+    for (size_t k = 0; k < OT * OB * EA; k++) e.action[k] = bp_rng_normal(&rng);
+    for (size_t k = 0; k < OT * OB; k++) e.choice[k] = bp_rng_index(&rng, EA);
+    for (size_t k = 0; k < ON * EA; k++) {
+        e.mean[k] = bp_rng_normal(&rng), e.logits[k] = bp_rng_normal(&rng);
+        e.std[k] = bp_rng_uniform_in(&rng, BP_R(0.5), 2);
+    }
+    loss_gaussian_options(&e);
+    memset(d, 0, sizeof d);
+    bp_option_backward(d, NULL, NULL, work, NULL, e.o.saved, e.o.option, e.o.redraw, e.o.restart, OT, OB, OK);
+    bp_option_gaussian_backward(dmean, dstd, d, e.action, e.mean, e.std, OT * OB, OK, EA);
+    CHECK(loss_gaussian_options, e, mean, dmean, ON * EA);
+    CHECK(loss_gaussian_options, e, std, dstd, ON * EA);
+    loss_categorical_options(&e);
+    memset(d, 0, sizeof d);
+    bp_option_backward(d, NULL, NULL, work, NULL, e.o.saved, e.o.option, e.o.redraw, e.o.restart, OT, OB, OK);
+    bp_option_categorical_backward(dlogits, d, e.choice, e.logits, OT * OB, OK, EA);
+    CHECK(loss_categorical_options, e, logits, dlogits, ON * EA);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(trajectories_are_all),
@@ -563,6 +781,11 @@ int main(void) {
         cmocka_unit_test(two_levels),
         cmocka_unit_test(two_level_objective),
         cmocka_unit_test(two_levels_gaussian),
+        cmocka_unit_test(options_match_enumeration),
+        cmocka_unit_test(options_match_tables),
+        cmocka_unit_test(options_gradients),
+        cmocka_unit_test(options_step_by_step),
+        cmocka_unit_test(options_emissions),
     };
     seed = bpt_seed();
     return cmocka_run_group_tests(tests, NULL, NULL);
