@@ -297,6 +297,9 @@
 #define bp_distillation_backward BPI_PREFIXED(bp_distillation_backward)
 #define bp_distilled_prior BPI_PREFIXED(bp_distilled_prior)
 #define bp_asymmetric_solve BPI_PREFIXED(bp_asymmetric_solve)
+#define bp_bottleneck_objective BPI_PREFIXED(bp_bottleneck_objective)
+#define bp_bottleneck_curve BPI_PREFIXED(bp_bottleneck_curve)
+#define bp_bottleneck_estimate BPI_PREFIXED(bp_bottleneck_estimate)
 #define bp_policy_config_make BPI_PREFIXED(bp_policy_config_make)
 #define bp_policy_init BPI_PREFIXED(bp_policy_init)
 #define bp_policy_init_params BPI_PREFIXED(bp_policy_init_params)
@@ -2123,8 +2126,8 @@ BPRIOR_API bp_status bp_trajectory_enumerate(bp_trajectory_sums *out, const bp_m
 
 /* ==========================================================================
  * 13. >>asymmetry   Information asymmetry
- *    provides: bp_field_set_* bp_asymmetric_*  bp_distilled_prior
- *    needs: 1, 9, 10, 11        equations: E14 E17
+ *    provides: bp_field_set_* bp_asymmetric_* bp_distilled_prior bp_distillation_* bp_bottleneck_*
+ *    needs: 1, 9, 10, 11        equations: E14 E15 E16 E17
  * ========================================================================== */
 /** @defgroup bp_asymmetry 13. Information asymmetry
  *
@@ -2197,6 +2200,100 @@ BPRIOR_API void bp_distilled_prior(double *prior, const double *d, const double 
 BPRIOR_API bp_status bp_asymmetric_solve(double *pi, double *prior, double *L, double *pi0, double *d,
                                          const bp_mdp *mdp, const size_t *phi, size_t C, double alpha,
                                          size_t rounds, bp_error *error);
+
+/* ---- the information bottleneck (E15, E16) --------------------------------
+ * How much of what is hidden from the prior shows in the actions? That is the conditional mutual information
+ * I[x^G; a | x^D]; here x^D is the class phi(s) and x^G all else about the state. Rewarding a policy for *not*
+ * using it is the bottleneck objective
+ *
+ *     L_I = E_pi sum_t gamma^t ( r_t - alpha I[x^G_t; a_t | x^D_t] )                                   (E15)
+ *
+ * and what a behavior prior is trained on bounds it from below. With pi(a|c) the policy's *marginal*, the mixture
+ * of what it does in the states of class c, weighted by how often they are seen (bp_distilled_prior()):
+ *
+ *     bound        information   gap
+ *     E KL[pi||pi0] =  I[x^G;a|x^D]  +  E KL[ pi(.|x^D) || pi0(.|x^D) ]                                (E16)
+ *
+ * The gap is a KL, so bound >= information, L <= L_I, and they meet when the prior is the marginal. Which is what
+ * E17 makes it: max over pi0 of E14 is E15, and bp_asymmetric_solve() climbs both.
+ *
+ * **Which distribution.** States are weighted by the discounted visitation d(s) = sum_t gamma^t P(s_t = s), for
+ * both sides of E16: a prior that is not told the time cannot have a marginal for each time. Taking the information at
+ * each t by itself gives a smaller number, by the information between time and action given the class; to get
+ * that one, let the state and phi contain t. */
+
+/** What the actions of a policy reveal, and what that costs (E15, E16). Sums over an episode are discounted; a
+ *  `_rate` is the same per step: divided by `steps`. Everything is in nats except rewards and the two objectives. */
+typedef struct bp_bottleneck {
+    double alpha;            /**< the price it was computed for, reward per nat */
+    double reward;           /**< E2: E sum gamma^t r */
+    double steps;            /**< E sum gamma^t over the decisions of an episode: 1/(1-gamma) if it never ends */
+    double information;      /**< sum_s d(s) KL[pi(.|s) || pi(.|phi(s))], never negative */
+    double bound;            /**< sum_s d(s) KL[pi(.|s) || pi0(.|phi(s))], the divergence of E14 */
+    double gap;              /**< sum_c d(c) KL[pi(.|c) || pi0(.|c)] = bound - information, summed for itself */
+    double value;            /**< L_I = reward - alpha information (E15) */
+    double lower;            /**< L = reward - alpha bound <= L_I (E14) */
+    double information_rate; /**< nats per step */
+    double bound_rate;       /**< nats per step: what bp_bottleneck_estimate() estimates */
+    double gap_rate;         /**< nats per step */
+} bp_bottleneck;
+
+/** E15 and E16 exactly, for a policy under its own visitation.
+ *  @f[ I[x^G;a|x^D] = \sum_s d(s)\, KL[\pi(\cdot|s)\|\pi(\cdot|\phi(s))],\qquad
+ *      \sum_s d(s)\, KL[\pi(\cdot|s)\|\pi_0(\cdot|\phi(s))] = I[x^G;a|x^D] + \sum_c d(c)\, KL[\pi(\cdot|c)\|\pi_0(\cdot|c)] @f]
+ *  @param out what to fill; zeroed on failure
+ *  @param marginal [C][A] out: the policy's own marginal pi(a|c), uniform in classes that are never seen; not NULL
+ *  @param mdp the problem; its scratch is used
+ *  @param pi [S][A]
+ *  @param prior [C][A]; NULL: the marginal itself, which closes the gap. Must not be the array `marginal`
+ *  @param phi [S] classes below C
+ *  @param C number of classes, >= 1
+ *  @param alpha >= 0, reward per nat. With 0 a bound may be infinite, as it is not paid
+ *  @param error detail, or NULL
+ *  @return BP_ERR_ARGUMENT: a class out of range, alpha negative, a row of pi or of the prior that is visited and no
+ *  distribution, or as bp_mdp_visitation(); BP_ERR_NONFINITE: alpha > 0 and the prior lacks support */
+BPRIOR_API bp_status bp_bottleneck_objective(bp_bottleneck *out, double *marginal, const bp_mdp *mdp,
+                                             const double *pi, const double *prior, const size_t *phi, size_t C,
+                                             double alpha, bp_error *error);
+/** The rate-return curve of E15: for each price alpha the policy that bp_asymmetric_solve() finds from the uniform
+ *  prior, and what it earns and reveals. At the end of each solve the prior is the marginal, so gap is 0 and `lower` is
+ *  `value` (E16). Where solves find the best policy, a higher price never buys more information or more reward.
+ *  @param curve [n] out: one point per price
+ *  @param pi [S][A] out: the policy of the last price
+ *  @param prior [C][A] out: its prior
+ *  @param pi0,d [S][A] and [S]: the caller's scratch
+ *  @param mdp,phi,C as in bp_bottleneck_objective()
+ *  @param alpha [n] prices, each > 0, in any order
+ *  @param n number of prices
+ *  @param rounds of bp_asymmetric_solve() per price, >= 1; 30 are usually plenty
+ *  @param error detail, or NULL
+ *  @return as bp_asymmetric_solve() and bp_bottleneck_objective(); BP_ERR_ARGUMENT for a price that is not above 0 */
+BPRIOR_API bp_status bp_bottleneck_curve(bp_bottleneck *curve, double *pi, double *prior, double *pi0, double *d,
+                                         const bp_mdp *mdp, const size_t *phi, size_t C, const double *alpha,
+                                         size_t n, size_t rounds, bp_error *error);
+
+/** What a run can say about E16: the bound, from samples. */
+typedef struct bp_bottleneck_sample {
+    double mean;           /**< nats per step */
+    double standard_error; /**< of the mean, nats per step; infinite if there is but one sequence */
+    double steps;          /**< total mask: how many steps were averaged */
+    size_t sequences;      /**< columns with at least one step: what counts as independent */
+} bp_bottleneck_sample;
+
+/** The bound of E16 from the visited states of a run: mean KL[pi(.|x) || pi0(.|x^D)] per step, with the online policy and the
+ *  online prior (with target copies it bounds nothing about the policy that acts). It is at least the information per step, and
+ *  nearly that once the prior is trained (E17). Steps of a sequence resemble each other, so the standard error
+ *  treats a *sequence* as one observation and its length as random (a ratio estimate); for independent
+ *  numbers pass T = 1. Data from a replay weight states as the replay does, not by the policy's own visitation.
+ *  @param out what to fill; zeroed on failure
+ *  @param kl [T][B] nats, closed form as from bp_policy_kl(), or samples of log pi - log pi0
+ *  @param mask [T][B] weights >= 0, 0 for rows to leave out (their kl is not read); NULL: all 1
+ *  @param T,B steps and sequences
+ *  @param error detail, or NULL
+ *  @return BP_ERR_EMPTY without any step; BP_ERR_NONFINITE for a kl in use, BP_ERR_ARGUMENT for a mask, that is
+ *  no finite number or a negative mask; the text says where. Thread safe. */
+BPRIOR_API bp_status bp_bottleneck_estimate(bp_bottleneck_sample *out, const bp_real *kl, const bp_real *mask,
+                                            size_t T, size_t B, bp_error *error);
 /** @} */
 
 /* ==========================================================================
@@ -8401,8 +8498,8 @@ BPRIOR_API bp_status bp_trajectory_enumerate(bp_trajectory_sums *out, const bp_m
 
 /* ==========================================================================
  * 13. >>asymmetry-impl   Information asymmetry
- *    provides: bp_field_set_* bp_asymmetric_*  bp_distilled_prior
- *    needs: 1, 9, 10, 11        equations: E14 E17
+ *    provides: bp_field_set_* bp_asymmetric_* bp_distilled_prior bp_distillation_* bp_bottleneck_*
+ *    needs: 1, 9, 10, 11        equations: E14 E15 E16 E17
  * ========================================================================== */
 
 /* "angle, velocity, target": the fields there are, for an error text; cut when it does not fit. */
@@ -8572,6 +8669,160 @@ BPRIOR_API bp_status bp_asymmetric_solve(double *pi, double *prior, double *L, d
         }
     }
     return s == BP_OK ? bpi_ok(error) : s;
+}
+
+/* ---- the information bottleneck ------------------------------------------- */
+
+/* Derivation of E16. Weigh states by d(s), classes by d(c) = sum of d(s) over the states of c, and let
+ *
+ *     pi(a|c) = sum_{s in c} d(s) pi(a|s) / d(c)                                     the marginal
+ *
+ * Insert it into the divergence, then use that log pi(a|c)/pi0(a|c) depends on s only through c:
+ *
+ *     sum_s d(s) sum_a pi(a|s) log pi(a|s)/pi0(a|c)
+ *         = sum_s d(s) sum_a pi(a|s) [ log pi(a|s)/pi(a|c)  +  log pi(a|c)/pi0(a|c) ]
+ *         = sum_s d(s) KL[pi(.|s) || pi(.|c)]  +  sum_c d(c) sum_a pi(a|c) log pi(a|c)/pi0(a|c)
+ *         =        information                 +        gap
+ *
+ * Both are sums of KLs, hence >= 0. The first is the conditional mutual information by its definition: the KL of the
+ * joint distribution p(s,a|c) = p(s|c) pi(a|s) from the product p(s|c) pi(a|c), averaged over c.
+ *
+ * The gap is summed for itself rather than as bound - information, which would lose its digits exactly when it
+ * gets small. Where pi(a|s) > 0 the marginal is positive too, unless d(s) pi(a|s) has underflowed; such an
+ * action weighs less than 1e-300 and is left out of the information. */
+BPRIOR_API bp_status bp_bottleneck_objective(bp_bottleneck *out, double *marginal, const bp_mdp *mdp,
+                                             const double *pi, const double *prior, const size_t *phi, size_t C,
+                                             double alpha, bp_error *error) {
+    const size_t S = mdp->S, A = mdp->A;
+    double *d = bpi_mdp_vector(mdp, 1);
+    size_t s, c, a;
+    bp_status status = bpi_check_classes(phi, S, C, error);
+    memset(out, 0, sizeof *out);
+    if (status != BP_OK) return status;
+    if (!(alpha >= 0.0 && bpi_finite_d(alpha)))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "alpha is %g; it must be finite and not negative", alpha);
+    if (!marginal || marginal == prior)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "the marginal needs an array of its own");
+    status = bp_mdp_visitation(d, mdp, pi, error);
+    if (status != BP_OK) return status;
+    for (s = 0; s < S; s++) {
+        if (!(d[s] > 0.0)) continue;
+        if (!bpi_is_distribution(pi + s * A, A))
+            return bpi_fail(error, BP_ERR_ARGUMENT, "pi(.|%zu) is no probability distribution", s);
+        if (prior && !bpi_is_distribution(prior + phi[s] * A, A))
+            return bpi_fail(error, BP_ERR_ARGUMENT, "the prior of class %zu is no probability distribution", phi[s]);
+    }
+    bp_distilled_prior(marginal, d, pi, phi, S, A, C);
+
+    out->alpha = alpha;
+    for (s = 0; s < S; s++) {
+        const double *p = pi + s * A, *q = marginal + phi[s] * A;
+        double kl = 0.0;
+        if (!(d[s] > 0.0)) continue;
+        out->steps += d[s];
+        for (a = 0; a < A; a++) {
+            out->reward += d[s] * p[a] * mdp->R[s * A + a];
+            if (p[a] > 0.0 && q[a] > 0.0) kl += p[a] * log(p[a] / q[a]);
+        }
+        if (kl > 0.0) out->information += d[s] * kl; /* rounding can take a zero below zero */
+        if (prior) out->bound += d[s] * bpi_kl_row(p, prior + phi[s] * A, A);
+    }
+    if (!prior) out->bound = out->information;
+    for (c = 0; c < C && prior; c++) {
+        double dc = 0.0, kl;
+        for (s = 0; s < S; s++)
+            if (phi[s] == c && d[s] > 0.0) dc += d[s];
+        kl = dc > 0.0 ? bpi_kl_row(marginal + c * A, prior + c * A, A) : 0.0;
+        if (kl > 0.0) out->gap += dc * kl;
+    }
+    out->value = out->reward - alpha * out->information;
+    out->lower = out->reward;
+    if (alpha > 0.0) out->lower -= alpha * out->bound;
+    if (out->steps > 0.0) { /* an episode that starts at its end decides nothing */
+        out->information_rate = out->information / out->steps;
+        out->bound_rate = out->bound / out->steps;
+        out->gap_rate = out->gap / out->steps;
+    }
+    if (!bpi_finite_d(out->lower)) {
+        memset(out, 0, sizeof *out);
+        return bpi_fail(error, BP_ERR_NONFINITE, "the policy has mass where the prior has none: the KL is infinite");
+    }
+    return bpi_ok(error);
+}
+
+/* Why the curve falls. Let pi_1, pi_2 maximise R - alpha I for alpha_1 < alpha_2. Then
+ *
+ *     R_1 - alpha_1 I_1 >= R_2 - alpha_1 I_2      and      R_2 - alpha_2 I_2 >= R_1 - alpha_2 I_1
+ *
+ * and the sum of both is (alpha_2 - alpha_1)(I_1 - I_2) >= 0: less information at the higher price, and by the
+ * first line no more reward either. */
+BPRIOR_API bp_status bp_bottleneck_curve(bp_bottleneck *curve, double *pi, double *prior, double *pi0, double *d,
+                                         const bp_mdp *mdp, const size_t *phi, size_t C, const double *alpha,
+                                         size_t n, size_t rounds, bp_error *error) {
+    size_t k;
+    if (rounds == 0) return bpi_fail(error, BP_ERR_ARGUMENT, "a curve needs at least one round per price");
+    for (k = 0; k < n; k++)
+        if (!(alpha[k] > 0.0 && bpi_finite_d(alpha[k])))
+            return bpi_fail(error, BP_ERR_ARGUMENT, "price %zu is %g; it must be finite and above 0", k, alpha[k]);
+    for (k = 0; k < n; k++) {
+        bp_status status;
+        bp_mdp_uniform_policy(prior, C, mdp->A);
+        status = bp_asymmetric_solve(pi, prior, NULL, pi0, d, mdp, phi, C, alpha[k], rounds, error);
+        /* the solve ended with the prior distilled from pi: the marginal, which is computed here again */
+        if (status == BP_OK) status = bp_bottleneck_objective(&curve[k], prior, mdp, pi, NULL, phi, C, alpha[k], error);
+        if (status != BP_OK) return status;
+    }
+    return bpi_ok(error);
+}
+
+/* A ratio estimate. Sequence b brings y_b = sum_t mask kl and n_b = sum_t mask; the mean is Y/N with Y = sum_b y_b,
+ * N = sum_b n_b, and to first order its error is that of the average of the residuals e_b = y_b - mean n_b, which
+ * add up to 0:
+ *
+ *     Y/N - true = (1/N) sum_b (y_b - true n_b)         variance  ~=  B/(B-1) sum_b e_b^2 / N^2
+ *
+ * With one step per sequence this is the usual s / sqrt(B). Two passes, since sums of squares minus squares of
+ * sums cancel. */
+BPRIOR_API bp_status bp_bottleneck_estimate(bp_bottleneck_sample *out, const bp_real *kl, const bp_real *mask,
+                                            size_t T, size_t B, bp_error *error) {
+    double sum = 0.0, squares = 0.0;
+    size_t t, b;
+    memset(out, 0, sizeof *out);
+    if (T > 0 && B > 0 && !kl) return bpi_fail(error, BP_ERR_ARGUMENT, "there is no array of KLs");
+    for (b = 0; b < B; b++) {
+        double n = 0.0;
+        for (t = 0; t < T; t++) {
+            const size_t i = t * B + b;
+            const double m = mask ? (double)mask[i] : 1.0;
+            if (!(m >= 0.0 && bpi_finite_d(m))) {
+                memset(out, 0, sizeof *out);
+                return bpi_fail(error, BP_ERR_ARGUMENT, "mask[%zu][%zu] is %g; it must be finite and not negative", t, b, m);
+            }
+            if (!(m > 0.0)) continue;
+            if (!bpi_finite_d((double)kl[i])) {
+                memset(out, 0, sizeof *out);
+                return bpi_fail(error, BP_ERR_NONFINITE, "kl[%zu][%zu] is %g", t, b, (double)kl[i]);
+            }
+            n += m;
+            sum += m * (double)kl[i];
+        }
+        out->steps += n;
+        if (n > 0.0) out->sequences++;
+    }
+    if (out->sequences == 0) return bpi_fail(error, BP_ERR_EMPTY, "no step of the %zu x %zu is in use", T, B);
+    out->mean = sum / out->steps;
+    for (b = 0; b < B; b++) {
+        double e = 0.0;
+        for (t = 0; t < T; t++) {
+            const double m = mask ? (double)mask[t * B + b] : 1.0;
+            if (m > 0.0) e += m * ((double)kl[t * B + b] - out->mean);
+        }
+        squares += e * e;
+    }
+    out->standard_error = (double)INFINITY;
+    if (out->sequences > 1)
+        out->standard_error = sqrt((double)out->sequences / (double)(out->sequences - 1) * squares) / out->steps;
+    return bpi_ok(error);
 }
 
 /* ==========================================================================
