@@ -6,7 +6,7 @@
  *                  4. the same bound from sampled steps, with an error bar, as a training run would estimate it
  * Difficulty:      ** (of *****)
  * Build:           cc -O2 -I. examples/08_bottleneck.c -o 08_bottleneck -lm
- * Try:             a longer corridor (the one bit of part 1 stays one bit); a price of 10 in part 3; 40 episodes or another prior in part 4.
+ * Try:             a longer corridor (the one bit of part 1 stays one bit); a price of 10 in part 3; another prior in part 4.
  *
  * Expected output:
  *   1. What the actions tell about the goal
