@@ -851,7 +851,7 @@ BPRIOR_API void bp_team_destroy(bp_team *team);
 /* ==========================================================================
  * 5. >>distributions   Distributions and their derivatives
  *    provides: bp_gaussian_*  bp_categorical_*
- *    needs: 1, 3, 4        equations: E32 E33
+ *    needs: 1, 3, 4        equations: E8 E18 E32 E33
  * ========================================================================== */
 /** @defgroup bp_distributions 5. Distributions
  *  @brief The two distributions a policy can have, each with everything that training differentiates.
@@ -945,7 +945,7 @@ BPRIOR_API bp_real bp_gaussian_kl_uniform_box(const bp_real *std, size_t dim, bp
 BPRIOR_API void bp_gaussian_sample(bp_real *a, const bp_real *mean, const bp_real *std, const bp_real *noise, size_t dim);
 
 /** @brief Pullback of bp_gaussian_sample(): `dmean += da`, `dstd += da * noise`. This one line is what makes the policy
- *         gradient of E18 work: the derivative of the critic by the action becomes one of the loss by mean and std.
+ *         gradient of E18 work (E32): the derivative of the critic by the action becomes one of the loss by mean and std.
  *  @param dmean,dstd [dim] added to; either may be NULL
  *  @param da    [dim] derivative of the loss with respect to the sample
  *  @param noise [dim] as in the forward call
@@ -1067,7 +1067,7 @@ BPRIOR_API size_t bp_categorical_sample(bp_rng *rng, const bp_real *logits, size
 BPRIOR_API void bp_linear_eval(const bp_compute *c, bp_real *y, const bp_real *x, const bp_real *w, const bp_real *b, size_t n,
                                size_t in, size_t out, bp_activation act);
 
-/** @brief The same as bp_linear_eval(): all that backward needs is x and y, which the caller has anyway. */
+/** @brief The same as bp_linear_eval(): all that backward needs is x and y, which the caller has anyway (E35). */
 BPRIOR_API void bp_linear_forward(const bp_compute *c, bp_real *y, const bp_real *x, const bp_real *w, const bp_real *b, size_t n,
                                   size_t in, size_t out, bp_activation act);
 
@@ -1108,7 +1108,7 @@ BPRIOR_API void bp_linear_backward_input(const bp_compute *c, bp_real *dx, const
 BPRIOR_API void bp_layer_norm_forward(bp_real *y, bp_real *saved, const bp_real *x, const bp_real *gain, const bp_real *shift,
                                       size_t n, size_t dim);
 
-/** @brief bp_layer_norm_forward() that saves nothing; the same bits.
+/** @brief bp_layer_norm_forward() that saves nothing; the same bits (E35).
  *  @param y     [n][dim] out; may be the same array as x
  *  @param x     [n][dim]
  *  @param gain,shift [dim]
@@ -1127,7 +1127,7 @@ BPRIOR_API void bp_layer_norm_eval(bp_real *y, const bp_real *x, const bp_real *
 BPRIOR_API void bp_layer_norm_backward(bp_real *dx, bp_real *dgain, bp_real *dshift, const bp_real *dy, const bp_real *saved,
                                        const bp_real *x, const bp_real *gain, size_t n, size_t dim);
 
-/** @brief The dx part of bp_layer_norm_backward().
+/** @brief The dx part of bp_layer_norm_backward() (E35).
  *  @param dx    [n][dim] added to
  *  @param dy    [n][dim]
  *  @param saved [n][2] from forward
@@ -1187,7 +1187,7 @@ typedef enum bp_fan {
 } bp_fan;
 
 /** @brief Variance-scaling initialisation: independent uniform weights of variance scale / fan,
- *         that is uniform in [-limit, limit] with limit = sqrt(3 * scale / fan).
+ *         that is uniform in [-limit, limit] with limit = sqrt(3 * scale / fan) (E35).
  *  @param w   [in][out] out
  *  @param rng the generator; advanced
  *  @param in,out sizes
@@ -1200,7 +1200,7 @@ BPRIOR_API void bp_init_variance_scaling(bp_real *w, bp_rng *rng, size_t in, siz
 /* ==========================================================================
  * 7. >>networks   Networks
  *    provides: bp_mlp_*  bp_view  bp_fd_derivative
- *    needs: 1, 3, 4, 6        equations: E35
+ *    needs: 1, 3, 4, 6        equations: E18 E35
  * ========================================================================== */
 /** @defgroup bp_networks 7. Networks
  *  @brief Multi-layer perceptrons with an optional second input that is cheap to sample.
@@ -1327,7 +1327,7 @@ BPRIOR_API size_t bp_mlp_saved_reals(const bp_mlp *mlp, size_t n, size_t s);
  *  @return a count of bp_real; SIZE_MAX if it overflows */
 BPRIOR_API size_t bp_mlp_work_reals(const bp_mlp *mlp, size_t n, size_t s);
 
-/** @brief The network's output, nothing saved.
+/** @brief The network's output, nothing saved (E35).
  *  @param c      compute context
  *  @param out    [n*s][output] out
  *  @param work   [bp_mlp_work_reals(n,s)] scratch
@@ -1340,7 +1340,7 @@ BPRIOR_API size_t bp_mlp_work_reals(const bp_mlp *mlp, size_t n, size_t s);
 BPRIOR_API void bp_mlp_eval(const bp_compute *c, bp_real *out, bp_real *work, const bp_real *x, const bp_real *u,
                             const bp_real *params, const bp_mlp *mlp, size_t n, size_t s);
 
-/** @brief The network's output, keeping what backward needs. With s > 1 it needs scratch of its own, which it takes from the
+/** @brief The network's output, keeping what backward needs (E35). With s > 1 it needs scratch of its own, which it takes from the
  *         end of `saved`: bp_mlp_saved_reals() counts it.
  *  @param c      compute context
  *  @param out    [n*s][output] out
@@ -1366,7 +1366,7 @@ BPRIOR_API void bp_mlp_backward(const bp_compute *c, bp_real *dparams, bp_real *
                                 bp_real *work, const bp_real *dout, const bp_real *x, const bp_real *u, const bp_real *params,
                                 const bp_mlp *mlp, size_t n, size_t s);
 
-/** @brief The dx and du part of bp_mlp_backward(), same bits, for half the work: dQ/du of the policy gradient (E18).
+/** @brief The dx and du part of bp_mlp_backward(), same bits, for half the work: dQ/du of the policy gradient (E18, E35).
  *  @param c       compute context
  *  @param dx      [n][input] added to, or NULL
  *  @param du      [n*s][extra] added to, or NULL
@@ -1401,7 +1401,7 @@ BPRIOR_API double bp_fd_derivative(double (*f)(void *ctx), void *ctx, bp_real *p
 /* ==========================================================================
  * 8. >>optimiser   Optimiser
  *    provides: bp_adam_*  bp_clip_scale  bp_global_norm  bp_schedule_*  bp_dual_*  bp_polyak
- *    needs: 1, 4        equations: E36
+ *    needs: 1, 4        equations: E22 E36
  * ========================================================================== */
 /** @defgroup bp_optimiser 8. Optimiser
  *  @brief Turning gradients into better parameters: Adam (E36), clipping, schedules, adapted multipliers, target averages.
@@ -1455,14 +1455,14 @@ BPRIOR_API bp_status bp_adam_config_check(const bp_adam_config *config, bp_error
 BPRIOR_API void bp_adam_step(bp_real *params, bp_real *m, bp_real *v, const bp_real *grad, size_t n,
                              const bp_adam_config *config, uint64_t step, double lr_scale, double grad_scale);
 
-/** @brief Euclidean norm of a whole gradient.
+/** @brief Euclidean norm of a whole gradient (E36).
  *  @param c    compute context
  *  @param grad [n]
  *  @param n    length
  *  @return the norm, summed in double precision in a fixed order; NaN or infinite if any element is */
 BPRIOR_API double bp_global_norm(const bp_compute *c, const bp_real *grad, size_t n);
 
-/** @brief Factor that brings a gradient of the given norm down to max_norm, and leaves smaller ones alone.
+/** @brief Factor that brings a gradient of the given norm down to max_norm, and leaves smaller ones alone (E36).
  *  @param norm     from bp_global_norm()
  *  @param max_norm <= 0 is off
  *  @return in [0,1]; NaN for a NaN norm, so that a broken gradient does not pass for a clipped one */
@@ -1533,7 +1533,7 @@ BPRIOR_API double bp_dual_value(const bp_dual *dual);
  *  @param measured this step's value of the constrained quantity */
 BPRIOR_API void bp_dual_update(bp_dual *dual, double measured);
 
-/** @brief Moves a target network towards the online one: target += tau (online - target). tau = 1 copies exactly.
+/** @brief Moves a target network towards the online one: target += tau (online - target) (E22). tau = 1 copies exactly.
  *  @param target [n] updated
  *  @param online [n]
  *  @param n      length
@@ -1845,7 +1845,7 @@ BPRIOR_API bp_env_maker bp_pointmass_maker(const bp_pointmass_config *config);
 /* ==========================================================================
  * 10. >>finite   Finite MDPs
  *    provides: bp_mdp_* bp_gridworld_* bp_q_learning_update bp_inference_*
- *    needs: 1, 2, 3, 9        equations: E3 E3b E6 E7 E9 E11(d)
+ *    needs: 1, 2, 3, 9        equations: E2 E3 E3b E6 E7 E9 E11(d)
  * ========================================================================== */
 /** @defgroup bp_finite 10. Finite MDPs
  *
@@ -1922,7 +1922,7 @@ BPRIOR_API bp_status bp_mdp_soft_evaluate(double *V, double *Q, const bp_mdp *md
  *  @return BP_ERR_ARGUMENT for a tolerance <= 0; BP_ERR_NONFINITE if gamma = 1 and there is no convergence. */
 BPRIOR_API bp_status bp_mdp_value_iteration(double *V, double *Q, const bp_mdp *mdp, double tolerance,
                                             size_t *iterations, bp_error *error);
-/** pi [S][A]: all mass on the best action of Q [S][A]; the first one of several that are equal to 11 digits. */
+/** pi [S][A]: all mass on the best action of Q [S][A] (E3); the first one of several that are equal to 11 digits. */
 BPRIOR_API void bp_mdp_greedy(double *pi, const double *Q, size_t S, size_t A);
 /** E7: the best policy for a fixed prior, by soft value iteration.
  *  @f[ V^*(s) = \alpha \log \sum_a \pi_0(a|s) \exp(Q^*(s,a)/\alpha),\qquad
@@ -1933,12 +1933,12 @@ BPRIOR_API void bp_mdp_greedy(double *pi, const double *Q, size_t S, size_t A);
 BPRIOR_API bp_status bp_mdp_soft_value_iteration(double *V, double *Q, double *pi, const bp_mdp *mdp,
                                                  const double *pi0, double alpha, double tolerance,
                                                  size_t *iterations, bp_error *error);
-/** E7 over T steps, after which nothing is worth anything: a backward sweep, no iteration.
+/** E7 over T steps, after which nothing is worth anything: a backward sweep, no iteration. The repair of E9.
  *  @param V [T+1][S] @param Q [T][S][A] or NULL @param pi [T][S][A] or NULL @param pi0 [S][A]; NULL: uniform. */
 BPRIOR_API bp_status bp_mdp_soft_horizon(double *V, double *Q, double *pi, const bp_mdp *mdp, const double *pi0,
                                          double alpha, size_t T, bp_error *error);
-/** Discounted visitation d(s) = sum_t gamma^t P(s_t = s) under pi; 0 in terminal states, where nothing is
- *  decided. Adds up to 1/(1-gamma) if there are none. Any return is then a sum over states:
+/** The d of E11, discounted visitation d(s) = sum_t gamma^t P(s_t = s) under pi; 0 in terminal states, where nothing is
+ *  decided. Adds up to 1/(1-gamma) if there are none. Any return is then a sum over states (E2):
  *  J = sum_s d(s) sum_a pi(a|s) r(s,a). @param d [S] @return as bp_mdp_evaluate() */
 BPRIOR_API bp_status bp_mdp_visitation(double *d, const bp_mdp *mdp, const double *pi, bp_error *error);
 
@@ -1967,17 +1967,17 @@ BPRIOR_API double bp_q_learning_update(double *Q, size_t s, size_t a, double rew
  * Time runs from 0 to T-1; gamma is not used (it is 1 here). Messages are kept as logarithms. Rewards may
  * have any sign: only their differences matter. A trajectory that reaches a terminal state stays there and is optimal from then on. */
 
-/** Backward messages. @param log_beta_sa [T][S][A] @param log_beta [T+1][S] @param prior [S][A]; NULL: uniform
+/** Backward messages (E9). @param log_beta_sa [T][S][A] @param log_beta [T+1][S] @param prior [S][A]; NULL: uniform
  *  @param alpha > 0 @return BP_ERR_ARGUMENT */
 BPRIOR_API bp_status bp_inference_backward_messages(double *log_beta_sa, double *log_beta, const bp_mdp *mdp,
                                                     const double *prior, double alpha, size_t T, bp_error *error);
-/** The posterior policy pi [T][S][A]; rows of terminal states are the prior's. */
+/** The posterior policy pi [T][S][A] (E9); rows of terminal states are the prior's. */
 BPRIOR_API void bp_inference_policy(double *pi, const double *log_beta_sa, const double *log_beta, const bp_mdp *mdp,
                                     const double *prior, size_t T);
-/** Forward messages f [T+1][S], each a distribution over states. */
+/** Forward messages f [T+1][S] (E9), each a distribution over states. */
 BPRIOR_API bp_status bp_inference_forward_messages(double *f, const bp_mdp *mdp, const double *prior, double alpha,
                                                    size_t T, bp_error *error);
-/** Smoothing marginals [T+1][S] p(s_t | everything was optimal), from both kinds of messages. */
+/** Smoothing marginals [T+1][S] p(s_t | everything was optimal) (E9), from both kinds of messages. */
 BPRIOR_API void bp_inference_marginals(double *marginal, const double *f, const double *log_beta, size_t S, size_t T);
 
 /* ---- grid worlds --------------------------------------------------------- */
@@ -2037,7 +2037,7 @@ BPRIOR_API bp_status bp_mdp_env(bp_env *out, const bp_mdp *mdp, size_t steps, co
 /* ==========================================================================
  * 11. >>objectives   KL-regularised objectives
  *    provides: bp_prior_kind_* bp_regularised_reward bp_box_* bp_mdp_objective_* bp_trajectory_*
- *    needs: 1, 2, 9, 10        equations: E1 E2 E4 E5 E7 E8
+ *    needs: 1, 2, 9, 10        equations: E1 E2 E4 E5 E6 E7 E8
  * ========================================================================== */
 /** @defgroup bp_objectives 11. KL-regularised objectives
  *
@@ -2073,7 +2073,7 @@ BPRIOR_API bp_status bp_prior_kind_parse(bp_prior_kind *kind, const char *name, 
 
 /** r - alpha (log pi(a|x) - log pi0(a|x)): one sample of E4's summand. Its mean over a ~ pi is r - alpha KL. */
 BPRIOR_API bp_real bp_regularised_reward(bp_real reward, bp_real log_pi, bp_real log_pi0, bp_real alpha);
-/** log Omega, the logarithm of the volume of the action box; log K for K choices; +infinity if a bound is infinite. */
+/** log Omega of E8, the logarithm of the volume of the action box; log K for K choices; +infinity if a bound is infinite. */
 BPRIOR_API double bp_box_log_volume(const bp_spec *spec);
 /** E8: KL[pi || uniform on a volume Omega] = log Omega - H[pi]. True when pi lives inside the box; a Gaussian leaks out of it,
  *  and then this is the formula that entropy-regularised learners use all the same. */
@@ -2088,7 +2088,7 @@ typedef struct bp_objective {
     double divergence; /**< E sum gamma^t KL[pi || pi0], nats */
 } bp_objective;
 
-/** E4 from p0, exactly. @param pi [S][A] @param pi0 [S][A], NULL: uniform. With alpha = 0 the divergence is
+/** E4 and its parts, E2 among them, from p0, exactly. @param pi [S][A] @param pi0 [S][A], NULL: uniform. With alpha = 0 the divergence is
  *  reported (it may be infinite) but not paid.
  *  @return as bp_mdp_soft_evaluate() */
 BPRIOR_API bp_status bp_mdp_objective(bp_objective *out, const bp_mdp *mdp, const double *pi, const double *pi0,
@@ -2115,7 +2115,7 @@ typedef struct bp_trajectory_sums {
                                included. They cancel: equal to `divergence` if gamma = 1 */
 } bp_trajectory_sums;
 
-/** E5 by brute force: every trajectory s_0 a_0 s_1 ... s_T that pi can produce, at cost (S A)^T. A
+/** E5 by brute force, from the probabilities of E1: every trajectory s_0 a_0 s_1 ... s_T that pi can produce, at cost (S A)^T. A
  *  trajectory ends early in a terminal state.
  *  @param pi [T][S][A] with pi_stride = S*A, or [S][A] with pi_stride = 0 (the same policy in each step); pi0 alike.
  *  @return BP_ERR_NONFINITE if pi can do what pi0 cannot. */
@@ -2127,7 +2127,7 @@ BPRIOR_API bp_status bp_trajectory_enumerate(bp_trajectory_sums *out, const bp_m
 /* ==========================================================================
  * 13. >>asymmetry   Information asymmetry
  *    provides: bp_field_set_* bp_asymmetric_* bp_distilled_prior bp_distillation_* bp_bottleneck_*
- *    needs: 1, 9, 10, 11        equations: E14 E15 E16 E17
+ *    needs: 1, 9, 10, 11        equations: E7 E14 E15 E16 E17
  * ========================================================================== */
 /** @defgroup bp_asymmetry 13. Information asymmetry
  *
@@ -2152,7 +2152,7 @@ typedef struct bp_field_set {
     size_t size;                  /**< numbers in all: the length of a gathered row */
 } bp_field_set;
 
-/** Resolve names against a spec. "*" stands for all fields, in the spec's order. An empty list is
+/** Resolve the names of an x^D (E14) against a spec. "*" stands for all fields, in the spec's order. An empty list is
  *  allowed and gives size 0: a prior that sees nothing.
  *  @return BP_ERR_FIELD: a name is not in the spec (the text names it and lists those that are);
  *  BP_ERR_ARGUMENT: a field is named twice, or names is NULL. Thread safe. */
@@ -2160,11 +2160,11 @@ BPRIOR_API bp_status bp_field_set_make(bp_field_set *set, const bp_spec *spec, c
                                        bp_error *error);
 /** Does the set hold this field of the spec? */
 BPRIOR_API bool bp_field_set_has(const bp_field_set *set, size_t field_index);
-/** Copy what a network may see: out [n][set->size] from observation [*][observation_size].
+/** Copy what a network may see (E14): out [n][set->size] from observation [*][observation_size].
  *  @param rows [n] which rows of observation to take, or NULL for rows 0 .. n-1 */
 BPRIOR_API void bp_field_gather(bp_real *out, const bp_real *observation, const bp_field_set *set,
                                 size_t observation_size, size_t n, const size_t *rows);
-/** The pullback of bp_field_gather(): dobservation [*][observation_size] += dout [n][set->size], scattered to
+/** The pullback of bp_field_gather() (E14): dobservation [*][observation_size] += dout [n][set->size], scattered to
  *  where each number came from. A row that was gathered twice collects both. */
 BPRIOR_API void bp_field_gather_backward(bp_real *dobservation, const bp_real *dout, const bp_field_set *set,
                                          size_t observation_size, size_t n, const size_t *rows);
@@ -2173,7 +2173,7 @@ BPRIOR_API void bp_field_gather_backward(bp_real *dobservation, const bp_real *d
  * The prior sees phi(s), the class of a state, one of C: rooms in place of cells, cells without the goal, or
  * nothing (C = 1). A prior over classes is a table [C][A]. */
 
-/** pi0 [S][A] <- prior [C][A]: the same prior as a function of the full state. Entries of phi must be below C. */
+/** pi0 [S][A] <- prior [C][A]: the same prior as a function of the full state (E14). Entries of phi must be below C. */
 BPRIOR_API void bp_asymmetric_expand(double *pi0, const double *prior, const size_t *phi, size_t S, size_t A);
 /** E14 exactly: bp_mdp_objective() with the prior prior(.|phi(s)). @param prior [C][A] @param phi [S] classes below C
  *  @return as bp_mdp_objective(); BP_ERR_ARGUMENT for a class out of range */
@@ -2184,7 +2184,7 @@ BPRIOR_API bp_status bp_asymmetric_objective(bp_objective *out, const bp_mdp *md
  *  @param d [S] visitation, see bp_mdp_visitation() */
 BPRIOR_API double bp_distillation_loss(const double *prior, const double *d, const double *pi, const size_t *phi,
                                        size_t S, size_t A);
-/** Its gradient with respect to the logits of prior = softmax(logits) [C][A], added:
+/** Its gradient (E17) with respect to the logits of prior = softmax(logits) [C][A], added:
  *  dlogits(c,a) += dloss sum_{s: phi(s)=c} d(s) (prior(a|c) - pi(a|s)). That of the cross-entropy is the same. */
 BPRIOR_API void bp_distillation_backward(double *dlogits, double dloss, const double *prior, const double *d,
                                          const double *pi, const size_t *phi, size_t S, size_t A);
@@ -2282,7 +2282,7 @@ typedef struct bp_bottleneck_sample {
 
 /** The bound of E16 from the visited states of a run: mean KL[pi(.|x) || pi0(.|x^D)] per step, with the online policy and the
  *  online prior (with target copies it bounds nothing about the policy that acts). It is at least the information per step, and
- *  nearly that once the prior is trained (E17). Steps of a sequence resemble each other, so the standard error
+ *  nearly that once the prior is trained. Steps of a sequence resemble each other, so the standard error
  *  treats a *sequence* as one observation and its length as random (a ratio estimate); for independent
  *  numbers pass T = 1. Data from a replay weight states as the replay does, not by the policy's own visitation.
  *  @param out what to fill; zeroed on failure
@@ -2547,7 +2547,7 @@ BPRIOR_API void bp_retrace_trace(bp_real *c, const bp_real *log_pi, const bp_rea
  *  @param c [T][B] traces; row 0 is not read. Rows of boundary steps get a number that no loss may use. */
 BPRIOR_API void bp_retrace(bp_real *target, const bp_real *reward, const bp_real *discount, const bp_real *value,
                            const bp_real *q, const bp_real *c, size_t T, size_t B);
-/** The same by Munos et al.'s double sum, O(T^2): readable, slow, the oracle of bp_retrace(). */
+/** The same by the double sum of Munos et al. (E19), O(T^2): readable, slow, the oracle of bp_retrace(). */
 BPRIOR_API void bp_retrace_reference(bp_real *target, const bp_real *reward, const bp_real *discount,
                                      const bp_real *value, const bp_real *q, const bp_real *c, size_t T, size_t B);
 /** @} */
@@ -5332,7 +5332,7 @@ BPRIOR_API void bp_team_destroy(bp_team *team) {
 /* ==========================================================================
  * 5. >>distributions   Distributions and their derivatives
  *    provides: bp_gaussian_*  bp_categorical_*
- *    needs: 1, 3, 4        equations: E32 E33
+ *    needs: 1, 3, 4        equations: E8 E18 E32 E33
  * ========================================================================== */
 
 #define BPI_LOG_2PI BP_R(1.8378770664093454836) /* log(2 pi)   */
@@ -5870,7 +5870,7 @@ BPRIOR_API void bp_init_variance_scaling(bp_real *w, bp_rng *rng, size_t in, siz
 /* ==========================================================================
  * 7. >>networks   Networks
  *    provides: bp_mlp_*  bp_view  bp_fd_derivative
- *    needs: 1, 3, 4, 6        equations: E35
+ *    needs: 1, 3, 4, 6        equations: E18 E35
  * ========================================================================== */
 
 /* --- 7.1 Structure ---------------------------------------------------------- */
@@ -6236,7 +6236,7 @@ BPRIOR_API double bp_fd_derivative(double (*f)(void *ctx), void *ctx, bp_real *p
 /* ==========================================================================
  * 8. >>optimiser   Optimiser
  *    provides: bp_adam_*  bp_clip_scale  bp_global_norm  bp_schedule_*  bp_dual_*  bp_polyak
- *    needs: 1, 4        equations: E36
+ *    needs: 1, 4        equations: E22 E36
  * ========================================================================== */
 
 /* --- 8.1 Adam (E36) ----------------------------------------------------------- */
@@ -7568,7 +7568,7 @@ BPRIOR_API bp_status bp_env_check(bp_env *env, uint64_t seed, size_t steps, bp_e
 /* ==========================================================================
  * 10. >>finite-impl   Finite MDPs
  *    provides: bp_mdp_* bp_gridworld_* bp_q_learning_update bp_inference_*
- *    needs: 1, 2, 3, 9        equations: E3 E3b E6 E7 E9 E11(d)
+ *    needs: 1, 2, 3, 9        equations: E2 E3 E3b E6 E7 E9 E11(d)
  * ========================================================================== */
 
 /* Scratch of an MDP: one S x S matrix, four vectors over states, two tables over state-actions. */
@@ -8320,7 +8320,7 @@ BPRIOR_API bp_status bp_mdp_env(bp_env *out, const bp_mdp *mdp, size_t steps, co
 /* ==========================================================================
  * 11. >>objectives-impl   KL-regularised objectives
  *    provides: bp_prior_kind_* bp_regularised_reward bp_box_* bp_mdp_objective_* bp_trajectory_*
- *    needs: 1, 2, 9, 10        equations: E1 E2 E4 E5 E7 E8
+ *    needs: 1, 2, 9, 10        equations: E1 E2 E4 E5 E6 E7 E8
  * ========================================================================== */
 
 BPRIOR_API const char *bp_prior_kind_str(bp_prior_kind kind) {
@@ -8499,7 +8499,7 @@ BPRIOR_API bp_status bp_trajectory_enumerate(bp_trajectory_sums *out, const bp_m
 /* ==========================================================================
  * 13. >>asymmetry-impl   Information asymmetry
  *    provides: bp_field_set_* bp_asymmetric_* bp_distilled_prior bp_distillation_* bp_bottleneck_*
- *    needs: 1, 9, 10, 11        equations: E14 E15 E16 E17
+ *    needs: 1, 9, 10, 11        equations: E7 E14 E15 E16 E17
  * ========================================================================== */
 
 /* "angle, velocity, target": the fields there are, for an error text; cut when it does not fit. */

@@ -17,6 +17,7 @@ static void make_spec(bp_spec *spec) {
     bpt_ok(bp_spec_actions_continuous(spec, 1, -1, 1, &e), &e);
 }
 
+/* Which fields a network sees (E14): names, gathering, its transpose. */
 static void test_field_set(void **state) {
     static const char *const two[] = {"goal", "position"};
     static const char *const all[] = {"*"};
@@ -229,7 +230,7 @@ static void test_solve(void **state) {
     }
 }
 
-/* What asymmetry is for: two goals at the two ends of a corridor. A prior that sees the position but not the goal learns
+/* What E14 is for: two goals at the two ends of a corridor. A prior that sees the position but not the goal learns
  * "leave the middle"; one that sees everything is the policy. */
 static void test_corridor(void **state) {
     enum { CELLS = 7,
@@ -561,7 +562,7 @@ static void test_bottleneck_estimate(void **state) {
     bp_mdp_destroy(&m);
 }
 
-/* The estimator by hand, its weights, and everything it must refuse. */
+/* The estimator of E16 by hand, its weights, and everything it must refuse. */
 static void test_bottleneck_estimate_inputs(void **state) {
     static const bp_real four[4] = {1, 2, 3, 6}, twice[8] = {1, 2, 3, 6, 1, 2, 3, 6};
     bp_real kl[4] = {1, 2, 3, 6}, mask[4] = {1, 0, 2, 0};
