@@ -19,8 +19,8 @@
  *   3. >>random         counter-based random numbers   13. >>asymmetry    who sees which fields
  *   4. >>linalg         kernels, threads               14. >>policies     policies and priors
  *   5. >>distributions  Gaussian, categorical          15. (reserved: latent lower bounds)
- *   6. >>layers         linear, layer norm, heads      16. >>replay       replay of sequences
- *   7. >>networks       MLPs                           17. >>retrace      Retrace targets
+ *   6. >>layers         linear, layer norm, LSTM       16. >>replay       replay of sequences
+ *   7. >>networks       MLPs, recurrent networks       17. >>retrace      Retrace targets
  *   8. >>optimiser      Adam, schedules                18. >>learner      the SVG(0)/Retrace learner
  *   9. >>environments   MDP types, wrappers, pendulum  19. >>runs         actors and training runs
  *  10. >>finite         finite MDPs, solved exactly    20. >>files        files and logs
@@ -197,6 +197,11 @@
 #define bp_gaussian_head_check BPI_PREFIXED(bp_gaussian_head_check)
 #define bp_gaussian_head_forward BPI_PREFIXED(bp_gaussian_head_forward)
 #define bp_gaussian_head_backward BPI_PREFIXED(bp_gaussian_head_backward)
+#define bp_lstm_saved_reals BPI_PREFIXED(bp_lstm_saved_reals)
+#define bp_lstm_work_reals BPI_PREFIXED(bp_lstm_work_reals)
+#define bp_lstm_eval BPI_PREFIXED(bp_lstm_eval)
+#define bp_lstm_forward BPI_PREFIXED(bp_lstm_forward)
+#define bp_lstm_backward BPI_PREFIXED(bp_lstm_backward)
 #define bp_init_variance_scaling BPI_PREFIXED(bp_init_variance_scaling)
 #define bp_mlp_config_make BPI_PREFIXED(bp_mlp_config_make)
 #define bp_mlp_init BPI_PREFIXED(bp_mlp_init)
@@ -209,6 +214,14 @@
 #define bp_mlp_backward BPI_PREFIXED(bp_mlp_backward)
 #define bp_mlp_backward_input BPI_PREFIXED(bp_mlp_backward_input)
 #define bp_mlp_macs BPI_PREFIXED(bp_mlp_macs)
+#define bp_rnn_init BPI_PREFIXED(bp_rnn_init)
+#define bp_rnn_init_params BPI_PREFIXED(bp_rnn_init_params)
+#define bp_rnn_saved_reals BPI_PREFIXED(bp_rnn_saved_reals)
+#define bp_rnn_work_reals BPI_PREFIXED(bp_rnn_work_reals)
+#define bp_rnn_eval BPI_PREFIXED(bp_rnn_eval)
+#define bp_rnn_forward BPI_PREFIXED(bp_rnn_forward)
+#define bp_rnn_backward BPI_PREFIXED(bp_rnn_backward)
+#define bp_rnn_macs BPI_PREFIXED(bp_rnn_macs)
 #define bp_fd_derivative BPI_PREFIXED(bp_fd_derivative)
 #define bp_adam_config_make BPI_PREFIXED(bp_adam_config_make)
 #define bp_adam_config_check BPI_PREFIXED(bp_adam_config_check)
@@ -1029,7 +1042,7 @@ BPRIOR_API size_t bp_categorical_sample(bp_rng *rng, const bp_real *logits, size
 
 /* ==========================================================================
  * 6. >>layers   Layers
- *    provides: bp_linear_*  bp_layer_norm_*  bp_gaussian_head_*  bp_init_variance_scaling
+ *    provides: bp_linear_*  bp_layer_norm_*  bp_gaussian_head_*  bp_lstm_*  bp_init_variance_scaling
  *    needs: 1, 3, 4        equations: E35
  * ========================================================================== */
 /** @defgroup bp_layers 6. Layers
@@ -1180,6 +1193,80 @@ BPRIOR_API void bp_gaussian_head_backward(bp_real *draw, const bp_real *dmean, c
                                           const bp_real *std, const bp_real *raw, size_t n, size_t dim,
                                           const bp_gaussian_head *head);
 
+/** @brief Length of the array in which bp_lstm_forward() keeps what bp_lstm_backward() will need.
+ *
+ *  The layout is, in this order,
+ *
+ *      before [T][B][2H]  h and c before each step, already zeroed where an episode starts
+ *      act    [T][B][4H]  i, f, g, o of each step
+ *      m      [T][B][H]   tanh(c) after each step
+ *
+ *  @param T,B,H steps, rows, units
+ *  @return a count of bp_real, 7 T B H; SIZE_MAX if it overflows */
+BPRIOR_API size_t bp_lstm_saved_reals(size_t T, size_t B, size_t H);
+
+/** @brief Length of `work`, enough for eval, forward and backward, whatever the number of steps.
+ *  @param B,H rows, units
+ *  @return a count of bp_real; SIZE_MAX if it overflows */
+BPRIOR_API size_t bp_lstm_work_reals(size_t B, size_t H);
+
+/** @brief A long short-term memory over T steps: a layer with a state, so that what it says can depend on the past (E35).
+ *
+ *  B sequences (rows) run side by side. A row's state is (h, c): what the unit says, and what it remembers. With the input's
+ *  part of each step, gates = x w_x + b, computed beforehand for all steps at once,
+ *  @f[ (z_i, z_f, z_g, z_o) = \mathrm{gates}_t + h_{t-1} w, \quad i, f, o = \mathrm{sigm}(z_i), \mathrm{sigm}(z_f),
+ *      \mathrm{sigm}(z_o), \quad g = \tanh z_g @f]
+ *  @f[ c_t = f\, c_{t-1} + i\, g, \qquad h_t = o \tanh c_t @f]
+ *  where sigm(z) = 1/(1 + e^-z): f says how much is kept, i how much is new, o how much is shown. The order of the gates is
+ *  PyTorch's; its `weight_hh_l0` is w transposed, and its two biases are here one, inside `gates`.
+ *
+ *  EPISODES. Where reset[t][row] is not 0, the row's state is zeroed before step t: an episode starts there. It is zeroed, not
+ *  multiplied by 0: a NaN of the last episode does not reach the next.
+ *
+ *  PIECES. A sequence may be cut anywhere: T steps in one call, or T calls of one step with the state handed on, give the same
+ *  bits.
+ *  @param c         compute context
+ *  @param h         [T][B][H] out: h after each step
+ *  @param state_out [B][2H] out: h, then c, of each row after the last step; NULL if nobody wants it; may be `state`
+ *  @param work      [bp_lstm_work_reals(B,H)] scratch
+ *  @param gates     [T][B][4H]: the input's part of i, f, g, o, each H numbers
+ *  @param state     [B][2H] before the first step, or NULL for zeros
+ *  @param reset     [T][B], not 0: an episode starts with this step; or NULL: none does
+ *  @param w         [H][4H] recurrent weights
+ *  @param T,B,H     steps, rows, units; with T = 0 `state_out` is `state` */
+BPRIOR_API void bp_lstm_eval(const bp_compute *c, bp_real *h, bp_real *state_out, bp_real *work, const bp_real *gates,
+                             const bp_real *state, const bp_real *reset, const bp_real *w, size_t T, size_t B, size_t H);
+
+/** @brief bp_lstm_eval() that keeps what backward needs; the same bits (E35).
+ *  @param c     compute context
+ *  @param h     [T][B][H] out
+ *  @param saved [bp_lstm_saved_reals(T,B,H)] out
+ *  @param work  [bp_lstm_work_reals(B,H)] scratch
+ *  @param gates,state,reset,w,T,B,H as in eval */
+BPRIOR_API void bp_lstm_forward(const bp_compute *c, bp_real *h, bp_real *saved, bp_real *work, const bp_real *gates,
+                                const bp_real *state, const bp_real *reset, const bp_real *w, size_t T, size_t B, size_t H);
+
+/** @brief Backpropagation through time: adds to the derivatives by the gates, the weights and the first state (E35).
+ *
+ *  From the last step to the first; each step hands the derivative by its state to the one before, except across the start of
+ *  an episode.
+ *
+ *  BURN-IN. With `detach` > 0, the first `detach` steps only bring the state up to date: what they computed counts as constant.
+ *  Their rows of `dgates` and `dh` are neither changed nor read, `dw` is summed over the later steps (the first of them
+ *  still multiplies the h that burn-in left), and `dstate` gets nothing. With detach >= T nothing happens at all.
+ *  @param c      compute context
+ *  @param dgates [T][B][4H] added to, or NULL
+ *  @param dw     [H][4H] added to, or NULL
+ *  @param dstate [B][2H] added to, or NULL: derivative by the state before the first step; 0 for rows reset at step 0
+ *  @param work   [bp_lstm_work_reals(B,H)] scratch
+ *  @param dh     [T][B][H] derivative of the loss by each h, as if h were not used any further
+ *  @param saved  from bp_lstm_forward()
+ *  @param reset,w,T,B,H as in forward
+ *  @param detach steps of burn-in; 0: none */
+BPRIOR_API void bp_lstm_backward(const bp_compute *c, bp_real *dgates, bp_real *dw, bp_real *dstate, bp_real *work,
+                                 const bp_real *dh, const bp_real *saved, const bp_real *reset, const bp_real *w, size_t detach,
+                                 size_t T, size_t B, size_t H);
+
 /** @brief Which size a layer's initial weights are scaled by. */
 typedef enum bp_fan {
     BP_FAN_IN, /**< number of inputs: keeps the size of activations constant on the way up */
@@ -1199,11 +1286,11 @@ BPRIOR_API void bp_init_variance_scaling(bp_real *w, bp_rng *rng, size_t in, siz
 
 /* ==========================================================================
  * 7. >>networks   Networks
- *    provides: bp_mlp_*  bp_view  bp_fd_derivative
+ *    provides: bp_mlp_*  bp_view  bp_rnn_*  bp_fd_derivative
  *    needs: 1, 3, 4, 6        equations: E18 E35
  * ========================================================================== */
 /** @defgroup bp_networks 7. Networks
- *  @brief Multi-layer perceptrons with an optional second input that is cheap to sample.
+ *  @brief Multi-layer perceptrons with an optional second input that is cheap to sample, and recurrent networks.
  *
  *  **Structure and numbers are apart.** A #bp_mlp says which layers there are; it holds no weights and no pointers and
  *  can be copied freely. The weights are one plain array of bp_mlp.n_params numbers that you own, and a gradient is another
@@ -1221,6 +1308,10 @@ BPRIOR_API void bp_init_variance_scaling(bp_real *w, bp_rng *rng, size_t in, siz
  *  the same for all S, so it is computed once per state: the N rows of x and the N*S rows of u go in separately, row
  *  i*S + j of u belonging to row i of x. With `extra` = 0 there is no u. The first layer's matrix has the rows of w_x
  *  first, then those of w_u: it is the matrix of an ordinary network on the concatenation [x,u], and can be exported as such.
+ *
+ *  **Memory of the past.** A #bp_rnn is such a network with an LSTM on top, for T steps of B sequences: x is [T][B][input]. Its
+ *  state is an array of yours, [B][2*units], handed in and out; an actor keeps one row, a replayed sequence starts from a stored
+ *  row or from zeros.
  *
  *  **Memory.** Nothing is allocated. `saved` carries the hidden layers from forward to backward (bp_mlp_saved_reals()),
  *  `work` is scratch (bp_mlp_work_reals()), which may be shared by all networks of a thread. Rows are processed in blocks
@@ -1383,6 +1474,108 @@ BPRIOR_API void bp_mlp_backward_input(const bp_compute *c, bp_real *dx, bp_real 
  *  @param mlp structure
  *  @param n,s rows of x, samples per row */
 BPRIOR_API size_t bp_mlp_macs(const bp_mlp *mlp, size_t n, size_t s);
+
+/** @brief The structure of a recurrent network: an MLP, then an LSTM on what it says. Plain data without pointers. Read freely;
+ *         filled by bp_rnn_init().
+ *
+ *  The MLP's last layer is linear and has 4*units outputs: it is the LSTM's input part x w_x + b (see bp_lstm_eval()). It looks
+ *  at each observation by itself, so all T*B rows go through it as one batch; only the product with h goes step by step. */
+typedef struct bp_rnn {
+    bp_mlp torso;                              /**< The MLP; config.output is 4 * units. */
+    size_t units;                              /**< H: numbers in a row of the result; a row of the state has 2 * units. */
+    size_t w;                                  /**< Offset of the recurrent weights [H][4H] in the parameter vector. */
+    size_t n_params;                           /**< Length of the parameter vector: the torso's, then the recurrent weights. */
+    size_t n_views;                            /**< Number of views. */
+    bp_view view[4 * (BP_MAX_LAYERS + 1) + 1]; /**< The parts, in order: the torso's, then "h/w". */
+} bp_rnn;
+
+/** @brief Works out the structure of a recurrent network.
+ *  @param rnn   out
+ *  @param torso from bp_mlp_config_default(), then adjusted. `output` does not matter: 4 * units is used. `extra` is allowed.
+ *               `hidden_layers` = 0 feeds the input to the LSTM as it is.
+ *  @param units H, >= 1
+ *  @param error detail, or NULL
+ *  @return as bp_mlp_init(); also BP_ERR_ARGUMENT for units = 0 and BP_ERR_SIZE for more than memory can hold */
+BPRIOR_API bp_status bp_rnn_init(bp_rnn *rnn, const bp_mlp_config *torso, size_t units, bp_error *error);
+
+/** @brief Draws initial parameters.
+ *
+ *  The torso is drawn by bp_mlp_init_params(), with two exceptions in its last layer. Each gate counts as a layer of `units`
+ *  outputs, so the fan-out is `units` rather than 4 * units. And the bias of the forget gate is 1: a new network keeps
+ *  sigm(1) = 73 % of its memory from step to step rather than half, so that derivatives reach far enough back for it to
+ *  learn to keep more (Jozefowicz et al. 2015).
+ *
+ *  The recurrent weights are uniform with variance init_scale / units: seen by one gate, units is both fan-in and fan-out. With
+ *  init_scale 0.333 that is PyTorch's range of 1/sqrt(units). As |h| < 1, what h adds to a gate then has variance below
+ *  init_scale: the state starts as an influence, not as an oscillation.
+ *  @param params [n_params] out
+ *  @param rnn    structure
+ *  @param rng    the generator; advanced */
+BPRIOR_API void bp_rnn_init_params(bp_real *params, const bp_rnn *rnn, bp_rng *rng);
+
+/** @brief Length of `saved` for T steps of B rows: the torso's (bp_mlp_saved_reals() for T*B rows), then the LSTM's
+ *         (bp_lstm_saved_reals()).
+ *  @param rnn structure
+ *  @param T,B steps, rows
+ *  @return a count of bp_real; SIZE_MAX if it overflows */
+BPRIOR_API size_t bp_rnn_saved_reals(const bp_rnn *rnn, size_t T, size_t B);
+
+/** @brief Length of `work`, enough for eval, forward and backward: the gates [T][B][4H], and scratch.
+ *  @param rnn structure
+ *  @param T,B steps, rows
+ *  @return a count of bp_real; SIZE_MAX if it overflows */
+BPRIOR_API size_t bp_rnn_work_reals(const bp_rnn *rnn, size_t T, size_t B);
+
+/** @brief The network's output for T steps of B rows, nothing saved (E35).
+ *
+ *  Identical bits as bp_rnn_forward(). Cutting a sequence into several calls, with the state handed on, changes the number of
+ *  rows in the torso's products, and with it perhaps their last bits; the reference kernel gives the same bits.
+ *  @param c         compute context
+ *  @param h         [T][B][units] out
+ *  @param state_out [B][2*units] out: state after the last step, h then c; or NULL; may be `state`
+ *  @param work      [bp_rnn_work_reals(T,B)] scratch
+ *  @param x         [T][B][input]
+ *  @param u         [T][B][extra]; NULL when extra is 0
+ *  @param state     [B][2*units] before the first step, or NULL for zeros
+ *  @param reset     [T][B], not 0: an episode starts with this step, from a zero state; or NULL: none does
+ *  @param params    [n_params]
+ *  @param rnn       structure
+ *  @param T,B       steps, rows */
+BPRIOR_API void bp_rnn_eval(const bp_compute *c, bp_real *h, bp_real *state_out, bp_real *work, const bp_real *x,
+                            const bp_real *u, const bp_real *state, const bp_real *reset, const bp_real *params,
+                            const bp_rnn *rnn, size_t T, size_t B);
+
+/** @brief The network's output, keeping what backward needs (E35).
+ *  @param c     compute context
+ *  @param h     [T][B][units] out
+ *  @param saved [bp_rnn_saved_reals(T,B)] out
+ *  @param work  [bp_rnn_work_reals(T,B)] scratch
+ *  @param x,u,state,reset,params,rnn,T,B as in eval */
+BPRIOR_API void bp_rnn_forward(const bp_compute *c, bp_real *h, bp_real *saved, bp_real *work, const bp_real *x, const bp_real *u,
+                               const bp_real *state, const bp_real *reset, const bp_real *params, const bp_rnn *rnn, size_t T,
+                               size_t B);
+
+/** @brief Backpropagation through time, and on through the torso: adds to the gradients (E35).
+ *
+ *  With `detach` > 0 the first `detach` steps are burn-in (see bp_lstm_backward()): only later steps count, as if the state
+ *  at their start were given. Nothing is computed for the steps before, nor their rows of dx and du touched.
+ *  @param c       compute context
+ *  @param dparams [n_params] added to, or NULL for the derivatives by the inputs alone
+ *  @param dx      [T][B][input] added to, or NULL
+ *  @param du      [T][B][extra] added to, or NULL
+ *  @param saved   from bp_rnn_forward()
+ *  @param work    [bp_rnn_work_reals(T,B)] scratch
+ *  @param dh      [T][B][units] derivative of the loss by each h, as if h were not used any further
+ *  @param x,u,reset,params,rnn,T,B as in forward
+ *  @param detach  steps of burn-in; 0: none */
+BPRIOR_API void bp_rnn_backward(const bp_compute *c, bp_real *dparams, bp_real *dx, bp_real *du, const bp_real *saved,
+                                bp_real *work, const bp_real *dh, const bp_real *x, const bp_real *u, const bp_real *reset,
+                                const bp_real *params, const bp_rnn *rnn, size_t detach, size_t T, size_t B);
+
+/** @brief Multiply-adds of one forward pass; backward costs about twice as much.
+ *  @param rnn structure
+ *  @param T,B steps, rows */
+BPRIOR_API size_t bp_rnn_macs(const bp_rnn *rnn, size_t T, size_t B);
 
 /** @brief Central difference: how fast f changes with one number, without any calculus. For checking derivatives.
  *
@@ -5620,7 +5813,7 @@ BPRIOR_API size_t bp_categorical_sample(bp_rng *rng, const bp_real *logits, size
 
 /* ==========================================================================
  * 6. >>layers   Layers
- *    provides: bp_linear_*  bp_layer_norm_*  bp_gaussian_head_*  bp_init_variance_scaling
+ *    provides: bp_linear_*  bp_layer_norm_*  bp_gaussian_head_*  bp_lstm_*  bp_init_variance_scaling
  *    needs: 1, 3, 4        equations: E35
  * ========================================================================== */
 
@@ -5859,7 +6052,244 @@ BPRIOR_API void bp_gaussian_head_backward(bp_real *draw, const bp_real *dmean, c
     }
 }
 
-/* --- 6.4 Initial weights ------------------------------------------------------ */
+/* --- 6.4 The LSTM (E35) ------------------------------------------------------ */
+
+/* A step, for one row; sigm(z) = 1/(1 + e^-z), products are elementwise:
+ *     0  (h, c) = 0 where an episode starts
+ *     1  z = gates + h w                                    [4H]: z_i z_f z_g z_o
+ *     2  i = sigm(z_i)  f = sigm(z_f)  g = tanh(z_g)  o = sigm(z_o)
+ *     3  c = f c + i g
+ *     4  m = tanh(c)
+ *     5  h = o m
+ * Pass 1 is the only one that mixes units and the only one that has to wait for the step before, which is why the input's
+ * part of z is not computed here.
+ *
+ * The four gates want one kind of exponential, so that a single vectorised loop can do all of them. With
+ * e^-z = e^(-z/2) / e^(z/2),
+ *     sigm(z) = e^(z/2) / (e^(z/2) + e^(-z/2)) = (1 + tanh(z/2)) / 2
+ * : halve z_i, z_f and z_o, take tanh of the whole row, and put i, f and o right. No z overflows, and the error is
+ * that of tanh, absolute: a gate closed beyond sigm(z) = 2^-25 (in float) is closed entirely.
+ *
+ * Rows are worked on in groups of eight units and a rest, as in 6.2. */
+
+/* The state of B rows [B][2H] is h and c of each row; the other arrays of one step are [B][4H] and [B][H]. */
+typedef struct bpi_lstm_tape {
+    bp_real *before; /* [T][B][2H] state before each step, after pass 0 */
+    bp_real *act;    /* [T][B][4H] i, f, g, o */
+    bp_real *m;      /* [T][B][H] tanh(c) */
+} bpi_lstm_tape;
+
+/* The parts of `saved`; see bp_lstm_saved_reals() for the layout. */
+BPI_FN bpi_lstm_tape bpi_lstm_tape_saved(bp_real *saved, size_t T, size_t B, size_t H) {
+    bpi_lstm_tape tape;
+    tape.before = saved;
+    tape.act = tape.before + T * B * 2 * H;
+    tape.m = tape.act + T * B * 4 * H;
+    return tape;
+}
+
+BPRIOR_API size_t bp_lstm_saved_reals(size_t T, size_t B, size_t H) {
+    size_t rows, units, total, bytes;
+    if (!bp_size_mul(&rows, T, B) || !bp_size_mul(&units, rows, H) || !bp_size_mul(&total, units, 7) ||
+        !bp_size_mul(&bytes, total, sizeof(bp_real)))
+        return SIZE_MAX;
+    return total;
+}
+
+/* Backward collects steps until it has about this many rows of dz, so that the product for dw is worth its while also when
+ * B is small. */
+#define BPI_LSTM_ROWS 64
+
+BPI_FN size_t bpi_lstm_steps(size_t B) { return B && B < BPI_LSTM_ROWS ? BPI_LSTM_ROWS / B : 1; }
+
+/* Eval: state [B][2H], act [B][4H], m [B][H]. Backward: dstate [B][2H], dz [steps][B][4H]. */
+BPRIOR_API size_t bp_lstm_work_reals(size_t B, size_t H) {
+    size_t rows, per_unit, total, bytes;
+    if (!bp_size_mul(&rows, B, 4 * bpi_lstm_steps(B)) || !bp_size_mul(&per_unit, B, 3) ||
+        !bp_size_add(&per_unit, per_unit, rows) || !bp_size_mul(&total, per_unit, H) ||
+        !bp_size_mul(&bytes, total, sizeof(bp_real)))
+        return SIZE_MAX;
+    return total;
+}
+
+/* Pass 0: zero the rows [2H] of x whose episode starts here. For the state, and for its derivative. */
+BPI_FN void bpi_lstm_reset(bp_real *x, const bp_real *reset, size_t B, size_t H) {
+    for (size_t row = 0; row < B; row++)
+        if (reset[row] != 0) memset(x + row * 2 * H, 0, 2 * H * sizeof *x);
+}
+
+/* Before the tanh of pass 2: n numbers halved. */
+BPI_ALWAYS_INLINE void bpi_lstm_halve(bp_real *z, size_t n) {
+    for (size_t k = 0; k < n; k++) z[k] *= BP_R(0.5);
+}
+
+/* After the tanh of pass 2, and pass 3, for n units: i, f, o come as tanh(z/2). */
+BPI_ALWAYS_INLINE void bpi_lstm_cell(bp_real *BPI_RESTRICT cell, bp_real *BPI_RESTRICT i, bp_real *BPI_RESTRICT f,
+                                     const bp_real *BPI_RESTRICT g, bp_real *BPI_RESTRICT o, size_t n) {
+    for (size_t k = 0; k < n; k++) {
+        i[k] = BP_R(0.5) + BP_R(0.5) * i[k];
+        f[k] = BP_R(0.5) + BP_R(0.5) * f[k];
+        o[k] = BP_R(0.5) + BP_R(0.5) * o[k];
+        cell[k] = f[k] * cell[k] + i[k] * g[k];
+    }
+}
+
+/* Pass 5 for n units; both places where h is wanted. */
+BPI_ALWAYS_INLINE void bpi_lstm_show(bp_real *BPI_RESTRICT h, bp_real *BPI_RESTRICT out, const bp_real *BPI_RESTRICT o,
+                                     const bp_real *BPI_RESTRICT m, size_t n) {
+    for (size_t k = 0; k < n; k++) h[k] = out[k] = o[k] * m[k];
+}
+
+/* The passes above for a row of H units. */
+BPI_FN void bpi_lstm_halve_row(bp_real *z, size_t n) {
+    const size_t whole = n - n % 8;
+    for (size_t k = 0; k < whole; k += 8) bpi_lstm_halve(z + k, 8);
+    bpi_lstm_halve(z + whole, n - whole);
+}
+
+BPI_FN void bpi_lstm_cell_row(bp_real *cell, bp_real *act, size_t H) {
+    bp_real *i = act, *f = act + H, *g = act + 2 * H, *o = act + 3 * H;
+    const size_t whole = H - H % 8;
+    for (size_t k = 0; k < whole; k += 8) bpi_lstm_cell(cell + k, i + k, f + k, g + k, o + k, 8);
+    bpi_lstm_cell(cell + whole, i + whole, f + whole, g + whole, o + whole, H - whole);
+}
+
+BPI_FN void bpi_lstm_show_row(bp_real *h, bp_real *out, const bp_real *o, const bp_real *m, size_t H) {
+    const size_t whole = H - H % 8;
+    for (size_t k = 0; k < whole; k += 8) bpi_lstm_show(h + k, out + k, o + k, m + k, 8);
+    bpi_lstm_show(h + whole, out + whole, o + whole, m + whole, H - whole);
+}
+
+/* Eval and forward are one loop, and so the same bits; without a tape each step overwrites the last one. The state is
+ * carried in work. */
+BPI_FN void bpi_lstm_run(const bp_compute *c, bp_real *h, const bpi_lstm_tape *tape, bp_real *work, const bp_real *gates,
+                         const bp_real *state, const bp_real *reset, const bp_real *w, size_t T, size_t B, size_t H) {
+    bp_real *carry = work, *act = carry + B * 2 * H, *m = act + B * 4 * H;
+    if (state) memcpy(carry, state, B * 2 * H * sizeof *carry);
+    else memset(carry, 0, B * 2 * H * sizeof *carry);
+    for (size_t t = 0; t < T; t++) {
+        if (tape) {
+            act = tape->act + t * B * 4 * H;
+            m = tape->m + t * B * H;
+        }
+
+        /* pass 0: a new episode knows nothing */
+        if (reset) bpi_lstm_reset(carry, reset + t * B, B, H);
+        if (tape) memcpy(tape->before + t * B * 2 * H, carry, B * 2 * H * sizeof *carry);
+
+        /* pass 1: z = gates + h w */
+        memcpy(act, gates + t * B * 4 * H, B * 4 * H * sizeof *act);
+        bp_gemm(c, false, false, B, 4 * H, H, carry, 2 * H, w, 4 * H, 1, act, 4 * H, NULL, BP_ACT_NONE);
+
+        /* pass 2: i, f, g, o, by one tanh; and pass 3: c = f c + i g */
+        for (size_t row = 0; row < B; row++) {
+            bp_real *z = act + row * 4 * H;
+            bpi_lstm_halve_row(z, 2 * H);
+            bpi_lstm_halve_row(z + 3 * H, H);
+            bp_vec_tanh(c, z, z, 4 * H);
+            bpi_lstm_cell_row(carry + row * 2 * H + H, z, H);
+
+            /* pass 4: m = tanh(c); and pass 5: h = o m */
+            bp_vec_tanh(c, m + row * H, carry + row * 2 * H + H, H);
+            bpi_lstm_show_row(carry + row * 2 * H, h + (t * B + row) * H, z + 3 * H, m + row * H, H);
+        }
+    }
+}
+
+BPRIOR_API void bp_lstm_eval(const bp_compute *c, bp_real *h, bp_real *state_out, bp_real *work, const bp_real *gates,
+                             const bp_real *state, const bp_real *reset, const bp_real *w, size_t T, size_t B, size_t H) {
+    bpi_lstm_run(c, h, NULL, work, gates, state, reset, w, T, B, H);
+    if (state_out) memcpy(state_out, work, B * 2 * H * sizeof *work);
+}
+
+BPRIOR_API void bp_lstm_forward(const bp_compute *c, bp_real *h, bp_real *saved, bp_real *work, const bp_real *gates,
+                                const bp_real *state, const bp_real *reset, const bp_real *w, size_t T, size_t B, size_t H) {
+    const bpi_lstm_tape tape = bpi_lstm_tape_saved(saved, T, B, H);
+    bpi_lstm_run(c, h, &tape, work, gates, state, reset, w, T, B, H);
+}
+
+/* The step in reverse, for n units of a row. On entry dh and dc are the derivatives by h and c after the step, counting all
+ * later use; what comes out are the derivatives by z, and by the c before the step, which replaces dc.
+ *     5  h = o m          =>  do = dh m,        dm = dh o
+ *     4  m = tanh(c)      =>  dc += dm (1 - m^2)
+ *     3  c = f c' + i g   =>  df = dc c',       di = dc g,     dg = dc i,     dc' = dc f
+ *     2  i = sigm(z_i)    =>  dz_i = di i (1 - i), the same for f and o;      dz_g = dg (1 - g^2)
+ * The slope of sigm, from its value: sigm' = e^-z / (1 + e^-z)^2 = sigm (1 - sigm). */
+BPI_ALWAYS_INLINE void bpi_lstm_cell_backward(bp_real *BPI_RESTRICT dzi, bp_real *BPI_RESTRICT dzf, bp_real *BPI_RESTRICT dzg,
+                                              bp_real *BPI_RESTRICT dzo, bp_real *BPI_RESTRICT dcell,
+                                              const bp_real *BPI_RESTRICT dh_later, const bp_real *BPI_RESTRICT dh,
+                                              const bp_real *BPI_RESTRICT i, const bp_real *BPI_RESTRICT f,
+                                              const bp_real *BPI_RESTRICT g, const bp_real *BPI_RESTRICT o,
+                                              const bp_real *BPI_RESTRICT m, const bp_real *BPI_RESTRICT before, size_t n) {
+    for (size_t k = 0; k < n; k++) {
+        const bp_real all = dh[k] + dh_later[k];
+        // in the forward pass this was:
+        // h[k] = o[k] * m[k]; and m[k] = tanh(cell[k]);
+        const bp_real dout = all * m[k], dc = dcell[k] + all * o[k] * (1 - m[k] * m[k]);
+        // cell[k] = f[k] * before[k] + i[k] * g[k];
+        const bp_real df = dc * before[k], di = dc * g[k], dg = dc * i[k];
+        dcell[k] = dc * f[k];
+        // i[k] = sigm(z_i), f[k] = sigm(z_f), g[k] = tanh(z_g), o[k] = sigm(z_o);
+        dzi[k] = di * i[k] * (1 - i[k]);
+        dzf[k] = df * f[k] * (1 - f[k]);
+        dzg[k] = dg * (1 - g[k] * g[k]);
+        dzo[k] = dout * o[k] * (1 - o[k]);
+    }
+}
+
+/* ... and for a row: dz [4H] is set; dstate [2H] holds dh from later steps, which is read, and dc, which is replaced. */
+BPI_FN void bpi_lstm_cell_backward_row(bp_real *dz, bp_real *dstate, const bp_real *dh, const bp_real *act, const bp_real *m,
+                                       const bp_real *before, size_t H) {
+    const bp_real *i = act, *f = act + H, *g = act + 2 * H, *o = act + 3 * H, *cell = before + H;
+    bp_real *dzi = dz, *dzf = dz + H, *dzg = dz + 2 * H, *dzo = dz + 3 * H, *dcell = dstate + H;
+    const size_t whole = H - H % 8;
+    for (size_t k = 0; k < whole; k += 8)
+        bpi_lstm_cell_backward(dzi + k, dzf + k, dzg + k, dzo + k, dcell + k, dstate + k, dh + k, i + k, f + k, g + k, o + k,
+                               m + k, cell + k, 8);
+    bpi_lstm_cell_backward(dzi + whole, dzf + whole, dzg + whole, dzo + whole, dcell + whole, dstate + whole, dh + whole,
+                           i + whole, f + whole, g + whole, o + whole, m + whole, cell + whole, H - whole);
+}
+
+/* h_t reaches the loss directly, by dh[t], and through z of step t+1; c_t through c of step t+1. So the steps are taken
+ * from the last to the first, with `carry` the derivative by the state after the step that is due. Pass 1 of a step gives
+ *     z = gates + h w   =>  dgates += dz,  dw += h^T dz,  dh of the step before = dz w^T
+ * and of these only the last has to be computed step by step: dz of several steps is collected for the other two. */
+BPRIOR_API void bp_lstm_backward(const bp_compute *c, bp_real *dgates, bp_real *dw, bp_real *dstate, bp_real *work,
+                                 const bp_real *dh, const bp_real *saved, const bp_real *reset, const bp_real *w, size_t detach,
+                                 size_t T, size_t B, size_t H) {
+    const bpi_lstm_tape tape = bpi_lstm_tape_saved((bp_real *)saved, T, B, H); /* only read from here on */
+    const size_t steps = bpi_lstm_steps(B);
+    bp_real *carry = work, *collected = carry + B * 2 * H;
+    memset(carry, 0, B * 2 * H * sizeof *carry);
+    for (size_t t = T; t-- > detach;) {
+        const size_t slot = (t - detach) % steps;
+        bp_real *dz = collected + slot * B * 4 * H;
+
+        /* passes 5 to 2: from h and c to z */
+        for (size_t row = 0; row < B; row++) {
+            const size_t at = t * B + row;
+            bpi_lstm_cell_backward_row(dz + row * 4 * H, carry + row * 2 * H, dh + at * H, tape.act + at * 4 * H,
+                                       tape.m + at * H, tape.before + at * 2 * H, H);
+        }
+
+        /* pass 1: z = gates + h w. The derivative by h is set, as all that came from later steps has been used. */
+        if (t > detach || (detach == 0 && dstate))
+            bp_gemm(c, false, true, B, H, 4 * H, dz, 4 * H, w, 4 * H, 0, carry, 2 * H, NULL, BP_ACT_NONE);
+        if (slot == 0) {
+            const size_t rows = bpi_min_size(steps, T - t) * B;
+            if (dgates) bp_vec_axpy(c, dgates + t * B * 4 * H, 1, dz, rows * 4 * H);
+            if (dw)
+                bp_gemm(c, true, false, H, 4 * H, rows, tape.before + t * B * 2 * H, 2 * H, dz, 4 * H, 1, dw, 4 * H, NULL,
+                        BP_ACT_NONE);
+        }
+
+        /* pass 0: what was zeroed had no influence */
+        if (reset) bpi_lstm_reset(carry, reset + t * B, B, H);
+    }
+    if (dstate && detach == 0) bp_vec_axpy(c, dstate, 1, carry, B * 2 * H);
+}
+
+/* --- 6.5 Initial weights ------------------------------------------------------ */
 
 /* A uniform number in [-limit, limit] has variance limit^2/3; setting that to scale/fan gives limit = sqrt(3 scale/fan). */
 BPRIOR_API void bp_init_variance_scaling(bp_real *w, bp_rng *rng, size_t in, size_t out, double scale, bp_fan fan) {
@@ -5869,7 +6299,7 @@ BPRIOR_API void bp_init_variance_scaling(bp_real *w, bp_rng *rng, size_t in, siz
 
 /* ==========================================================================
  * 7. >>networks   Networks
- *    provides: bp_mlp_*  bp_view  bp_fd_derivative
+ *    provides: bp_mlp_*  bp_view  bp_rnn_*  bp_fd_derivative
  *    needs: 1, 3, 4, 6        equations: E18 E35
  * ========================================================================== */
 
@@ -6195,20 +6625,27 @@ BPI_FN void bpi_mlp_backward_block(const bp_compute *c, bp_real *dparams, bp_rea
     bpi_mlp_first_backward(c, dparams, dx, du, shared, dz, x, u, params, mlp, n, s);
 }
 
-BPRIOR_API void bp_mlp_backward(const bp_compute *c, bp_real *dparams, bp_real *dx, bp_real *du, const bp_real *saved,
-                                bp_real *work, const bp_real *dout, const bp_real *x, const bp_real *u, const bp_real *params,
-                                const bp_mlp *mlp, size_t n, size_t s) {
+/* Backward for the rows from `first` on; all arrays are those of n rows. */
+BPI_FN void bpi_mlp_backward_from(const bp_compute *c, bp_real *dparams, bp_real *dx, bp_real *du, const bp_real *saved,
+                                  bp_real *work, const bp_real *dout, const bp_real *x, const bp_real *u, const bp_real *params,
+                                  const bp_mlp *mlp, size_t first, size_t n, size_t s) {
     const size_t block = bpi_mlp_block(n, s), input = mlp->config.input, extra = mlp->config.extra;
     bpi_mlp_tape tape;
     bp_real *buffer[2], *shared = work + 2 * block * s * mlp->widest;
     buffer[0] = work;
     buffer[1] = work + block * s * mlp->widest;
-    for (size_t i = 0; i < n; i += block) {
+    for (size_t i = first; i < n; i += block) {
         bpi_mlp_tape_saved(&tape, (bp_real *)saved, mlp, n * s, i * s); /* only read from here on */
         bpi_mlp_backward_block(c, dparams, dx ? dx + i * input : NULL, du ? du + i * s * extra : NULL, &tape, buffer, shared,
                                dout + i * s * mlp->config.output, x + i * input, u ? u + i * s * extra : NULL, params, mlp,
                                bpi_min_size(block, n - i), s);
     }
+}
+
+BPRIOR_API void bp_mlp_backward(const bp_compute *c, bp_real *dparams, bp_real *dx, bp_real *du, const bp_real *saved,
+                                bp_real *work, const bp_real *dout, const bp_real *x, const bp_real *u, const bp_real *params,
+                                const bp_mlp *mlp, size_t n, size_t s) {
+    bpi_mlp_backward_from(c, dparams, dx, du, saved, work, dout, x, u, params, mlp, 0, n, s);
 }
 
 BPRIOR_API void bp_mlp_backward_input(const bp_compute *c, bp_real *dx, bp_real *du, const bp_real *saved, bp_real *work,
@@ -6217,7 +6654,114 @@ BPRIOR_API void bp_mlp_backward_input(const bp_compute *c, bp_real *dx, bp_real 
     bp_mlp_backward(c, NULL, dx, du, saved, work, dout, x, u, params, mlp, n, s);
 }
 
-/* --- 7.4 Checking derivatives ----------------------------------------------------- */
+/* --- 7.4 Recurrent networks ------------------------------------------------------- */
+
+BPRIOR_API bp_status bp_rnn_init(bp_rnn *rnn, const bp_mlp_config *torso, size_t units, bp_error *error) {
+    if (!rnn) return bpi_fail(error, BP_ERR_ARGUMENT, "bp_rnn_init: rnn is NULL");
+    if (!torso) return bpi_fail(error, BP_ERR_ARGUMENT, "bp_rnn_init: torso is NULL");
+    if (units == 0) return bpi_fail(error, BP_ERR_ARGUMENT, "bp_rnn_init: units must be at least 1");
+    bp_mlp_config config = *torso;
+    size_t count, bytes;
+    const bool fits = bp_size_mul(&config.output, units, 4) && bp_size_mul(&count, units, config.output);
+    memset(rnn, 0, sizeof *rnn);
+    if (fits) {
+        const bp_status status = bp_mlp_init(&rnn->torso, &config, error);
+        if (status != BP_OK) return status;
+    }
+    if (!fits || !bp_size_add(&rnn->n_params, rnn->torso.n_params, count) || !bp_size_mul(&bytes, rnn->n_params, sizeof(bp_real)))
+        return bpi_fail(error, BP_ERR_SIZE, "bp_rnn_init: %lu units have more parameters than memory can hold",
+                        (unsigned long)units);
+    rnn->units = units;
+    rnn->w = rnn->torso.n_params;
+
+    rnn->n_views = rnn->torso.n_views + 1;
+    memcpy(rnn->view, rnn->torso.view, rnn->torso.n_views * sizeof rnn->view[0]);
+    bp_view *view = &rnn->view[rnn->torso.n_views];
+    snprintf(view->name, sizeof view->name, "h/w");
+    view->offset = rnn->w;
+    view->rows = units;
+    view->cols = 4 * units;
+    return bpi_ok(error);
+}
+
+/* The torso's last layer was drawn with variance init_scale / (4 H); for init_scale / H its weights are doubled. */
+BPRIOR_API void bp_rnn_init_params(bp_real *params, const bp_rnn *rnn, bp_rng *rng) {
+    const size_t H = rnn->units;
+    const bp_mlp_layer *last = &rnn->torso.layer[rnn->torso.n_layers - 1];
+    bp_mlp_init_params(params, &rnn->torso, rng);
+    for (size_t i = 0; i < last->in * last->out; i++) params[last->w + i] *= 2;
+    for (size_t i = H; i < 2 * H; i++) params[last->b + i] = 1; /* i, f, g, o: the second is the forget gate */
+    bp_init_variance_scaling(params + rnn->w, rng, H, 4 * H, rnn->torso.config.init_scale, BP_FAN_IN);
+}
+
+/* The torso's, then the LSTM's. */
+BPRIOR_API size_t bp_rnn_saved_reals(const bp_rnn *rnn, size_t T, size_t B) {
+    size_t rows, torso, total, bytes;
+    const size_t lstm = bp_lstm_saved_reals(T, B, rnn->units);
+    if (lstm == SIZE_MAX || !bp_size_mul(&rows, T, B)) return SIZE_MAX;
+    torso = bp_mlp_saved_reals(&rnn->torso, rows, 1);
+    if (torso == SIZE_MAX || !bp_size_add(&total, torso, lstm) || !bp_size_mul(&bytes, total, sizeof(bp_real))) return SIZE_MAX;
+    return total;
+}
+
+/* The gates or their derivative [T][B][4H], then what torso and LSTM use in turn. */
+BPRIOR_API size_t bp_rnn_work_reals(const bp_rnn *rnn, size_t T, size_t B) {
+    size_t rows, gates, total, bytes;
+    if (!bp_size_mul(&rows, T, B) || !bp_size_mul(&gates, rows, 4 * rnn->units)) return SIZE_MAX;
+    const size_t torso = bp_mlp_work_reals(&rnn->torso, rows, 1), lstm = bp_lstm_work_reals(B, rnn->units);
+    if (torso == SIZE_MAX || lstm == SIZE_MAX || !bp_size_add(&total, gates, bpi_max_size(torso, lstm)) ||
+        !bp_size_mul(&bytes, total, sizeof(bp_real)))
+        return SIZE_MAX;
+    return total;
+}
+
+BPRIOR_API void bp_rnn_eval(const bp_compute *c, bp_real *h, bp_real *state_out, bp_real *work, const bp_real *x,
+                            const bp_real *u, const bp_real *state, const bp_real *reset, const bp_real *params,
+                            const bp_rnn *rnn, size_t T, size_t B) {
+    const size_t H = rnn->units;
+    bp_real *gates = work, *rest = gates + T * B * 4 * H;
+
+    /* pass 1: the torso, gates = mlp(x, u), for all steps at once */
+    bp_mlp_eval(c, gates, rest, x, u, params, &rnn->torso, T * B, 1);
+
+    /* pass 2: the LSTM, step by step */
+    bp_lstm_eval(c, h, state_out, rest, gates, state, reset, params + rnn->w, T, B, H);
+}
+
+BPRIOR_API void bp_rnn_forward(const bp_compute *c, bp_real *h, bp_real *saved, bp_real *work, const bp_real *x, const bp_real *u,
+                               const bp_real *state, const bp_real *reset, const bp_real *params, const bp_rnn *rnn, size_t T,
+                               size_t B) {
+    const size_t H = rnn->units;
+    bp_real *gates = work, *rest = gates + T * B * 4 * H, *lstm = saved + bp_mlp_saved_reals(&rnn->torso, T * B, 1);
+
+    /* pass 1: the torso, gates = mlp(x, u) */
+    bp_mlp_forward(c, gates, saved, x, u, params, &rnn->torso, T * B, 1);
+
+    /* pass 2: the LSTM */
+    bp_lstm_forward(c, h, lstm, rest, gates, state, reset, params + rnn->w, T, B, H);
+}
+
+BPRIOR_API void bp_rnn_backward(const bp_compute *c, bp_real *dparams, bp_real *dx, bp_real *du, const bp_real *saved,
+                                bp_real *work, const bp_real *dh, const bp_real *x, const bp_real *u, const bp_real *reset,
+                                const bp_real *params, const bp_rnn *rnn, size_t detach, size_t T, size_t B) {
+    const size_t H = rnn->units, first = detach * B;
+    bp_real *dgates = work, *rest = dgates + T * B * 4 * H;
+    const bp_real *lstm = saved + bp_mlp_saved_reals(&rnn->torso, T * B, 1);
+    if (detach >= T) return;
+
+    /* pass 2: h = lstm(gates); from step `detach` on */
+    memset(dgates + first * 4 * H, 0, (T * B - first) * 4 * H * sizeof *dgates);
+    bp_lstm_backward(c, dgates, dparams ? dparams + rnn->w : NULL, NULL, rest, dh, lstm, reset, params + rnn->w, detach, T, B, H);
+
+    /* pass 1: gates = mlp(x, u) */
+    bpi_mlp_backward_from(c, dparams, dx, du, saved, rest, dgates, x, u, params, &rnn->torso, first, T * B, 1);
+}
+
+BPRIOR_API size_t bp_rnn_macs(const bp_rnn *rnn, size_t T, size_t B) {
+    return bp_mlp_macs(&rnn->torso, T * B, 1) + T * B * rnn->units * 4 * rnn->units;
+}
+
+/* --- 7.5 Checking derivatives ----------------------------------------------------- */
 
 /* f(p + d) = f + d f' + d^2/2 f'' + d^3/6 f''' + ..., and with -d the odd terms change sign, so half the difference is
  *     (f(p + d) - f(p - d)) / 2 = d f' + d^3/6 f''' + ...

@@ -312,6 +312,345 @@ static void head_saturates(void **state) {
     assert_true(draw[3] == 0 && std[1] == BP_R(0.1));
 }
 
+/* --- the LSTM ------------------------------------------------------------------------------------------------------------ */
+
+/* Data of T steps, B rows and H units, and gradients, all arrays of exactly the promised size, so that a sanitizer sees the
+ * first number written beyond. */
+typedef struct lstm {
+    const bp_compute *c;
+    size_t T, B, H, detach;
+    bp_real *gates, *w, *state, *reset, *frozen;                       /* frozen [B][2H]: state after burn-in, a constant */
+    bp_real *h, *state_out, *saved, *work, *dh;                        /* what the library computes */
+    bp_real *dgates, *dw, *dstate;                                     /* its gradients */
+    double *weight;                                                    /* makes a scalar of h */
+    double *want_h, *want_state, *want_dgates, *want_dw, *want_dstate; /* the reference's */
+} lstm;
+
+static void *array(size_t n, size_t size) {
+    void *p = malloc((n ? n : 1) * size);
+    assert_non_null(p);
+    return p;
+}
+
+static bp_real *numbers(size_t n) {
+    bp_real *p = (bp_real *)array(n, sizeof *p);
+    for (size_t i = 0; i < n; i++) p[i] = BP_R(sqrt(-1.0)); /* NaN: shows up if read before it is written */
+    return p;
+}
+
+static void zero(bp_real *x, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] = 0;
+}
+
+/* resets: 0 none, 1 some rows in the middle, 2 also at the first step. */
+static void lstm_make(lstm *p, const bp_compute *c, size_t T, size_t B, size_t H, int resets, size_t detach) {
+    bp_rng rng = bp_rng_make(seed, 63);
+    p->c = c;
+    p->T = T, p->B = B, p->H = H, p->detach = detach;
+    p->gates = numbers(T * B * 4 * H);
+    p->w = numbers(H * 4 * H);
+    p->state = numbers(B * 2 * H);
+    p->frozen = numbers(B * 2 * H);
+    p->reset = numbers(T * B);
+    p->h = numbers(T * B * H);
+    p->state_out = numbers(B * 2 * H);
+    p->saved = numbers(bp_lstm_saved_reals(T, B, H));
+    p->work = numbers(bp_lstm_work_reals(B, H));
+    p->dh = numbers(T * B * H);
+    p->dgates = numbers(T * B * 4 * H);
+    p->dw = numbers(H * 4 * H);
+    p->dstate = numbers(B * 2 * H);
+    p->weight = (double *)array(T * B * H, sizeof(double));
+    p->want_h = (double *)array(T * B * H, sizeof(double));
+    p->want_state = (double *)array(B * 2 * H, sizeof(double));
+    p->want_dgates = (double *)array(T * B * 4 * H, sizeof(double));
+    p->want_dw = (double *)array(H * 4 * H, sizeof(double));
+    p->want_dstate = (double *)array(B * 2 * H, sizeof(double));
+    fill(p->gates, T * B * 4 * H, &rng, 1);
+    fill(p->w, H * 4 * H, &rng, 1 / sqrt((double)H));
+    fill(p->state, B * 2 * H, &rng, 0.7);
+    zero(p->reset, T * B);
+    for (size_t t = resets == 2 ? 0 : 1; resets && t < T; t++)
+        for (size_t row = 0; row < B; row++)
+            if ((3 * t + row) % 5 == 0) p->reset[t * B + row] = 1;
+    for (size_t i = 0; i < T * B * H; i++) p->weight[i] = (double)bp_rng_normal(&rng);
+}
+
+static void lstm_destroy(lstm *p) {
+    bp_real *reals[] = {p->gates, p->w, p->state, p->frozen, p->reset, p->h, p->state_out, p->saved, p->work, p->dh, p->dgates,
+                        p->dw, p->dstate};
+    double *doubles[] = {p->weight, p->want_h, p->want_state, p->want_dgates, p->want_dw, p->want_dstate};
+    for (size_t i = 0; i < sizeof reals / sizeof reals[0]; i++) free(reals[i]);
+    for (size_t i = 0; i < sizeof doubles / sizeof doubles[0]; i++) free(doubles[i]);
+}
+
+static double logistic(double z) { return 1 / (1 + exp(-z)); }
+
+/* The readable reference: one row after the other, forward and back, number by number, from the definition. */
+static void lstm_reference(lstm *p) {
+    const size_t T = p->T, B = p->B, H = p->H;
+    /* [T] of: value of the four gates, c, and the state before */
+    double *a = (double *)array(T * 4 * H, sizeof *a), *cell = (double *)array(T * H, sizeof *cell);
+    double *h0 = (double *)array(T * H, sizeof *h0), *c0 = (double *)array(T * H, sizeof *c0);
+    double *dh = (double *)array(H, sizeof *dh), *dc = (double *)array(H, sizeof *dc), *dz = (double *)array(4 * H, sizeof *dz);
+    for (size_t i = 0; i < T * B * 4 * H; i++) p->want_dgates[i] = 0;
+    for (size_t i = 0; i < H * 4 * H; i++) p->want_dw[i] = 0;
+    for (size_t row = 0; row < B; row++) {
+        double *h = p->want_state + row * 2 * H, *c = h + H;
+        for (size_t k = 0; k < 2 * H; k++) h[k] = (double)p->state[row * 2 * H + k];
+        for (size_t t = 0; t < T; t++) {
+            for (size_t k = 0; k < H; k++) {
+                h0[t * H + k] = p->reset[t * B + row] != 0 ? 0 : h[k];
+                c0[t * H + k] = p->reset[t * B + row] != 0 ? 0 : c[k];
+            }
+            for (size_t j = 0; j < 4 * H; j++) {
+                double z = (double)p->gates[(t * B + row) * 4 * H + j];
+                for (size_t k = 0; k < H; k++) z += h0[t * H + k] * (double)p->w[k * 4 * H + j];
+                a[t * 4 * H + j] = j / H == 2 ? tanh(z) : logistic(z);
+            }
+            for (size_t k = 0; k < H; k++) {
+                const double *at = a + t * 4 * H;
+                c[k] = at[H + k] * c0[t * H + k] + at[k] * at[2 * H + k];
+                h[k] = at[3 * H + k] * tanh(c[k]);
+                cell[t * H + k] = c[k];
+                p->want_h[(t * B + row) * H + k] = h[k];
+            }
+        }
+        for (size_t k = 0; k < H; k++) dh[k] = dc[k] = 0;
+        for (size_t t = T; t-- > p->detach;) {
+            const double *at = a + t * 4 * H;
+            for (size_t k = 0; k < H; k++) {
+                const size_t out = (t * B + row) * H + k;
+                const double m = tanh(cell[t * H + k]);
+                dh[k] += p->weight[out] * cos(p->want_h[out]);
+                dc[k] += dh[k] * at[3 * H + k] * (1 - m * m);
+                dz[k] = dc[k] * at[2 * H + k] * at[k] * (1 - at[k]);
+                dz[H + k] = dc[k] * c0[t * H + k] * at[H + k] * (1 - at[H + k]);
+                dz[2 * H + k] = dc[k] * at[k] * (1 - at[2 * H + k] * at[2 * H + k]);
+                dz[3 * H + k] = dh[k] * m * at[3 * H + k] * (1 - at[3 * H + k]);
+                dc[k] *= at[H + k];
+                if (p->reset[t * B + row] != 0) dc[k] = 0;
+            }
+            for (size_t k = 0; k < H; k++) {
+                dh[k] = 0;
+                for (size_t j = 0; j < 4 * H; j++) {
+                    if (p->reset[t * B + row] == 0) dh[k] += dz[j] * (double)p->w[k * 4 * H + j];
+                    p->want_dw[k * 4 * H + j] += h0[t * H + k] * dz[j];
+                }
+            }
+            for (size_t j = 0; j < 4 * H; j++) p->want_dgates[(t * B + row) * 4 * H + j] = dz[j];
+        }
+        for (size_t k = 0; k < H; k++) {
+            p->want_dstate[row * 2 * H + k] = p->detach ? 0 : dh[k];
+            p->want_dstate[row * 2 * H + H + k] = p->detach ? 0 : dc[k];
+        }
+    }
+    free(a), free(cell), free(h0), free(c0), free(dh), free(dc), free(dz);
+}
+
+/* The loss of the steps from `detach` on: sum of weight sin(h). Burn-in ends in `frozen`, which does not move. */
+static double loss_lstm(void *ctx) {
+    lstm *p = (lstm *)ctx;
+    const size_t B = p->B, H = p->H, at = p->detach * B;
+    double sum = 0;
+    bp_lstm_eval(p->c, p->h + at * H, NULL, p->work, p->gates + at * 4 * H, p->detach ? p->frozen : p->state, p->reset + at, p->w,
+                 p->T - p->detach, B, H);
+    for (size_t i = at * H; i < p->T * B * H; i++) sum += p->weight[i] * sin((double)p->h[i]);
+    return sum;
+}
+
+/* Forward and backward; dh of the burn-in is left NaN, since nobody should read it. */
+static void lstm_backward(lstm *p) {
+    const size_t T = p->T, B = p->B, H = p->H;
+    bp_lstm_eval(p->c, p->h, p->frozen, p->work, p->gates, p->state, p->reset, p->w, p->detach, B, H);
+    bp_lstm_forward(p->c, p->h, p->saved, p->work, p->gates, p->state, p->reset, p->w, T, B, H);
+    for (size_t i = p->detach * B * H; i < T * B * H; i++) p->dh[i] = BP_R(p->weight[i] * cos((double)p->h[i]));
+    zero(p->dgates, T * B * 4 * H);
+    zero(p->dw, H * 4 * H);
+    zero(p->dstate, B * 2 * H);
+    bp_lstm_backward(p->c, p->dgates, p->dw, p->dstate, p->work, p->dh, p->saved, p->reset, p->w, p->detach, T, B, H);
+}
+
+static double lstm_worst[2]; /* of values, of gradients; against the reference, for the log */
+
+static void lstm_compare(const bp_real *got, const double *want, size_t n, double tol, double *worst) {
+    for (size_t i = 0; i < n; i++) {
+        const double scale = fmax(1, fabs(want[i]));
+        *worst = fmax(*worst, fabs((double)got[i] - want[i]) / scale);
+        bpt_close(got[i], want[i], tol);
+    }
+}
+
+/* Sizes around the groups of eight units, and around the rows that backward collects. */
+static const size_t lstm_sizes[][3] = {{1, 1, 1}, {6, 3, 5}, {4, 2, 8}, {5, 3, 9}, {3, 5, 20}, {150, 1, 3}, {70, 3, 4}, {3, 70, 9}};
+#define LSTM_SIZES (sizeof lstm_sizes / sizeof lstm_sizes[0])
+
+static void lstm_values(const bp_compute *c) {
+    for (size_t s = 0; s < LSTM_SIZES; s++)
+        for (int resets = 0; resets <= 2; resets++)
+            for (size_t detach = 0; detach < 3; detach += 2) {
+                const size_t T = lstm_sizes[s][0], B = lstm_sizes[s][1], H = lstm_sizes[s][2];
+                lstm p;
+                if (detach > T) continue;
+                lstm_make(&p, c, T, B, H, resets, detach);
+                lstm_reference(&p);
+                lstm_backward(&p);
+                lstm_compare(p.h, p.want_h, T * B * H, EXACT, &lstm_worst[0]);
+                lstm_compare(p.dgates, p.want_dgates, T * B * 4 * H, BPT_TOL(1e-5, 1e-13), &lstm_worst[1]);
+                lstm_compare(p.dw, p.want_dw, H * 4 * H, BPT_TOL(1e-5, 1e-13), &lstm_worst[1]);
+                lstm_compare(p.dstate, p.want_dstate, B * 2 * H, BPT_TOL(1e-5, 1e-13), &lstm_worst[1]);
+
+                /* eval: the same bits, and the last state; also onto the state itself, and without being asked for it */
+                bp_real *h = numbers(T * B * H);
+                bp_lstm_eval(c, h, p.state_out, p.work, p.gates, p.state, p.reset, p.w, T, B, H);
+                assert_memory_equal(h, p.h, T * B * H * sizeof *h);
+                lstm_compare(p.state_out, p.want_state, B * 2 * H, EXACT, &lstm_worst[0]);
+                bp_lstm_eval(c, h, NULL, p.work, p.gates, p.state, resets ? p.reset : NULL, p.w, T, B, H);
+                assert_memory_equal(h, p.h, T * B * H * sizeof *h);
+                bp_lstm_eval(c, h, p.state, p.work, p.gates, p.state, p.reset, p.w, T, B, H);
+                assert_memory_equal(h, p.h, T * B * H * sizeof *h);
+                assert_memory_equal(p.state, p.state_out, B * 2 * H * sizeof *h);
+                free(h);
+                lstm_destroy(&p);
+            }
+}
+
+static void lstm_gradients(const bp_compute *c) {
+    for (int resets = 0; resets <= 2; resets++)
+        for (size_t detach = 0; detach < 3; detach++) {
+            const size_t T = 6, B = 3, H = 9;
+            lstm p;
+            lstm_make(&p, c, T, B, H, resets, detach);
+            lstm_backward(&p);
+            const size_t at = detach * B * 4 * H;
+            bpt_check_gradient_at(loss_lstm, &p, p.gates + at, p.dgates + at, T * B * 4 * H - at, STEP, TOL, "lstm by gates",
+                                  __FILE__, __LINE__);
+            bpt_check_gradient_at(loss_lstm, &p, p.w, p.dw, H * 4 * H, STEP, TOL, "lstm by w", __FILE__, __LINE__);
+            for (size_t i = 0; i < at; i++) assert_true(p.dgates[i] == 0);
+            if (detach) {
+                for (size_t i = 0; i < B * 2 * H; i++) assert_true(p.dstate[i] == 0);
+            } else {
+                bpt_check_gradient_at(loss_lstm, &p, p.state, p.dstate, B * 2 * H, STEP, TOL, "lstm by state", __FILE__, __LINE__);
+                for (size_t row = 0; row < B; row++)
+                    for (size_t i = 0; i < 2 * H; i++) assert_true((p.dstate[row * 2 * H + i] == 0) == (p.reset[row] != 0));
+            }
+            lstm_destroy(&p);
+        }
+}
+
+/* Backward adds; each output can be left out; old numbers in work and in `saved` do not matter; detach >= T does nothing. */
+static void lstm_contract(const bp_compute *c) {
+    for (size_t detach = 0; detach < 2; detach++) {
+        const size_t T = 5, B = 3, H = 9, G = T * B * 4 * H, W = H * 4 * H, S = B * 2 * H;
+        lstm p;
+        lstm_make(&p, c, T, B, H, 1, detach);
+        lstm_backward(&p);
+        bp_real *dgates = numbers(G), *dw = numbers(W), *dstate = numbers(S), *h = numbers(T * B * H);
+        for (int pass = 0; pass < 2; pass++) { /* work holds numbers, then NaN */
+            const size_t n = bp_lstm_work_reals(B, H);
+            for (size_t i = 0; pass && i < n; i++) p.work[i] = BP_R(sqrt(-1.0));
+            zero(dgates, G), zero(dw, W), zero(dstate, S);
+            bp_lstm_backward(c, dgates, NULL, NULL, p.work, p.dh, p.saved, p.reset, p.w, detach, T, B, H);
+            bp_lstm_backward(c, NULL, dw, NULL, p.work, p.dh, p.saved, p.reset, p.w, detach, T, B, H);
+            bp_lstm_backward(c, NULL, NULL, dstate, p.work, p.dh, p.saved, p.reset, p.w, detach, T, B, H);
+            assert_memory_equal(dgates, p.dgates, G * sizeof *dgates);
+            assert_memory_equal(dw, p.dw, W * sizeof *dw);
+            assert_memory_equal(dstate, p.dstate, S * sizeof *dstate);
+            for (size_t i = 0; i < n; i++) p.work[i] = pass ? BP_R(sqrt(-1.0)) : BP_R(1e3);
+            bp_lstm_forward(c, h, p.saved, p.work, p.gates, p.state, p.reset, p.w, T, B, H);
+            assert_memory_equal(h, p.h, T * B * H * sizeof *h);
+            for (size_t i = 0; i < n; i++) p.work[i] = pass ? BP_R(sqrt(-1.0)) : BP_R(1e3);
+            bp_lstm_eval(c, h, NULL, p.work, p.gates, p.state, p.reset, p.w, T, B, H);
+            assert_memory_equal(h, p.h, T * B * H * sizeof *h);
+        }
+        bp_lstm_backward(c, dgates, dw, dstate, p.work, p.dh, p.saved, p.reset, p.w, detach, T, B, H);
+        for (size_t i = 0; i < G; i++) bpt_close(dgates[i], 2 * (double)p.dgates[i], EXACT);
+        for (size_t i = 0; i < W; i++) bpt_close(dw[i], 2 * (double)p.dw[i], BPT_TOL(1e-5, 1e-13));
+        for (size_t i = 0; i < S; i++) bpt_close(dstate[i], 2 * (double)p.dstate[i], EXACT);
+        for (size_t late = T; late <= T + 1; late++) {
+            zero(dgates, G), zero(dw, W), zero(dstate, S);
+            bp_lstm_backward(c, dgates, dw, dstate, p.work, p.dh, p.saved, p.reset, p.w, late, T, B, H);
+            for (size_t i = 0; i < G; i++) assert_true(dgates[i] == 0);
+            for (size_t i = 0; i < W; i++) assert_true(dw[i] == 0);
+            for (size_t i = 0; i < S; i++) assert_true(dstate[i] == 0);
+        }
+        free(dgates), free(dw), free(dstate), free(h);
+        lstm_destroy(&p);
+    }
+}
+
+/* T steps are T times one step with the state handed on, and a reset is a start from zeros, both to the bit. */
+static void lstm_pieces(const bp_compute *c) {
+    const size_t T = 6, B = 3, H = 9;
+    lstm p;
+    lstm_make(&p, c, T, B, H, 1, 0);
+    bp_real *h = numbers(T * B * H), *carried = numbers(B * 2 * H);
+    bp_lstm_eval(c, p.h, p.state_out, p.work, p.gates, p.state, p.reset, p.w, T, B, H);
+    memcpy(carried, p.state, B * 2 * H * sizeof *carried);
+    for (size_t t = 0; t < T; t++)
+        bp_lstm_eval(c, h + t * B * H, carried, p.work, p.gates + t * B * 4 * H, carried, p.reset + t * B, p.w, 1, B, H);
+    assert_memory_equal(h, p.h, T * B * H * sizeof *h);
+    assert_memory_equal(carried, p.state_out, B * 2 * H * sizeof *h);
+
+    /* everybody starts at step 2, after a state that is no number */
+    zero(p.reset, T * B);
+    for (size_t row = 0; row < B; row++) p.reset[2 * B + row] = BP_R(-0.5);
+    for (size_t i = 0; i < B * 2 * H; i++) p.state[i] = BP_R(sqrt(-1.0));
+    bp_lstm_eval(c, p.h, p.state_out, p.work, p.gates, p.state, p.reset, p.w, T, B, H);
+    bp_lstm_eval(c, h, carried, p.work, p.gates + 2 * B * 4 * H, NULL, NULL, p.w, T - 2, B, H);
+    assert_memory_equal(h, p.h + 2 * B * H, (T - 2) * B * H * sizeof *h);
+    assert_memory_equal(carried, p.state_out, B * 2 * H * sizeof *h);
+    assert_true(!(p.h[0] == p.h[0]));
+    for (size_t i = 0; i < (T - 2) * B * H; i++) assert_true(h[i] == h[i]);
+
+    /* no steps, no rows */
+    bp_lstm_eval(c, h, p.state_out, p.work, p.gates, carried, NULL, p.w, 0, B, H);
+    assert_memory_equal(carried, p.state_out, B * 2 * H * sizeof *h);
+    bp_lstm_eval(c, h, p.state_out, p.work, p.gates, NULL, p.reset, p.w, 0, B, H);
+    for (size_t i = 0; i < B * 2 * H; i++) assert_true(p.state_out[i] == 0);
+    bp_lstm_forward(c, h, p.saved, p.work, p.gates, p.state, p.reset, p.w, T, 0, H);
+    bp_lstm_backward(c, p.dgates, p.dw, p.dstate, p.work, p.dh, p.saved, p.reset, p.w, 0, 0, B, H);
+    free(h), free(carried);
+    lstm_destroy(&p);
+}
+
+/* Gates that are wide open or shut: nothing overflows, memory is kept or lost exactly, and derivatives are 0, not NaN. */
+static void lstm_saturates(const bp_compute *c) {
+    const size_t T = 3, B = 2, H = 2;
+    lstm p;
+    lstm_make(&p, c, T, B, H, 0, 0);
+    zero(p.w, H * 4 * H);
+    for (size_t i = 0; i < T * B * 4 * H; i++) {
+        const size_t gate = i / H % 4, row = i / (4 * H) % B;
+        const double open = row ? -1e4 : 1e4; /* row 0 keeps, row 1 forgets; nothing new comes in; all is shown */
+        p.gates[i] = BP_R(gate == 1 ? open : gate == 3 ? 1e4
+                                                       : -1e4);
+    }
+    lstm_backward(&p);
+    for (size_t t = 0; t < T; t++)
+        for (size_t k = 0; k < H; k++) {
+            bpt_close(p.h[t * B * H + k], tanh((double)p.state[H + k]), EXACT);
+            assert_true(p.h[(t * B + 1) * H + k] == 0);
+        }
+    for (size_t i = 0; i < T * B * 4 * H; i++) assert_true(p.dgates[i] == 0);
+    for (size_t k = 0; k < H; k++) {
+        assert_true(p.dstate[k] == 0 && p.dstate[H + k] != 0);
+        assert_true(p.dstate[2 * H + k] == 0 && p.dstate[2 * H + H + k] == 0);
+    }
+    lstm_destroy(&p);
+}
+
+static void lstm_sizes_overflow(void **state) {
+    (void)state;
+    const size_t huge = SIZE_MAX / 16;
+    assert_int_equal(bp_lstm_saved_reals(5, 3, 9), 7 * 5 * 3 * 9);
+    assert_true(bp_lstm_saved_reals(huge, 3, 9) == SIZE_MAX && bp_lstm_saved_reals(3, huge, 9) == SIZE_MAX);
+    assert_true(bp_lstm_saved_reals(1, 1, SIZE_MAX / 7 / sizeof(bp_real) + 1) == SIZE_MAX);
+    assert_true(bp_lstm_saved_reals(1, 1, SIZE_MAX / 7 / sizeof(bp_real)) == SIZE_MAX / 7 / sizeof(bp_real) * 7);
+    assert_true(bp_lstm_work_reals(huge, 9) == SIZE_MAX && bp_lstm_work_reals(3, huge) == SIZE_MAX);
+    assert_int_equal(bp_lstm_work_reals(1000, 9), 7 * 1000 * 9);
+}
+
 /* --- initial weights ---------------------------------------------------------------------------------------------------- */
 
 static void init_scaling(void **state) {
@@ -348,6 +687,27 @@ static void activation_gradients_each(void **state) {
     (void)state;
     each_kernel(activation_gradients);
 }
+static void lstm_values_each(void **state) {
+    (void)state;
+    each_kernel(lstm_values);
+    print_message("worst differences from the reference: values %.2g, gradients %.2g\n", lstm_worst[0], lstm_worst[1]);
+}
+static void lstm_gradients_each(void **state) {
+    (void)state;
+    each_kernel(lstm_gradients);
+}
+static void lstm_contract_each(void **state) {
+    (void)state;
+    each_kernel(lstm_contract);
+}
+static void lstm_pieces_each(void **state) {
+    (void)state;
+    each_kernel(lstm_pieces);
+}
+static void lstm_saturates_each(void **state) {
+    (void)state;
+    each_kernel(lstm_saturates);
+}
 
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -359,6 +719,12 @@ int main(void) {
         cmocka_unit_test(head_values),
         cmocka_unit_test(head_gradients),
         cmocka_unit_test(head_saturates),
+        cmocka_unit_test(lstm_values_each),
+        cmocka_unit_test(lstm_gradients_each),
+        cmocka_unit_test(lstm_contract_each),
+        cmocka_unit_test(lstm_pieces_each),
+        cmocka_unit_test(lstm_saturates_each),
+        cmocka_unit_test(lstm_sizes_overflow),
         cmocka_unit_test(init_scaling),
     };
     seed = bpt_seed();

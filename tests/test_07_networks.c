@@ -492,6 +492,346 @@ static void config_ranges(void **state) {
     assert_true(bp_mlp_work_reals(&mlp, SIZE_MAX, 1) == bp_mlp_work_reals(&mlp, 100000, 1)); /* bounded by a block */
 }
 
+/* --- recurrent networks -------------------------------------------------------------------------------------------------- */
+
+/* As `problem`, for T steps of B rows. */
+typedef struct recurrent {
+    const bp_compute *c;
+    bp_rnn rnn;
+    size_t T, B, detach;
+    bp_real *params, *x, *u, *state, *frozen, *reset; /* frozen: the state after burn-in, a constant */
+    bp_real *h, *saved, *work, *dh, *dparams, *dx, *du;
+    double *weight;
+} recurrent;
+
+static void recurrent_make(recurrent *p, const bp_compute *c, const bp_mlp_config *torso, size_t H, size_t T, size_t B,
+                           size_t detach) {
+    bp_error error;
+    bp_rng rng = bp_rng_make(seed, 72);
+    const size_t rows = T * B;
+    p->c = c;
+    p->T = T, p->B = B, p->detach = detach;
+    bpt_ok(bp_rnn_init(&p->rnn, torso, H, &error), &error);
+    p->params = numbers(p->rnn.n_params);
+    p->dparams = numbers(p->rnn.n_params);
+    p->x = numbers(rows * torso->input);
+    p->dx = numbers(rows * torso->input);
+    p->u = numbers(rows * torso->extra);
+    p->du = numbers(rows * torso->extra);
+    p->state = numbers(B * 2 * H);
+    p->frozen = numbers(B * 2 * H);
+    p->reset = numbers(rows);
+    p->h = numbers(rows * H);
+    p->dh = numbers(rows * H);
+    p->saved = numbers(bp_rnn_saved_reals(&p->rnn, T, B));
+    p->work = numbers(bp_rnn_work_reals(&p->rnn, T, B));
+    p->weight = (double *)malloc(rows * H * sizeof(double));
+    assert_non_null(p->weight);
+    bp_rnn_init_params(p->params, &p->rnn, &rng);
+    for (size_t i = 0; i < p->rnn.n_params; i++) p->params[i] += BP_R(0.2 * (double)bp_rng_normal(&rng));
+    bp_rng_normals(p->x, &rng, rows * torso->input);
+    bp_rng_normals(p->u, &rng, rows * torso->extra);
+    for (size_t i = 0; i < B * 2 * H; i++) p->state[i] = BP_R(0.5 * (double)bp_rng_normal(&rng));
+    for (size_t i = 0; i < rows; i++) p->reset[i] = (i / B * 2 + i % B) % 5 == 4 ? 1 : 0;
+    for (size_t i = 0; i < rows * H; i++) p->weight[i] = (double)bp_rng_normal(&rng);
+}
+
+static void recurrent_destroy(recurrent *p) {
+    bp_real *reals[] = {p->params, p->x, p->u, p->state, p->frozen, p->reset, p->h, p->saved, p->work, p->dh, p->dparams,
+                        p->dx, p->du};
+    for (size_t i = 0; i < sizeof reals / sizeof reals[0]; i++) free(reals[i]);
+    free(p->weight);
+}
+
+/* The loss of the steps from `detach` on, which start from `frozen`. */
+static double recurrent_loss(void *ctx) {
+    recurrent *p = (recurrent *)ctx;
+    const size_t B = p->B, H = p->rnn.units, at = p->detach * B;
+    double sum = 0;
+    bp_rnn_eval(p->c, p->h + at * H, NULL, p->work, p->x + at * p->rnn.torso.config.input, p->u + at * p->rnn.torso.config.extra,
+                p->detach ? p->frozen : p->state, p->reset + at, p->params, &p->rnn, p->T - p->detach, B);
+    for (size_t i = at * H; i < p->T * B * H; i++) sum += p->weight[i] * sin((double)p->h[i]);
+    return sum;
+}
+
+static void recurrent_backward(recurrent *p) {
+    const size_t T = p->T, B = p->B, H = p->rnn.units;
+    bp_rnn_eval(p->c, p->h, p->frozen, p->work, p->x, p->u, p->state, p->reset, p->params, &p->rnn, p->detach, B);
+    bp_rnn_forward(p->c, p->h, p->saved, p->work, p->x, p->u, p->state, p->reset, p->params, &p->rnn, T, B);
+    for (size_t i = p->detach * B * H; i < T * B * H; i++) p->dh[i] = BP_R(p->weight[i] * cos((double)p->h[i]));
+    zero(p->dparams, p->rnn.n_params);
+    zero(p->dx, T * B * p->rnn.torso.config.input);
+    zero(p->du, T * B * p->rnn.torso.config.extra);
+    bp_rnn_backward(p->c, p->dparams, p->dx, p->du, p->saved, p->work, p->dh, p->x, p->u, p->reset, p->params, &p->rnn, p->detach,
+                    T, B);
+}
+
+static void recurrent_values(recurrent *p) {
+    const size_t T = p->T, B = p->B, H = p->rnn.units, n = T * B * H;
+    /* the reference: one row after the other through the reference of the torso, and an LSTM in plain loops */
+    problem torso;
+    torso.mlp = p->rnn.torso, torso.params = p->params, torso.x = p->x, torso.u = p->u, torso.s = 1;
+    bp_rnn_forward(p->c, p->h, p->saved, p->work, p->x, p->u, p->state, p->reset, p->params, &p->rnn, T, B);
+    bp_real *again = numbers(n), *last = numbers(B * 2 * H);
+    bp_rnn_eval(p->c, again, last, p->work, p->x, p->u, p->state, p->reset, p->params, &p->rnn, T, B);
+    assert_memory_equal(again, p->h, n * sizeof *again);
+    for (size_t row = 0; row < B; row++) {
+        double z[64], h[16], c[16];
+        for (size_t k = 0; k < H; k++) h[k] = (double)p->state[row * 2 * H + k], c[k] = (double)p->state[row * 2 * H + H + k];
+        for (size_t t = 0; t < T; t++) {
+            if (p->reset[t * B + row] != 0)
+                for (size_t k = 0; k < H; k++) h[k] = c[k] = 0;
+            reference_row(z, &torso, t * B + row);
+            for (size_t j = 0; j < 4 * H; j++)
+                for (size_t k = 0; k < H; k++) z[j] += h[k] * (double)p->params[p->rnn.w + k * 4 * H + j];
+            for (size_t k = 0; k < H; k++) {
+                c[k] = c[k] / (1 + exp(-z[H + k])) + tanh(z[2 * H + k]) / (1 + exp(-z[k]));
+                h[k] = tanh(c[k]) / (1 + exp(-z[3 * H + k]));
+                bpt_close(p->h[(t * B + row) * H + k], h[k], EXACT);
+            }
+        }
+        for (size_t k = 0; k < H; k++) {
+            bpt_close(last[row * 2 * H + k], h[k], EXACT);
+            bpt_close(last[row * 2 * H + H + k], c[k], EXACT);
+        }
+    }
+
+    /* whatever work holds; the same bits */
+    for (size_t i = 0; i < bp_rnn_work_reals(&p->rnn, T, B); i++) p->work[i] = BP_R(sqrt(-1.0));
+    bp_rnn_eval(p->c, again, NULL, p->work, p->x, p->rnn.torso.config.extra ? p->u : NULL, p->state, p->reset, p->params, &p->rnn,
+                T, B);
+    assert_memory_equal(again, p->h, n * sizeof *again);
+    for (size_t i = 0; i < bp_rnn_work_reals(&p->rnn, T, B); i++) p->work[i] = BP_R(1e3);
+    bp_rnn_forward(p->c, again, p->saved, p->work, p->x, p->u, p->state, p->reset, p->params, &p->rnn, T, B);
+    assert_memory_equal(again, p->h, n * sizeof *again);
+
+    /* step by step with the state handed on: to the bit where the products promise it */
+    bp_real *carried = numbers(B * 2 * H);
+    memcpy(carried, p->state, B * 2 * H * sizeof *carried);
+    for (size_t t = 0; t < T; t++)
+        bp_rnn_eval(p->c, again + t * B * H, carried, p->work, p->x + t * B * p->rnn.torso.config.input,
+                    p->u + t * B * p->rnn.torso.config.extra, carried, p->reset + t * B, p->params, &p->rnn, 1, B);
+    bpt_close_array(again, p->h, n, EXACT);
+    bpt_close_array(carried, last, B * 2 * H, EXACT);
+    if (p->c->kernel == BP_KERNEL_REFERENCE) assert_memory_equal(again, p->h, n * sizeof *again);
+
+    /* an episode starts from zeros, also after numbers that are none */
+    bp_real *everybody = numbers(B);
+    for (size_t i = 0; i < B; i++) everybody[i] = 1;
+    bp_rnn_eval(p->c, again, carried, p->work, p->x, p->u, NULL, NULL, p->params, &p->rnn, 1, B);
+    for (size_t i = 0; i < B * 2 * H; i++) last[i] = BP_R(sqrt(-1.0));
+    bp_rnn_eval(p->c, p->h, last, p->work, p->x, p->u, last, everybody, p->params, &p->rnn, 1, B);
+    assert_memory_equal(again, p->h, B * H * sizeof *again);
+    assert_memory_equal(carried, last, B * 2 * H * sizeof *last);
+    free(again), free(last), free(carried), free(everybody);
+}
+
+static void recurrent_gradients(recurrent *p) {
+    const bp_mlp_config *config = &p->rnn.torso.config;
+    const size_t rows = p->T * p->B, at = p->detach * p->B;
+    char what[96];
+    snprintf(what, sizeof what, "%s: layers %d, extra %d, detach %d", bp_kernel_name(p->c->kernel), (int)config->hidden_layers,
+             (int)config->extra, (int)p->detach);
+    recurrent_backward(p);
+    for (size_t i = 0; i < p->rnn.n_views; i++) {
+        const bp_view *v = &p->rnn.view[i];
+        bpt_check_gradient_at(recurrent_loss, p, p->params + v->offset, p->dparams + v->offset, v->rows * v->cols, STEP, TOL,
+                              what, v->name, 0);
+    }
+    bpt_check_gradient_at(recurrent_loss, p, p->x + at * config->input, p->dx + at * config->input, (rows - at) * config->input,
+                          STEP, TOL, what, "x", 0);
+    if (config->extra)
+        bpt_check_gradient_at(recurrent_loss, p, p->u + at * config->extra, p->du + at * config->extra,
+                              (rows - at) * config->extra, STEP, TOL, what, "u", 0);
+    for (size_t i = 0; i < at * config->input; i++) assert_true(p->dx[i] == 0);
+    for (size_t i = 0; i < at * config->extra; i++) assert_true(p->du[i] == 0);
+}
+
+/* Backward adds; outputs that are not wanted can be left out; old numbers in work do not matter. */
+static void recurrent_contract(recurrent *p) {
+    const size_t P = p->rnn.n_params, X = p->T * p->B * p->rnn.torso.config.input, U = p->T * p->B * p->rnn.torso.config.extra;
+    bp_real *dparams = numbers(P), *dx = numbers(X), *du = numbers(U);
+    recurrent_backward(p);
+#define BACKWARD(dp, dx, du) \
+    bp_rnn_backward(p->c, dp, dx, du, p->saved, p->work, p->dh, p->x, p->u, p->reset, p->params, &p->rnn, p->detach, p->T, p->B)
+    for (int pass = 0; pass < 2; pass++) {
+        for (size_t i = 0; i < bp_rnn_work_reals(&p->rnn, p->T, p->B); i++) p->work[i] = BP_R(pass ? sqrt(-1.0) : 1e3);
+        zero(dparams, P), zero(dx, X), zero(du, U);
+        BACKWARD(dparams, NULL, NULL);
+        assert_memory_equal(dparams, p->dparams, P * sizeof *dparams);
+        BACKWARD(NULL, dx, NULL);
+        assert_memory_equal(dx, p->dx, X * sizeof *dx);
+        BACKWARD(NULL, NULL, U ? du : NULL);
+        if (U) assert_memory_equal(du, p->du, U * sizeof *du);
+    }
+    BACKWARD(dparams, dx, U ? du : NULL);
+    for (size_t i = 0; i < P; i++) bpt_close(dparams[i], 2 * (double)p->dparams[i], EXACT);
+    for (size_t i = 0; i < X; i++) bpt_close(dx[i], 2 * (double)p->dx[i], EXACT);
+    for (size_t i = 0; i < U; i++) bpt_close(du[i], 2 * (double)p->du[i], EXACT);
+#undef BACKWARD
+
+    zero(dparams, P), zero(dx, X);
+    for (size_t late = p->T; late < p->T + 2; late++) /* nothing but burn-in */
+        bp_rnn_backward(p->c, dparams, dx, NULL, p->saved, p->work, p->dh, p->x, p->u, p->reset, p->params, &p->rnn, late, p->T,
+                        p->B);
+    for (size_t i = 0; i < P; i++) assert_true(dparams[i] == 0);
+    for (size_t i = 0; i < X; i++) assert_true(dx[i] == 0);
+    free(dparams), free(dx), free(du);
+}
+
+/* 0 to 2 hidden layers, with and without u, with and without burn-in. Resets fall into all of them. */
+static void each_recurrent(const bp_compute *c, void (*test)(recurrent *p)) {
+    for (size_t layers = 0; layers <= 2; layers++)
+        for (size_t extra = 0; extra <= 2; extra += 2)
+            for (size_t detach = 0; detach <= 2; detach += 2) {
+                bp_mlp_config config = small_config(layers, layers < 2, extra);
+                recurrent p;
+                config.activation = BP_ACT_TANH; /* no kinks */
+                recurrent_make(&p, c, &config, layers == 1 ? 9 : 4, 6, 2, detach);
+                test(&p);
+                recurrent_destroy(&p);
+            }
+}
+
+static void recurrent_values_of_kernel(const bp_compute *c) { each_recurrent(c, recurrent_values); }
+static void recurrent_gradients_of_kernel(const bp_compute *c) { each_recurrent(c, recurrent_gradients); }
+static void recurrent_contract_of_kernel(const bp_compute *c) { each_recurrent(c, recurrent_contract); }
+
+/* More rows than one block of the torso holds, with a burn-in that is no whole block: the gradient is that of a sequence that
+ * starts where burn-in ends, and the sum over its rows, each alone. */
+static void recurrent_blocks_of_kernel(const bp_compute *c) {
+    const size_t T = 40, B = 30, detach = 7, H = 5, rest = T - detach, I = 3, E = 2;
+    const bp_mlp_config config = small_config(2, true, E);
+    recurrent p, q, row;
+    recurrent_make(&p, c, &config, H, T, B, detach);
+    recurrent_backward(&p);
+    recurrent_make(&q, c, &config, H, rest, B, 0);
+    memcpy(q.params, p.params, p.rnn.n_params * sizeof *p.params);
+    memcpy(q.x, p.x + detach * B * I, rest * B * I * sizeof *p.x);
+    memcpy(q.u, p.u + detach * B * E, rest * B * E * sizeof *p.u);
+    memcpy(q.reset, p.reset + detach * B, rest * B * sizeof *p.reset);
+    memcpy(q.weight, p.weight + detach * B * H, rest * B * H * sizeof *p.weight);
+    memcpy(q.state, p.frozen, B * 2 * H * sizeof *p.state);
+    recurrent_backward(&q);
+    bpt_close_array(p.dparams, q.dparams, p.rnn.n_params, BPT_TOL(2e-4, 1e-12));
+    bpt_close_array(p.dx + detach * B * I, q.dx, rest * B * I, BPT_TOL(1e-4, 1e-12));
+    bpt_close_array(p.du + detach * B * E, q.du, rest * B * E, BPT_TOL(1e-4, 1e-12));
+
+    double *sum = (double *)calloc(p.rnn.n_params, sizeof *sum);
+    assert_non_null(sum);
+    recurrent_make(&row, c, &config, H, rest, 1, 0);
+    memcpy(row.params, p.params, p.rnn.n_params * sizeof *p.params);
+    for (size_t b = 0; b < B; b++) {
+        for (size_t t = 0; t < rest; t++) {
+            memcpy(row.x + t * I, q.x + (t * B + b) * I, I * sizeof *row.x);
+            memcpy(row.u + t * E, q.u + (t * B + b) * E, E * sizeof *row.u);
+            memcpy(row.weight + t * H, q.weight + (t * B + b) * H, H * sizeof *row.weight);
+            row.reset[t] = q.reset[t * B + b];
+        }
+        memcpy(row.state, q.state + b * 2 * H, 2 * H * sizeof *row.state);
+        recurrent_backward(&row);
+        for (size_t i = 0; i < p.rnn.n_params; i++) sum[i] += (double)row.dparams[i];
+    }
+    for (size_t i = 0; i < p.rnn.n_params; i++) bpt_close(p.dparams[i], sum[i], BPT_TOL(5e-4, 1e-12));
+    free(sum);
+    recurrent_destroy(&p);
+    recurrent_destroy(&q);
+    recurrent_destroy(&row);
+}
+
+static void recurrent_values_each(void **state) {
+    (void)state;
+    each_kernel(recurrent_values_of_kernel);
+}
+static void recurrent_gradients_each(void **state) {
+    (void)state;
+    each_kernel(recurrent_gradients_of_kernel);
+}
+static void recurrent_contract_each(void **state) {
+    (void)state;
+    each_kernel(recurrent_contract_of_kernel);
+}
+static void recurrent_blocks(void **state) {
+    (void)state;
+    each_kernel(recurrent_blocks_of_kernel);
+}
+
+static void recurrent_structure(void **state) {
+    (void)state;
+    bp_error error;
+    bp_rnn rnn;
+    bp_mlp_config config = small_config(1, true, 2);
+    config.output = 0; /* does not matter */
+    bpt_ok(bp_rnn_init(&rnn, &config, 6, &error), &error);
+    const char *names[] = {"0/w", "0/b", "0/gain", "0/shift", "1/w", "1/b", "h/w"};
+    const size_t shape[][2] = {{5, 7}, {1, 7}, {1, 7}, {1, 7}, {7, 24}, {1, 24}, {6, 24}};
+    size_t offset = 0;
+    assert_int_equal(rnn.n_views, 7);
+    for (size_t i = 0; i < 7; i++) {
+        assert_string_equal(rnn.view[i].name, names[i]);
+        assert_int_equal(rnn.view[i].offset, offset);
+        assert_int_equal(rnn.view[i].rows, shape[i][0]);
+        assert_int_equal(rnn.view[i].cols, shape[i][1]);
+        offset += shape[i][0] * shape[i][1];
+    }
+    assert_int_equal(rnn.n_params, offset);
+    assert_true(rnn.units == 6 && rnn.w == offset - 6 * 24 && rnn.torso.config.output == 24 && config.output == 0);
+    assert_int_equal(bp_rnn_macs(&rnn, 10, 4), 40 * (5 * 7 + 7 * 24 + 6 * 24));
+    assert_int_equal(bp_rnn_saved_reals(&rnn, 10, 4), bp_mlp_saved_reals(&rnn.torso, 40, 1) + bp_lstm_saved_reals(10, 4, 6));
+    config.hidden_layers = BP_MAX_LAYERS;
+    bpt_ok(bp_rnn_init(&rnn, &config, 6, &error), &error);
+    assert_int_equal(rnn.n_views, 2 * (BP_MAX_LAYERS + 1) + 3);
+
+    /* what cannot be is refused, and says so */
+    assert_int_equal(bp_rnn_init(NULL, &config, 6, &error), BP_ERR_ARGUMENT);
+    assert_int_equal(bp_rnn_init(&rnn, NULL, 6, NULL), BP_ERR_ARGUMENT);
+    assert_int_equal(bp_rnn_init(&rnn, &config, 0, &error), BP_ERR_ARGUMENT);
+    assert_non_null(strstr(error.text, "units"));
+    assert_int_equal(bp_rnn_init(&rnn, &config, SIZE_MAX / 2, &error), BP_ERR_SIZE);
+    assert_int_equal(bp_rnn_init(&rnn, &config, (size_t)1 << (sizeof(size_t) * 4), &error), BP_ERR_SIZE);
+    config.width[0] = 0;
+    assert_int_equal(bp_rnn_init(&rnn, &config, 6, &error), BP_ERR_ARGUMENT);
+    assert_non_null(strstr(error.text, "width[0]"));
+    memset(&config, 0, sizeof config);
+    assert_int_equal(bp_rnn_init(&rnn, &config, 6, &error), BP_ERR_CONFIG);
+
+    config = small_config(1, true, 0);
+    bpt_ok(bp_rnn_init(&rnn, &config, 6, &error), &error);
+    assert_true(bp_rnn_saved_reals(&rnn, SIZE_MAX / 8, 3) == SIZE_MAX);
+    assert_true(bp_rnn_saved_reals(&rnn, SIZE_MAX / 64, 1) == SIZE_MAX);
+    assert_true(bp_rnn_work_reals(&rnn, SIZE_MAX / 8, 3) == SIZE_MAX);
+    assert_true(bp_rnn_work_reals(&rnn, 3, SIZE_MAX / 8) == SIZE_MAX);
+    assert_true(bp_rnn_work_reals(&rnn, 1, SIZE_MAX / 64) == SIZE_MAX);
+}
+
+static void recurrent_initial_parameters(void **state) {
+    (void)state;
+    bp_error error;
+    bp_rnn rnn;
+    const size_t H = 32;
+    const bp_mlp_config config = bp_mlp_config_default(30, 1);
+    bpt_ok(bp_rnn_init(&rnn, &config, H, &error), &error);
+    bp_real *a = numbers(rnn.n_params), *b = numbers(rnn.n_params);
+    bp_rng rng = bp_rng_make(seed, 73), twin = rng;
+    bp_rnn_init_params(a, &rnn, &rng);
+    bp_rnn_init_params(b, &rnn, &twin);
+    assert_memory_equal(a, b, rnn.n_params * sizeof *a);
+    for (size_t i = 0; i < rnn.n_views; i++) {
+        const bp_view *v = &rnn.view[i];
+        const double fan = v->cols == 4 * H ? (double)H : (double)v->cols, limit = sqrt(3 * 0.333 / fan);
+        double largest = 0;
+        for (size_t k = 0; k < v->rows * v->cols; k++) {
+            const double value = (double)a[v->offset + k];
+            if (strcmp(v->name + 2, "gain") == 0) assert_true(value == 1);
+            else if (strcmp(v->name, "2/b") == 0) assert_true(value == (k / H == 1 ? 1 : 0));
+            else if (v->name[2] != 'w') assert_true(value == 0);
+            else if (fabs(value) > largest) largest = fabs(value);
+        }
+        if (v->name[2] == 'w') assert_true(largest <= limit * (1 + 1e-6) && largest > 0.9 * limit);
+    }
+    free(a), free(b);
+}
+
 static double cube(void *ctx) {
     const double x = (double)*(const bp_real *)ctx;
     return x * x * x;
@@ -519,6 +859,12 @@ int main(void) {
         cmocka_unit_test(views),
         cmocka_unit_test(initial_parameters),
         cmocka_unit_test(config_ranges),
+        cmocka_unit_test(recurrent_values_each),
+        cmocka_unit_test(recurrent_gradients_each),
+        cmocka_unit_test(recurrent_contract_each),
+        cmocka_unit_test(recurrent_blocks),
+        cmocka_unit_test(recurrent_structure),
+        cmocka_unit_test(recurrent_initial_parameters),
         cmocka_unit_test(finite_differences),
     };
     seed = bpt_seed();
