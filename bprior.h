@@ -18,7 +18,7 @@
  *   2. >>memory         allocators and arenas          12. (reserved: Distral)
  *   3. >>random         counter-based random numbers   13. >>asymmetry    who sees which fields
  *   4. >>linalg         kernels, threads               14. >>policies     policies and priors
- *   5. >>distributions  Gaussian, categorical          15. (reserved: latent lower bounds)
+ *   5. >>distributions  Gaussian, categorical, mixture 15. >>latent       latent lower bounds
  *   6. >>layers         linear, layer norm, LSTM       16. >>replay       replay of sequences
  *   7. >>networks       MLPs, recurrent networks       17. >>retrace      Retrace targets
  *   8. >>optimiser      Adam, schedules                18. >>learner      the SVG(0)/Retrace learner
@@ -185,6 +185,10 @@
 #define bp_categorical_kl_backward BPI_PREFIXED(bp_categorical_kl_backward)
 #define bp_categorical_kl_uniform BPI_PREFIXED(bp_categorical_kl_uniform)
 #define bp_categorical_sample BPI_PREFIXED(bp_categorical_sample)
+#define bp_mixture_log_prob BPI_PREFIXED(bp_mixture_log_prob)
+#define bp_mixture_responsibilities BPI_PREFIXED(bp_mixture_responsibilities)
+#define bp_mixture_log_prob_backward BPI_PREFIXED(bp_mixture_log_prob_backward)
+#define bp_mixture_sample BPI_PREFIXED(bp_mixture_sample)
 #define bp_linear_eval BPI_PREFIXED(bp_linear_eval)
 #define bp_linear_forward BPI_PREFIXED(bp_linear_forward)
 #define bp_linear_backward BPI_PREFIXED(bp_linear_backward)
@@ -329,6 +333,44 @@
 #define bp_policy_kl BPI_PREFIXED(bp_policy_kl)
 #define bp_policy_kl_backward BPI_PREFIXED(bp_policy_kl_backward)
 #define bp_policy_isotropic BPI_PREFIXED(bp_policy_isotropic)
+#define bp_latent_marginal BPI_PREFIXED(bp_latent_marginal)
+#define bp_latent_posterior BPI_PREFIXED(bp_latent_posterior)
+#define bp_latent_softmax BPI_PREFIXED(bp_latent_softmax)
+#define bp_latent_softmax_backward BPI_PREFIXED(bp_latent_softmax_backward)
+#define bp_bound_prior BPI_PREFIXED(bp_bound_prior)
+#define bp_bound_prior_backward BPI_PREFIXED(bp_bound_prior_backward)
+#define bp_bound_policy BPI_PREFIXED(bp_bound_policy)
+#define bp_bound_policy_backward BPI_PREFIXED(bp_bound_policy_backward)
+#define bp_bound_both BPI_PREFIXED(bp_bound_both)
+#define bp_bound_both_backward BPI_PREFIXED(bp_bound_both_backward)
+#define bp_information_bonus BPI_PREFIXED(bp_information_bonus)
+#define bp_bound_exact BPI_PREFIXED(bp_bound_exact)
+#define bp_bound_exact_backward BPI_PREFIXED(bp_bound_exact_backward)
+#define bp_trajectories_size BPI_PREFIXED(bp_trajectories_size)
+#define bp_trajectories_init BPI_PREFIXED(bp_trajectories_init)
+#define bp_trajectories_create BPI_PREFIXED(bp_trajectories_create)
+#define bp_trajectories_destroy BPI_PREFIXED(bp_trajectories_destroy)
+#define bp_latent_tables_make BPI_PREFIXED(bp_latent_tables_make)
+#define bp_latent_tables_eval BPI_PREFIXED(bp_latent_tables_eval)
+#define bp_latent_tables_backward BPI_PREFIXED(bp_latent_tables_backward)
+#define bp_latent_paths BPI_PREFIXED(bp_latent_paths)
+#define bp_latent_log_joint BPI_PREFIXED(bp_latent_log_joint)
+#define bp_latent_log_joint_backward BPI_PREFIXED(bp_latent_log_joint_backward)
+#define bp_bound_two_level BPI_PREFIXED(bp_bound_two_level)
+#define bp_bound_two_level_backward BPI_PREFIXED(bp_bound_two_level_backward)
+#define bp_bound_two_level_gaussian BPI_PREFIXED(bp_bound_two_level_gaussian)
+#define bp_bound_two_level_gaussian_backward BPI_PREFIXED(bp_bound_two_level_gaussian_backward)
+#define bp_two_level_objective BPI_PREFIXED(bp_two_level_objective)
+#define bp_option_predict BPI_PREFIXED(bp_option_predict)
+#define bp_option_update BPI_PREFIXED(bp_option_update)
+#define bp_option_saved_reals BPI_PREFIXED(bp_option_saved_reals)
+#define bp_option_forward BPI_PREFIXED(bp_option_forward)
+#define bp_option_backward BPI_PREFIXED(bp_option_backward)
+#define bp_option_smooth BPI_PREFIXED(bp_option_smooth)
+#define bp_option_gaussian BPI_PREFIXED(bp_option_gaussian)
+#define bp_option_gaussian_backward BPI_PREFIXED(bp_option_gaussian_backward)
+#define bp_option_categorical BPI_PREFIXED(bp_option_categorical)
+#define bp_option_categorical_backward BPI_PREFIXED(bp_option_categorical_backward)
 #define bp_replay_config_make BPI_PREFIXED(bp_replay_config_make)
 #define bp_sequence_reals BPI_PREFIXED(bp_sequence_reals)
 #define bp_sequence_init BPI_PREFIXED(bp_sequence_init)
@@ -863,15 +905,16 @@ BPRIOR_API void bp_team_destroy(bp_team *team);
 
 /* ==========================================================================
  * 5. >>distributions   Distributions and their derivatives
- *    provides: bp_gaussian_*  bp_categorical_*
- *    needs: 1, 3, 4        equations: E8 E18 E32 E33
+ *    provides: bp_gaussian_*  bp_categorical_*  bp_mixture_*
+ *    needs: 1, 3, 4        equations: E8 E18 E32 E33 E34
  * ========================================================================== */
 /** @defgroup bp_distributions 5. Distributions
- *  @brief The two distributions a policy can have, each with everything that training differentiates.
+ *  @brief The distributions of policies and priors, each with everything that training differentiates.
  *
  *  **What is here.** The diagonal Gaussian (continuous actions, E32) and the categorical (discrete actions, E33):
- *  log density, entropy, KL divergence, sampling, and the derivative of each. All functions work on *one row*, that is
- *  one distribution over `dim` independent numbers or over `n` choices; a batch is a loop over rows, because the caller
+ *  log density, entropy, KL divergence, sampling, and the derivative of each. Then the mixture of Gaussians (E34), a
+ *  density with several peaks: log density, responsibilities, sampling. All functions work on *one row*, that is
+ *  one distribution over `dim` numbers or over `n` choices; a batch is a loop over rows, because the caller
  *  nearly always masks or weights the rows differently.
  *
  *  **Conventions.** Logarithms are natural, so entropies and divergences are in nats. KL[p||q] = E_p[log p - log q]; the
@@ -1037,6 +1080,48 @@ BPRIOR_API bp_real bp_categorical_kl_uniform(const bp_real *logits, size_t n);
  *  @param n      number of choices, >= 1
  *  @return the index of the choice; never one whose probability is 0 */
 BPRIOR_API size_t bp_categorical_sample(bp_rng *rng, const bp_real *logits, size_t n);
+
+/** @brief Log density of a mixture of K diagonal Gaussians, exactly (E34).
+ *  @f[ \log p(a) = \log \sum_k w_k\, N(a; m_k, \sigma_k^2), \qquad w = \mathrm{softmax}(logits) @f]
+ *
+ *  What a single Gaussian cannot say: "left or right, but not straight on". There is no closed form for its entropy or for
+ *  a divergence: those are averages of this function over samples.
+ *  @param a      [dim] the point
+ *  @param logits [K] weights of the components, as in all categorical functions: -INFINITY leaves a component out
+ *  @param mean   [K][dim]
+ *  @param std    [K][dim] standard deviations, all > 0
+ *  @param K      number of components, >= 1
+ *  @param dim    numbers in a point
+ *  @return the log density in nats; -INFINITY where every component's density underflows even as a logarithm */
+BPRIOR_API bp_real bp_mixture_log_prob(const bp_real *a, const bp_real *logits, const bp_real *mean, const bp_real *std, size_t K,
+                                       size_t dim);
+
+/** @brief Who made this point? The posterior over components, r_k = w_k N(a; m_k, std_k^2) / p(a) (E34).
+ *  @param r      [K] out; adds up to 1
+ *  @param a      [dim] a point where the log density is finite
+ *  @param logits,mean,std,K,dim as in bp_mixture_log_prob() */
+BPRIOR_API void bp_mixture_responsibilities(bp_real *r, const bp_real *a, const bp_real *logits, const bp_real *mean,
+                                            const bp_real *std, size_t K, size_t dim);
+
+/** @brief Derivative of bp_mixture_log_prob(): each component gets its own Gaussian's derivative times its responsibility, and
+ *         logit k gets r_k - w_k (E34). Nothing is added where the log density is -INFINITY.
+ *  @param da      [dim] added to, or NULL
+ *  @param dlogits [K] added to, or NULL
+ *  @param dmean,dstd [K][dim] added to, or NULL
+ *  @param dout    derivative of the loss with respect to the log density
+ *  @param a,logits,mean,std,K,dim as in the forward call */
+BPRIOR_API void bp_mixture_log_prob_backward(bp_real *da, bp_real *dlogits, bp_real *dmean, bp_real *dstd, bp_real dout,
+                                             const bp_real *a, const bp_real *logits, const bp_real *mean, const bp_real *std,
+                                             size_t K, size_t dim);
+
+/** @brief Draws a component, then a point of it: one uniform number and `dim` normals (E34). A choice between components has no
+ *         derivative, so there is no pullback; train mixtures by their log density.
+ *  @param a      [dim] out
+ *  @param rng    the generator; advanced
+ *  @param logits,mean,std,K,dim as in bp_mixture_log_prob()
+ *  @return the component */
+BPRIOR_API size_t bp_mixture_sample(bp_real *a, bp_rng *rng, const bp_real *logits, const bp_real *mean, const bp_real *std,
+                                    size_t K, size_t dim);
 
 /** @} */
 
@@ -2608,6 +2693,280 @@ typedef struct bp_tensor {
     size_t rows, cols;         /**< shape; vectors have rows 1 */
     bp_real *data;             /**< [rows][cols], not owned */
 } bp_tensor;
+/** @} */
+
+/* ==========================================================================
+ * 15. >>latent   Latent lower bounds
+ *    provides: bp_bound_*  bp_latent_*  bp_trajectories_*  bp_two_level_*  bp_option_*
+ *    needs: 1-8, 10, 11        equations: E23 E24 E25 E26 E27 E28 E31
+ * ========================================================================== */
+/** @defgroup bp_latent 15. Latent lower bounds
+ *
+ * A policy or a prior may first decide *what* to do and then do it (E23):
+ *
+ * @f[ \pi_0(\tau) = \sum_y \pi_0(y)\, \pi_0(\tau|y), \qquad \pi(\tau) = \sum_z \pi(z)\, \pi(\tau|z) @f]
+ *
+ * The latent y or z is drawn once per episode, in every step, or now and then (options, E31). Such a model can say "left or
+ * right, but not straight on", which no single Gaussian can. The price: KL[pi(tau) || pi0(tau)] has a sum inside a logarithm,
+ * over all latents, for every trajectory. So it is replaced by something larger that is easy, and L (E4) by something smaller.
+ *
+ * **One inequality.** Take *any* two joint distributions p(tau,z) and q(tau,z). Writing log p(tau,z) = log p(tau) + log p(z|tau),
+ * the same for q, and averaging the difference over p,
+ *
+ * @f[ KL[p(\tau,z) \| q(\tau,z)] = KL[p(\tau) \| q(\tau)] + E_{p(\tau)} KL[p(z|\tau) \| q(z|\tau)] @f]
+ *
+ * The left side is a **bound** on the first term on the right, and the second is its **gap**: never negative, and zero exactly
+ * when both posteriors agree. All bounds of the paper are this line with different joints:
+ *
+ *     equation                     p(tau,z)                q(tau,z)               gap: E of KL[ . || . ]
+ *     E24 latent in the prior      pi(tau) f(z|tau)        pi0(z) pi0(tau|z)      f(z|tau)  || pi0(z|tau)
+ *     E25 latent in the policy     pi(z) pi(tau|z)         pi0(tau) g(z|tau)      pi(z|tau) || g(z|tau)
+ *     E26 latent in both           pi(z) pi(tau|z)         pi0(z) pi0(tau|z)      pi(z|tau) || pi0(z|tau)
+ *     E27 one step, two levels     piH(z|x) piL(a|z,x)     pi0H(z|x) pi0L(a|z,x)  pi(z|a,x) || pi0(z|a,x)
+ *     E28 shared lower level       piH(z|x) piL(a|z,x)     pi0H(z|x) piL(a|z,x)   the same; KL[piH || pi0H] is the bound
+ *
+ * f and g are *inference networks*: they guess the latent from the trajectory, and training them closes the gap.
+ *
+ * **What is here.** The bounds as functions of log-probabilities, in double, with their derivatives; tiny models whose every
+ * trajectory can be written down, which prove them; the exact forward algorithm for options; and two objects with
+ * networks: a prior with a continuous latent trained by its evidence bound (::bp_latent_prior), and a discriminator g(z|x) that
+ * pays the bonus of E25 (::bp_discriminator).
+ *
+ * **Logarithms.** log p = -INFINITY is allowed everywhere and means "impossible". Derivatives are by the log-probabilities as if
+ * they were free numbers; pulling them back through the (log-)softmax that made them brings in that they add up to 1.
+ *
+ * **Threads.** Functions are pure; an object belongs to one thread at a time.
+ * @{ */
+
+/* ---- bounds on log-probabilities (E24, E25, E26) -------------------------- */
+
+/** log p(tau) = log sum_z p(tau,z): exact marginalisation (E23). @param log_joint [M] log p(tau,z) for every value of the latent */
+BPRIOR_API double bp_latent_marginal(const double *log_joint, size_t M);
+/** log p(z|tau) = log p(tau,z) - log p(tau): the exact posterior (E23).
+ *  @param log_posterior [M] out; may be the same array as log_joint @param log_joint [M] not all -INFINITY */
+BPRIOR_API void bp_latent_posterior(double *log_posterior, const double *log_joint, size_t M);
+/** logp [rows][n] = log-softmax of each row of logits [rows][n]: how a table of any distribution is parametrised, f and g
+ *  included. logp may be the same array as logits. */
+BPRIOR_API void bp_latent_softmax(double *logp, const double *logits, size_t rows, size_t n);
+/** Derivative of bp_latent_softmax(): dlogits [rows][n] += pullback of dlogp [rows][n]. */
+BPRIOR_API void bp_latent_softmax_backward(double *dlogits, const double *dlogp, const double *logp, size_t rows, size_t n);
+
+/** E24 for one trajectory: an upper bound on log pi(tau) - log pi0(tau) when the *prior* has a latent,
+ *
+ *     log pi(tau) - sum_y f(y|tau) [ log pi0(tau,y) - log f(y|tau) ]
+ *
+ *  where the sum is the evidence bound of log pi0(tau). Its mean over tau ~ pi bounds the KL. Too large by KL[f || pi0(y|tau)].
+ *  With M = 1 the arrays hold one sample y ~ f, and the result estimates the same number.
+ *  @param log_pi log pi(tau) @param log_joint0 [M] log pi0(tau,y) @param log_f [M] log f(y|tau) @return nats */
+BPRIOR_API double bp_bound_prior(double log_pi, const double *log_joint0, const double *log_f, size_t M);
+/** Derivative of bp_bound_prior() (that by log_pi is dout). Adds to dlog_joint0 [M] and dlog_f [M]; either may be NULL. */
+BPRIOR_API void bp_bound_prior_backward(double *dlog_joint0, double *dlog_f, double dout, double log_pi,
+                                        const double *log_joint0, const double *log_f, size_t M);
+/** E25 for one trajectory: an upper bound on log pi(tau) - log pi0(tau) when the *policy* has a latent,
+ *
+ *     sum_z pi(z|tau) [ log pi(tau,z) - log g(z|tau) ] - log pi0(tau)
+ *
+ *  Too large by KL[pi(z|tau) || g]. The policy knows the z it acted with: with M = 1 the arrays hold that one, and
+ *  log pi(tau|z) - log pi0(tau) - bp_information_bonus() is what is averaged. @return nats
+ *  @param log_joint [M] log pi(tau,z) @param log_g [M] log g(z|tau) @param log_pi0 log pi0(tau) */
+BPRIOR_API double bp_bound_policy(const double *log_joint, const double *log_g, double log_pi0, size_t M);
+/** Derivative of bp_bound_policy() (that by log_pi0 is -dout). Adds to dlog_joint [M] and dlog_g [M]; either may be NULL. */
+BPRIOR_API void bp_bound_policy_backward(double *dlog_joint, double *dlog_g, double dout, const double *log_joint,
+                                         const double *log_g, double log_pi0, size_t M);
+/** E26 for one trajectory, the latent in both: sum_z pi(z|tau) [ log pi(tau,z) - log pi0(tau,z) ], nats. Its mean over tau ~ pi is
+ *  KL[pi(z) || pi0(z)] + E_z KL[pi(tau|z) || pi0(tau|z)]. With M = 1: the z that was acted with.
+ *  @param log_joint [M] log pi(tau,z) @param log_joint0 [M] log pi0(tau,z) */
+BPRIOR_API double bp_bound_both(const double *log_joint, const double *log_joint0, size_t M);
+/** Derivative of bp_bound_both(). Adds to dlog_joint [M] and dlog_joint0 [M]; either may be NULL. */
+BPRIOR_API void bp_bound_both_backward(double *dlog_joint, double *dlog_joint0, double dout, const double *log_joint,
+                                       const double *log_joint0, size_t M);
+/** E25's bonus, log g(z|tau) - log pi(z), nats: positive where the inference network recognises the latent better than by
+ *  guessing. Its mean is a lower bound on the mutual information I[z; tau], tight for the exact posterior. So the KL bound of a
+ *  policy with a latent *rewards* it for trajectories that give the latent away. */
+BPRIOR_API double bp_information_bonus(double log_g, double log_pi);
+
+/** A bound, what it bounds, and why they differ; nats. */
+typedef struct bp_bound {
+    double kl;    /**< KL[p(tau) || q(tau)], exactly */
+    double bound; /**< KL[p(tau,z) || q(tau,z)], never smaller */
+    double gap;   /**< E KL[p(z|tau) || q(z|tau)], computed by itself and not as their difference */
+} bp_bound;
+
+/** The inequality itself, summed over *all* trajectories. Put the joints of the table above in, and it is E24, E25, E26 or E27.
+ *  @param log_p [N][M] log p(tau,z) @param log_q [N][M] log q(tau,z) @param N trajectories @param M values of the latent */
+BPRIOR_API void bp_bound_exact(bp_bound *out, const double *log_p, const double *log_q, size_t N, size_t M);
+/** Derivative of the exact bound, dlog_p += dout p (log p - log q + 1), dlog_q -= dout p; either may be NULL. */
+BPRIOR_API void bp_bound_exact_backward(double *dlog_p, double *dlog_q, double dout, const double *log_p, const double *log_q,
+                                        size_t N, size_t M);
+
+/* ---- tiny models, every trajectory written down (E23, E31) ----------------- */
+
+/** All trajectories s_0 a_0 s_1 ... of T steps that a finite MDP allows, or any other list of them. One that reaches a terminal
+ *  state ends there. */
+typedef struct bp_trajectories {
+    size_t N;             /**< how many */
+    size_t T;             /**< longest number of steps */
+    size_t *state;        /**< [N][T+1]; after the end, the last one again */
+    size_t *action;       /**< [N][T]; after the end, 0 */
+    size_t *steps;        /**< [N] decisions made, <= T */
+    double *log_dynamics; /**< [N] log P0(s_0) + sum_t log P(s_{t+1}|s_t,a_t) */
+    void *memory;         /**< the block that create allocated, else NULL */
+    bp_owner owner;       /**< where the memory came from */
+} bp_trajectories;
+/** Bytes that bp_trajectories_init() needs; their number grows like (S A)^T. BP_ERR_SIZE if that overflows,
+ *  BP_ERR_ARGUMENT if T is 0. */
+BPRIOR_API bp_status bp_trajectories_size(const bp_mdp *mdp, size_t T, size_t *bytes, bp_error *error);
+/** Write all trajectories into the caller's memory. */
+BPRIOR_API bp_status bp_trajectories_init(bp_trajectories *out, const bp_mdp *mdp, size_t T, void *memory, size_t bytes,
+                                          bp_error *error);
+/** Allocate and write all trajectories (allocator NULL: malloc). */
+BPRIOR_API bp_status bp_trajectories_create(bp_trajectories *out, const bp_mdp *mdp, size_t T, const bp_allocator *allocator,
+                                            bp_error *error);
+/** Free what create allocated and zero the struct; fine on a zeroed one. */
+BPRIOR_API void bp_trajectories_destroy(bp_trajectories *trajectories);
+
+/** A latent-variable policy or prior on a finite MDP (E23): sizes only. The numbers are one array of n_params logits, every row
+ *  of which goes through a softmax:
+ *
+ *     p(a|s,y)   [S][K][A]   the lower level
+ *     p(y|s)     [S][K]      where a latent is drawn
+ *     stay, redraw [S][2]    in every step but the first, y is kept with probability 1 - b(s) and redrawn from p(y|s) with b(s)
+ *
+ *  With `held` there is no third table: y is drawn in the first state and kept for the episode (b = 0). Logits of
+ *  -INFINITY for `stay` redraw in every step (b = 1). K = 1 is a model without latent: an ordinary policy. */
+typedef struct bp_latent_tables {
+    size_t S;        /**< states */
+    size_t A;        /**< actions */
+    size_t K;        /**< values of the latent */
+    bool held;       /**< y is drawn once per episode */
+    size_t latent;   /**< offset of p(y|s); p(a|s,y) is at 0 */
+    size_t redraw;   /**< offset of stay and redraw; n_params when held */
+    size_t n_params; /**< length of the arrays of logits and of log-probabilities */
+} bp_latent_tables;
+/** The sizes of such a model. All must be at least 1. */
+BPRIOR_API bp_latent_tables bp_latent_tables_make(size_t S, size_t A, size_t K, bool held);
+/** logp [n_params] = log-softmax of the rows of logits [n_params]. */
+BPRIOR_API void bp_latent_tables_eval(double *logp, const double *logits, const bp_latent_tables *tables);
+/** Derivative of bp_latent_tables_eval(): dlogits += pullback of dlogp; all [n_params]. */
+BPRIOR_API void bp_latent_tables_backward(double *dlogits, const double *dlogp, const double *logp,
+                                          const bp_latent_tables *tables);
+/** M, how many values the latent of a whole episode has: K if held, else all K^T sequences y_0 ... y_{T-1}, y_t being digit t of
+ *  the number in base K (the lowest digit is y_0). SIZE_MAX if that overflows. */
+BPRIOR_API size_t bp_latent_paths(const bp_latent_tables *tables, size_t T);
+/** log p(tau,y) of every trajectory and every value of the latent, dynamics included; bp_latent_marginal() of a row is
+ *  log p(tau). Digits after the end of a trajectory count only as 0.
+ *  @param log_joint [N][M] out @param logp [n_params] from bp_latent_tables_eval() */
+BPRIOR_API void bp_latent_log_joint(double *log_joint, const bp_trajectories *trajectories, const double *logp,
+                                    const bp_latent_tables *tables);
+/** Derivative of bp_latent_log_joint(): dlogp [n_params] += sum over dlog_joint [N][M]. */
+BPRIOR_API void bp_latent_log_joint_backward(double *dlogp, const double *dlog_joint, const bp_trajectories *trajectories,
+                                             const double *logp, const bp_latent_tables *tables);
+
+/* ---- one step, two levels (E27, E28) ---------------------------------------- */
+
+/** E27 and its parts, nats. */
+typedef struct bp_two_level {
+    double high;  /**< KL[piH(z|x) || pi0H(z|x)] */
+    double low;   /**< E_{piH} KL[piL(a|z,x) || pi0L(a|z,x)]; 0 for a shared lower level (E28) */
+    double bound; /**< high + low */
+    double kl;    /**< KL[pi(a|x) || pi0(a|x)] of the mixtures, exactly */
+    double gap;   /**< E KL[pi(z|a,x) || pi0(z|a,x)], computed by itself */
+} bp_two_level;
+/** E27 for a latent of K values and A actions.
+ *  @param log_high [K] log piH(z|x) @param log_high0 [K] log pi0H @param log_low [K][A] log piL(a|z,x)
+ *  @param log_low0 [K][A] log pi0L; NULL: shared with the policy (E28) */
+BPRIOR_API void bp_bound_two_level(bp_two_level *out, const double *log_high, const double *log_high0, const double *log_low,
+                                   const double *log_low0, size_t K, size_t A);
+/** Derivative of the bound. Adds to the arrays given, shaped like their inputs; any may be NULL. With log_low0 NULL the bound does
+ *  not depend on the lower level, and nothing is added for it. */
+BPRIOR_API void bp_bound_two_level_backward(double *dlog_high, double *dlog_high0, double *dlog_low, double *dlog_low0,
+                                            double dout, const double *log_high, const double *log_high0, const double *log_low,
+                                            const double *log_low0, size_t K, size_t A);
+/** Two Gaussians of one level and one row: the policy's and the prior's. */
+typedef struct bp_gaussian_pair {
+    const bp_real *mean, *std;   /**< [dim] the policy's */
+    const bp_real *mean0, *std0; /**< [dim] the prior's */
+    size_t dim;                  /**< numbers in the latent or in the action */
+} bp_gaussian_pair;
+/** Where derivatives by a ::bp_gaussian_pair are added; any may be NULL. */
+typedef struct bp_gaussian_pair_grad {
+    bp_real *dmean, *dstd;   /**< [dim] */
+    bp_real *dmean0, *dstd0; /**< [dim] */
+} bp_gaussian_pair_grad;
+/** E27 for a Gaussian latent: both levels' KL in closed form, the lower one at *one* reparameterised z = mean + std * noise, which
+ *  makes it an unbiased estimate of the bound (E30). Train through z with bp_gaussian_sample_backward().
+ *  @param high the latent's Gaussians @param low the action's at this z; NULL: shared lower level (E28), and the KL is lifted
+ *  to the latent @return nats, >= 0 */
+BPRIOR_API bp_real bp_bound_two_level_gaussian(const bp_gaussian_pair *high, const bp_gaussian_pair *low);
+/** Derivative of bp_bound_two_level_gaussian(). @param dlow may be NULL, and must be if `low` is */
+BPRIOR_API void bp_bound_two_level_gaussian_backward(const bp_gaussian_pair_grad *dhigh, const bp_gaussian_pair_grad *dlow,
+                                                     bp_real dout, const bp_gaussian_pair *high, const bp_gaussian_pair *low);
+/** A lower bound on L (E4) of a finite MDP, exactly: reward as earned by the two-level policy, E27's bound in place of its KL.
+ *  The latent is redrawn in every step; the tables' third part is not looked at.
+ *  @param pi [S][A] out: the flat policy sum_z piH(z|s) piL(a|s,z) @param logp,logp0 [n_params] log-probabilities of policy and
+ *  prior @param shared the lower level is the policy's in both (E28), that of logp0 is not looked at
+ *  @return as bp_mdp_objective() */
+BPRIOR_API bp_status bp_two_level_objective(bp_objective *out, double *pi, const bp_mdp *mdp, const double *logp,
+                                            const double *logp0, const bp_latent_tables *tables, bool shared, double alpha,
+                                            bp_error *error);
+
+/* ---- options: a latent that is kept for a while (E31) ------------------------- *
+ * In step t the latent y_t, one of K, is kept with probability 1 - b(x_t) and otherwise redrawn from p(y|x_t); in the first step
+ * of an episode it is always redrawn. b = 0 holds it for the episode, b = 1 redraws it in every step. Which y it was is not
+ * known afterwards, but what is known about it fits into K numbers, the belief, and is carried along exactly:
+ *
+ *     predict   p(y_t | a_<t)  = (1 - b_t) p(y_{t-1} = y_t | a_<t) + b_t p(y_t|x_t)
+ *     density   p(a_t | a_<t)  = sum_y p(y_t = y | a_<t) p(a_t|x_t,y)
+ *     update    p(y_t | a_<=t) = p(y_t | a_<t) p(a_t|x_t,y_t) / p(a_t | a_<t)
+ *
+ * (everything given the observations up to t, too). The sum of log p(a_t|a_<t) is log pi0(a_0 ... a_{T-1}), with all K^T sequences of
+ * latents summed over: cost T K. So such a prior needs no bound and no inference network; E4 can use log p(a_t|a_<t) as it is.
+ *
+ * Three things come from networks: `log_emission`, log p(a_t|x_t,y) for each y; `log_option`, log p(y|x_t) (from logits:
+ * bp_categorical_log_softmax()); `redraw`, the logit of b(x_t), +INFINITY for b = 1 and -INFINITY for b = 0. */
+
+/** What is believed about y_t before a_t is seen: the weights with which the options' densities mix (E34).
+ *  @param log_predict [K] out, may be the same array as belief @param belief [K] log p(y_{t-1}|a_<t); NULL at the start of an episode
+ *  @param log_option [K] @param redraw logit of b */
+BPRIOR_API void bp_option_predict(bp_real *log_predict, const bp_real *belief, const bp_real *log_option, bp_real redraw,
+                                  size_t K);
+/** ... and after. @param belief [K] out, may be the same array as log_predict @param log_emission [K] log p(a_t|x_t,y)
+ *  @return log p(a_t|a_<t), nats. If it is -INFINITY, an impossible action, the belief stays as predicted. */
+BPRIOR_API bp_real bp_option_update(bp_real *belief, const bp_real *log_predict, const bp_real *log_emission, size_t K);
+
+/** Numbers that bp_option_forward() saves: predictions [T][B][K], then beliefs [T][B][K]. SIZE_MAX if that overflows. */
+BPRIOR_API size_t bp_option_saved_reals(size_t T, size_t B, size_t K);
+/** The forward algorithm for a batch of sequences. A masked row (a boundary of chapter 16) wants emissions of 0 and a restart in the
+ *  row after it; its log_prob is then 0.
+ *  @param log_prob [T][B] out: log p(a_t|a_<t) @param saved [bp_option_saved_reals()] out @param log_emission,log_option [T][B][K]
+ *  @param redraw [T][B] @param restart [T][B] not 0: an episode begins here; NULL: only in row 0, where one always does */
+BPRIOR_API void bp_option_forward(bp_real *log_prob, bp_real *saved, const bp_real *log_emission, const bp_real *log_option,
+                                  const bp_real *redraw, const bp_real *restart, size_t T, size_t B, size_t K);
+/** Its derivative: the backward algorithm. Adds to dlog_emission, dlog_option [T][B][K] and dredraw [T][B] (by the logit); any may
+ *  be NULL.
+ *  @param work [B][K] scratch @param dlog_prob [T][B]; NULL: 1 everywhere, the gradient of the sequences' log-likelihood
+ *  @param saved from bp_option_forward() @param log_option,redraw,restart,T,B,K as in forward */
+BPRIOR_API void bp_option_backward(bp_real *dlog_emission, bp_real *dlog_option, bp_real *dredraw, bp_real *work,
+                                   const bp_real *dlog_prob, const bp_real *saved, const bp_real *log_option,
+                                   const bp_real *redraw, const bp_real *restart, size_t T, size_t B, size_t K);
+/** Smoothing: p(y_t = y | a_0 ... a_{T-1}), what is known about each latent in the end. It is the derivative of the log-likelihood
+ *  by the emissions (Fisher's identity), and computed as that.
+ *  @param marginal [T][B][K] out @param work,saved,log_option,redraw,restart,T,B,K as in bp_option_backward() */
+BPRIOR_API void bp_option_smooth(bp_real *marginal, bp_real *work, const bp_real *saved, const bp_real *log_option,
+                                 const bp_real *redraw, const bp_real *restart, size_t T, size_t B, size_t K);
+/** Emissions of K diagonal Gaussians for n rows. @param log_emission [n][K] out @param action [n][A] @param mean,std [n][K][A] */
+BPRIOR_API void bp_option_gaussian(bp_real *log_emission, const bp_real *action, const bp_real *mean, const bp_real *std, size_t n,
+                                   size_t K, size_t A);
+/** Its derivative by mean and std [n][K][A], added; either may be NULL. @param dlog_emission [n][K] */
+BPRIOR_API void bp_option_gaussian_backward(bp_real *dmean, bp_real *dstd, const bp_real *dlog_emission, const bp_real *action,
+                                            const bp_real *mean, const bp_real *std, size_t n, size_t K, size_t A);
+/** Emissions of K categorical distributions for n rows. @param log_emission [n][K] out @param action [n] the choices, < A
+ *  @param logits [n][K][A] */
+BPRIOR_API void bp_option_categorical(bp_real *log_emission, const size_t *action, const bp_real *logits, size_t n, size_t K,
+                                      size_t A);
+/** Its derivative by logits [n][K][A], added. @param dlog_emission [n][K] */
+BPRIOR_API void bp_option_categorical_backward(bp_real *dlogits, const bp_real *dlog_emission, const size_t *action,
+                                               const bp_real *logits, size_t n, size_t K, size_t A);
 /** @} */
 
 /* ==========================================================================
@@ -5524,8 +5883,8 @@ BPRIOR_API void bp_team_destroy(bp_team *team) {
 
 /* ==========================================================================
  * 5. >>distributions   Distributions and their derivatives
- *    provides: bp_gaussian_*  bp_categorical_*
- *    needs: 1, 3, 4        equations: E8 E18 E32 E33
+ *    provides: bp_gaussian_*  bp_categorical_*  bp_mixture_*
+ *    needs: 1, 3, 4        equations: E8 E18 E32 E33 E34
  * ========================================================================== */
 
 #define BPI_LOG_2PI BP_R(1.8378770664093454836) /* log(2 pi)   */
@@ -5809,6 +6168,85 @@ BPRIOR_API size_t bp_categorical_sample(bp_rng *rng, const bp_real *logits, size
         if (mark < seen) break;
     }
     return choice;
+}
+
+/* --- 5.3 Mixtures of Gaussians (E34) --------------------------------------- */
+
+/* log of component k's share of the density, log w_k + log N(a; m_k, std_k^2). A component of weight 0 is not looked at. */
+BPI_FN bp_real bpi_mixture_term(const bp_real *a, const bp_real *logits, bpi_normaliser_logits z, const bp_real *mean,
+                                const bp_real *std, size_t k, size_t dim) {
+    const bp_real log_w = bpi_logp(logits[k], z);
+    return bpi_finite(log_w) ? log_w + bp_gaussian_log_prob(a, mean + k * dim, std + k * dim, dim) : log_w;
+}
+
+/* log p(a) = log sum_k exp(l_k) with l_k = log w_k + log N_k. In one pass, without an array for the l_k: keep the largest so
+ * far, top, and sum = sum_k exp(l_k - top). When a larger one comes, the old sum shrinks by exp(top - l_k):
+ *     l_k <= top:   sum <- sum + exp(l_k - top)
+ *     l_k >  top:   sum <- sum exp(top - l_k) + 1,  top <- l_k
+ * The exponents are never positive, and the largest term counts as exactly 1: 1 <= sum <= K. The two halves of
+ * log p = top + log sum are kept apart for the responsibilities, as in the softmax above. If no component has any density
+ * at all, top stays -infinity. */
+BPI_FN bpi_normaliser_logits bpi_mixture_normaliser(const bp_real *a, const bp_real *logits, const bp_real *mean,
+                                                    const bp_real *std, size_t K, size_t dim) {
+    const bpi_normaliser_logits z = bpi_logits_normaliser(logits, K);
+    bpi_normaliser_logits n;
+    bp_real sum = 1;
+    n.top = bpi_mixture_term(a, logits, z, mean, std, 0, dim);
+    for (size_t k = 1; k < K; k++) {
+        const bp_real l = bpi_mixture_term(a, logits, z, mean, std, k, dim);
+        if (l > n.top) {
+            sum = sum * bp_exp(n.top - l) + 1;
+            n.top = l;
+        } else if (!(l <= -BP_R(INFINITY))) {
+            sum += bp_exp(l - n.top); /* NaN goes this way, and shows in the result */
+        }
+    }
+    n.log_sum = bp_log(sum);
+    return n;
+}
+
+BPRIOR_API bp_real bp_mixture_log_prob(const bp_real *a, const bp_real *logits, const bp_real *mean, const bp_real *std, size_t K,
+                                       size_t dim) {
+    const bpi_normaliser_logits n = bpi_mixture_normaliser(a, logits, mean, std, K, dim);
+    return n.top + n.log_sum;
+}
+
+/* r_k = exp(l_k - log p(a)) */
+BPRIOR_API void bp_mixture_responsibilities(bp_real *r, const bp_real *a, const bp_real *logits, const bp_real *mean,
+                                            const bp_real *std, size_t K, size_t dim) {
+    const bpi_normaliser_logits z = bpi_logits_normaliser(logits, K);
+    const bpi_normaliser_logits n = bpi_mixture_normaliser(a, logits, mean, std, K, dim);
+    for (size_t k = 0; k < K; k++) r[k] = bp_exp(bpi_logp(bpi_mixture_term(a, logits, z, mean, std, k, dim), n));
+}
+
+/* d log p / d l_k = exp(l_k) / sum_j exp(l_j) = r_k. So with l_k = log w_k + log N(a; m_k, std_k^2)
+ *     d log p / d(a, m_k, std_k) = r_k d log N_k / d(a, m_k, std_k)      (the point collects from all components)
+ *     d log p / d logits_k       = r_k - w_k sum_j r_j = r_k - w_k       (through the log-softmax)
+ * A component learns from the points that it is responsible for, and its weight moves towards its share of them. */
+BPRIOR_API void bp_mixture_log_prob_backward(bp_real *da, bp_real *dlogits, bp_real *dmean, bp_real *dstd, bp_real dout,
+                                             const bp_real *a, const bp_real *logits, const bp_real *mean, const bp_real *std,
+                                             size_t K, size_t dim) {
+    const bpi_normaliser_logits z = bpi_logits_normaliser(logits, K);
+    const bpi_normaliser_logits n = bpi_mixture_normaliser(a, logits, mean, std, K, dim);
+    if (n.top <= -BP_R(INFINITY)) return;
+    for (size_t k = 0; k < K; k++) {
+        const bp_real log_w = bpi_logp(logits[k], z);
+        // in the forward pass this was:
+        // log p = log sum_k exp(l_k);   l_k = log w_k + log N(a; m_k, std_k^2);
+        const bp_real r = bp_exp(bpi_logp(bpi_mixture_term(a, logits, z, mean, std, k, dim), n));
+        if (dlogits) dlogits[k] += dout * (r - bp_exp(log_w));
+        if (!(r <= 0)) // a component of no responsibility may be anywhere; NaN is passed on
+            bp_gaussian_log_prob_backward(da, dmean ? dmean + k * dim : NULL, dstd ? dstd + k * dim : NULL, dout * r, a,
+                                          mean + k * dim, std + k * dim, dim);
+    }
+}
+
+BPRIOR_API size_t bp_mixture_sample(bp_real *a, bp_rng *rng, const bp_real *logits, const bp_real *mean, const bp_real *std,
+                                    size_t K, size_t dim) {
+    const size_t k = bp_categorical_sample(rng, logits, K);
+    bp_rng_normals(a, rng, dim);
+    bp_gaussian_sample(a, mean + k * dim, std + k * dim, a, dim);
+    return k;
 }
 
 /* ==========================================================================
@@ -9598,6 +10036,639 @@ BPRIOR_API void bp_policy_isotropic(bp_real *dist0, double std, const bp_policy 
     memset(dist0, 0, n * policy->dist_size * sizeof(bp_real));
     if (policy->output == BP_OUTPUT_GAUSSIAN)
         for (i = 0; i < half; i++) dist0[half + i] = BP_R(std);
+}
+
+/* ==========================================================================
+ * 15. >>latent-impl   Latent lower bounds
+ *    provides: bp_bound_*  bp_latent_*  bp_trajectories_*  bp_two_level_*  bp_option_*
+ *    needs: 1-8, 10, 11        equations: E23 E24 E25 E26 E27 E28 E31
+ * ========================================================================== */
+
+/* --- 15.1 Bounds on log-probabilities (E24, E25, E26) ------------------------ */
+
+/* From the largest down, as ever; all impossible: -infinity. */
+BPRIOR_API double bp_latent_marginal(const double *log_joint, size_t M) {
+    double top = -(double)INFINITY, sum = 0.0;
+    size_t m;
+    for (m = 0; m < M; m++)
+        if (!(log_joint[m] <= top)) top = log_joint[m];
+    if (!bpi_finite_d(top)) return top;
+    for (m = 0; m < M; m++) sum += exp(log_joint[m] - top);
+    return top + log(sum);
+}
+
+BPRIOR_API void bp_latent_posterior(double *log_posterior, const double *log_joint, size_t M) {
+    const double log_marginal = bp_latent_marginal(log_joint, M);
+    size_t m;
+    for (m = 0; m < M; m++) log_posterior[m] = log_joint[m] - log_marginal;
+}
+
+BPRIOR_API void bp_latent_softmax(double *logp, const double *logits, size_t rows, size_t n) {
+    size_t r;
+    for (r = 0; r < rows; r++) bp_latent_posterior(logp + r * n, logits + r * n, n);
+}
+
+/* dlogits[i] = dlogp[i] - p[i] sum_j dlogp[j], as in chapter 5 */
+BPRIOR_API void bp_latent_softmax_backward(double *dlogits, const double *dlogp, const double *logp, size_t rows, size_t n) {
+    size_t r, i;
+    for (r = 0; r < rows; r++) {
+        double sum = 0.0;
+        for (i = 0; i < n; i++) sum += dlogp[r * n + i];
+        for (i = 0; i < n; i++) dlogits[r * n + i] += dlogp[r * n + i] - exp(logp[r * n + i]) * sum;
+    }
+}
+
+/* log(e^x + e^y) */
+BPI_FN double bpi_log_add(double x, double y) {
+    const double top = x > y ? x : y, other = x > y ? y : x;
+    return top > -(double)INFINITY ? top + log1p(exp(other - top)) : top;
+}
+
+/* All three bounds are one expression in two joints, given as  log p(tau,z) = p + log_p[z]  and  log q(tau,z) = q + log_q[z]:
+ *
+ *     row = sum_z w[z] r[z],    w[z] = p(z|tau) = exp(log_p[z]) / sum exp(log_p),    r[z] = p + log_p[z] - q - log_q[z]
+ *
+ *     E24   log p = log pi(tau) + log f(y|tau)    log q = log pi0(tau,y)
+ *     E25   log p = log pi(tau,z)                 log q = log pi0(tau) + log g(z|tau)
+ *     E26   log p = log pi(tau,z)                 log q = log pi0(tau,z)
+ *
+ * Why it is an upper bound of log p(tau)/q(tau): r = log p(tau)/q(tau) + log p(z|tau)/q(z|tau), and the mean over w of the second
+ * is KL[p(z|tau) || q(z|tau)] >= 0. */
+BPI_FN double bpi_bound_row(double p, const double *log_p, double q, const double *log_q, size_t M) {
+    const double log_sum = bp_latent_marginal(log_p, M);
+    double row = 0.0;
+    size_t z;
+    for (z = 0; z < M; z++) {
+        const double w = exp(log_p[z] - log_sum);
+        if (w > 0.0) row += w * (p + log_p[z] - q - log_q[z]);
+    }
+    return row;
+}
+
+/* dw[z]/dlog_p[k] = w[z] ((z == k) - w[k]), so
+ *     d row / d log_p[k] = w[k] (r[k] - row) + w[k]
+ *     d row / d log_q[k] = -w[k]                                                                                     */
+BPI_FN void bpi_bound_row_backward(double *dlog_p, double *dlog_q, double dout, double p, const double *log_p, double q,
+                                   const double *log_q, size_t M) {
+    const double log_sum = bp_latent_marginal(log_p, M), row = bpi_bound_row(p, log_p, q, log_q, M);
+    size_t z;
+    for (z = 0; z < M; z++) {
+        const double w = exp(log_p[z] - log_sum);
+        // in the forward pass this was:
+        // row += w * (p + log_p[z] - q - log_q[z]);
+        if (!(w > 0.0)) continue;
+        if (dlog_p) dlog_p[z] += dout * w * (p + log_p[z] - q - log_q[z] - row + 1.0);
+        if (dlog_q) dlog_q[z] -= dout * w;
+    }
+}
+
+BPRIOR_API double bp_bound_prior(double log_pi, const double *log_joint0, const double *log_f, size_t M) {
+    return bpi_bound_row(log_pi, log_f, 0.0, log_joint0, M);
+}
+
+BPRIOR_API void bp_bound_prior_backward(double *dlog_joint0, double *dlog_f, double dout, double log_pi,
+                                        const double *log_joint0, const double *log_f, size_t M) {
+    bpi_bound_row_backward(dlog_f, dlog_joint0, dout, log_pi, log_f, 0.0, log_joint0, M);
+}
+
+BPRIOR_API double bp_bound_policy(const double *log_joint, const double *log_g, double log_pi0, size_t M) {
+    return bpi_bound_row(0.0, log_joint, log_pi0, log_g, M);
+}
+
+BPRIOR_API void bp_bound_policy_backward(double *dlog_joint, double *dlog_g, double dout, const double *log_joint,
+                                         const double *log_g, double log_pi0, size_t M) {
+    bpi_bound_row_backward(dlog_joint, dlog_g, dout, 0.0, log_joint, log_pi0, log_g, M);
+}
+
+BPRIOR_API double bp_bound_both(const double *log_joint, const double *log_joint0, size_t M) {
+    return bpi_bound_row(0.0, log_joint, 0.0, log_joint0, M);
+}
+
+BPRIOR_API void bp_bound_both_backward(double *dlog_joint, double *dlog_joint0, double dout, const double *log_joint,
+                                       const double *log_joint0, size_t M) {
+    bpi_bound_row_backward(dlog_joint, dlog_joint0, dout, 0.0, log_joint, 0.0, log_joint0, M);
+}
+
+/* E25's bound is log pi(tau|z) + log pi(z) - log g(z|tau) - log pi0(tau): the plain log ratio minus this. Its mean,
+ *     E[log g(z|tau) - log pi(z)] = I[z; tau] - E KL[pi(z|tau) || g(z|tau)] <= I[z; tau]                              */
+BPRIOR_API double bp_information_bonus(double log_g, double log_pi) { return log_g - log_pi; }
+
+/* Three sums over the same table. Where p is 0 nothing is added; where q is 0 and p is not, they are infinite. */
+BPRIOR_API void bp_bound_exact(bp_bound *out, const double *log_p, const double *log_q, size_t N, size_t M) {
+    size_t n, z;
+    memset(out, 0, sizeof *out);
+    for (n = 0; n < N; n++) {
+        const double *lp = log_p + n * M, *lq = log_q + n * M;
+        const double marginal_p = bp_latent_marginal(lp, M), marginal_q = bp_latent_marginal(lq, M);
+        if (!(marginal_p > -(double)INFINITY)) continue;
+        out->kl += exp(marginal_p) * (marginal_p - marginal_q);
+        for (z = 0; z < M; z++) {
+            const double p = exp(lp[z]);
+            if (!(p > 0.0)) continue;
+            out->bound += p * (lp[z] - lq[z]);
+            out->gap += p * ((lp[z] - marginal_p) - (lq[z] - marginal_q)); /* log p(z|tau) - log q(z|tau) */
+        }
+    }
+}
+
+BPRIOR_API void bp_bound_exact_backward(double *dlog_p, double *dlog_q, double dout, const double *log_p, const double *log_q,
+                                        size_t N, size_t M) {
+    size_t i;
+    for (i = 0; i < N * M; i++) {
+        const double p = exp(log_p[i]);
+        // in the forward pass this was:
+        // bound += p * (log_p - log_q);   and p = exp(log_p) moves as well
+        if (!(p > 0.0)) continue;
+        if (dlog_p) dlog_p[i] += dout * p * (log_p[i] - log_q[i] + 1.0);
+        if (dlog_q) dlog_q[i] -= dout * p;
+    }
+}
+
+/* --- 15.2 Tiny models, every trajectory written down (E23, E31) --------------- */
+
+/* How many trajectories there are, without walking them: from the end backwards,
+ *     count_0(s) = 1,   count_{k+1}(s) = 1 if terminal, else sum_a sum_{s': P > 0} count_k(s')
+ * in double, which is exact for every number that could be allocated. */
+BPI_FN double bpi_trajectories_count(const bp_mdp *m, size_t T) {
+    double *count = bpi_mdp_vector(m, 0), *next = bpi_mdp_vector(m, 1), total = 0.0;
+    size_t t, s, a, k;
+    for (s = 0; s < m->S; s++) count[s] = 1.0;
+    for (t = 0; t < T; t++) {
+        for (s = 0; s < m->S; s++) {
+            next[s] = m->terminal[s] ? 1.0 : 0.0;
+            for (a = 0; a < m->A && !m->terminal[s]; a++)
+                for (k = 0; k < m->S; k++)
+                    if (m->P[(s * m->A + a) * m->S + k] > 0.0) next[s] += count[k];
+        }
+        memcpy(count, next, m->S * sizeof(double));
+    }
+    for (s = 0; s < m->S; s++)
+        if (m->p0[s] > 0.0) total += count[s];
+    return total;
+}
+
+/* Lays the arrays out; run once to measure, once to place (see bp_arena). */
+BPI_FN void bpi_trajectories_layout(bp_trajectories *out, bp_arena *arena, size_t N, size_t T) {
+    size_t states, actions;
+    out->N = N;
+    out->T = T;
+    if (!bp_size_mul(&states, N, T + 1) || !bp_size_mul(&actions, N, T)) {
+        arena->overflow = true;
+        return;
+    }
+    out->state = (size_t *)bp_arena_take(arena, states, sizeof(size_t));
+    out->action = (size_t *)bp_arena_take(arena, actions, sizeof(size_t));
+    out->steps = (size_t *)bp_arena_take(arena, N, sizeof(size_t));
+    out->log_dynamics = (double *)bp_arena_take(arena, N, sizeof(double));
+}
+
+BPRIOR_API bp_status bp_trajectories_size(const bp_mdp *mdp, size_t T, size_t *bytes, bp_error *error) {
+    bp_arena arena = bp_arena_make(NULL, 0);
+    bp_trajectories measured;
+    double count;
+    if (!mdp || T == 0 || T == SIZE_MAX)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "trajectories of %zu steps%s: at least one step of an MDP is needed", T,
+                        mdp ? "" : " of NULL");
+    {
+        const bp_status status = bp_mdp_check(mdp, error);
+        if (status != BP_OK) return status;
+    }
+    count = bpi_trajectories_count(mdp, T);
+    memset(&measured, 0, sizeof measured);
+    if (count < 9007199254740992.0) bpi_trajectories_layout(&measured, &arena, (size_t)count, T);
+    else arena.overflow = true;
+    if (arena.overflow) return bpi_fail(error, BP_ERR_SIZE, "%g trajectories of %zu steps cannot be written down", count, T);
+    *bytes = arena.used;
+    return bpi_ok(error);
+}
+
+/* Appends every continuation of the trajectory begun in row N, which has reached state s after t steps with log dynamics
+ * `log_dynamics`. Each finished one copies its beginning to the next row. */
+BPI_FN void bpi_trajectories_walk(bp_trajectories *out, const bp_mdp *m, size_t t, size_t s, double log_dynamics) {
+    const size_t T = out->T;
+    size_t *state = out->state + out->N * (T + 1), *action = out->action + out->N * T, a, k;
+    state[t] = s;
+    if (t == T || m->terminal[s]) {
+        const size_t row = out->N++;
+        out->steps[row] = t;
+        out->log_dynamics[row] = log_dynamics;
+        for (k = t; k <= T; k++) state[k] = s;
+        for (k = t; k < T; k++) action[k] = 0;
+        return;
+    }
+    for (a = 0; a < m->A; a++)
+        for (k = 0; k < m->S; k++) {
+            const double p = m->P[(s * m->A + a) * m->S + k];
+            const size_t *from_state = state, *from_action = action;
+            if (!(p > 0.0)) continue;
+            state = out->state + out->N * (T + 1); /* the row that is being written now */
+            action = out->action + out->N * T;
+            memmove(state, from_state, (t + 1) * sizeof *state);
+            memmove(action, from_action, t * sizeof *action);
+            action[t] = a;
+            bpi_trajectories_walk(out, m, t + 1, k, log_dynamics + log(p));
+        }
+}
+
+BPRIOR_API bp_status bp_trajectories_init(bp_trajectories *out, const bp_mdp *mdp, size_t T, void *memory, size_t bytes,
+                                          bp_error *error) {
+    size_t need = 0, s, N;
+    bp_arena arena;
+    bp_status status;
+    memset(out, 0, sizeof *out);
+    status = bp_trajectories_size(mdp, T, &need, error);
+    if (status != BP_OK) return status;
+    if (!memory || bytes < need)
+        return bpi_fail(error, BP_ERR_SIZE, "trajectories: %zu bytes given, %zu needed", memory ? bytes : (size_t)0, need);
+    N = (size_t)bpi_trajectories_count(mdp, T);
+    arena = bp_arena_make(memory, bytes);
+    bpi_trajectories_layout(out, &arena, N, T);
+    out->N = 0; /* counted up again on the way */
+    for (s = 0; s < mdp->S; s++)
+        if (mdp->p0[s] > 0.0) bpi_trajectories_walk(out, mdp, 0, s, log(mdp->p0[s]));
+    return bpi_ok(error);
+}
+
+BPRIOR_API bp_status bp_trajectories_create(bp_trajectories *out, const bp_mdp *mdp, size_t T, const bp_allocator *allocator,
+                                            bp_error *error) {
+    size_t bytes = 0;
+    void *memory;
+    bp_status status;
+    memset(out, 0, sizeof *out);
+    status = bp_trajectories_size(mdp, T, &bytes, error);
+    if (status != BP_OK) return status;
+    memory = bp_alloc(allocator, bytes);
+    if (!memory) return bpi_fail(error, BP_ERR_MEMORY, "no memory for %zu bytes of trajectories", bytes);
+    status = bp_trajectories_init(out, mdp, T, memory, bytes, error);
+    if (status != BP_OK) {
+        bp_free(allocator, memory, bytes);
+        return status;
+    }
+    bpi_own(&out->owner, allocator, bytes);
+    out->memory = memory;
+    return status;
+}
+
+BPRIOR_API void bp_trajectories_destroy(bp_trajectories *trajectories) {
+    if (!trajectories) return;
+    bpi_disown(&trajectories->owner, trajectories->memory);
+    memset(trajectories, 0, sizeof *trajectories);
+}
+
+BPRIOR_API bp_latent_tables bp_latent_tables_make(size_t S, size_t A, size_t K, bool held) {
+    bp_latent_tables tables;
+    tables.S = S;
+    tables.A = A;
+    tables.K = K;
+    tables.held = held;
+    tables.latent = S * K * A;
+    tables.redraw = tables.latent + S * K;
+    tables.n_params = tables.redraw + (held ? 0 : 2 * S);
+    return tables;
+}
+
+BPRIOR_API void bp_latent_tables_eval(double *logp, const double *logits, const bp_latent_tables *tables) {
+    const size_t S = tables->S;
+    bp_latent_softmax(logp, logits, S * tables->K, tables->A);
+    bp_latent_softmax(logp + tables->latent, logits + tables->latent, S, tables->K);
+    if (!tables->held) bp_latent_softmax(logp + tables->redraw, logits + tables->redraw, S, 2);
+}
+
+BPRIOR_API void bp_latent_tables_backward(double *dlogits, const double *dlogp, const double *logp,
+                                          const bp_latent_tables *tables) {
+    const size_t S = tables->S, latent = tables->latent, redraw = tables->redraw;
+    bp_latent_softmax_backward(dlogits, dlogp, logp, S * tables->K, tables->A);
+    bp_latent_softmax_backward(dlogits + latent, dlogp + latent, logp + latent, S, tables->K);
+    if (!tables->held) bp_latent_softmax_backward(dlogits + redraw, dlogp + redraw, logp + redraw, S, 2);
+}
+
+BPRIOR_API size_t bp_latent_paths(const bp_latent_tables *tables, size_t T) {
+    size_t paths = tables->K, t;
+    for (t = 1; t < T && !tables->held; t++)
+        if (!bp_size_mul(&paths, paths, tables->K)) return SIZE_MAX;
+    return paths;
+}
+
+/* Along one trajectory and one sequence of latents,
+ *
+ *     log p(tau,y) = log dynamics + log p(y_0|s_0) + log p(a_0|s_0,y_0)
+ *                  + sum_{t>0} log[ (y_t == y_{t-1}) (1 - b(s_t)) + b(s_t) p(y_t|s_t) ] + log p(a_t|s_t,y_t)
+ *
+ * With dlogp given, the same walk adds d to the derivative by every log-probability it meets. Where y was kept, the
+ * bracket has two terms, and each gets its share of d. */
+BPI_FN double bpi_latent_path(double *dlogp, double d, const bp_trajectories *tr, size_t n, size_t path, const double *logp,
+                              const bp_latent_tables *tables) {
+    const size_t K = tables->K, A = tables->A, steps = tr->steps[n];
+    const size_t *state = tr->state + n * (tr->T + 1), *action = tr->action + n * tr->T;
+    double sum = tr->log_dynamics[n];
+    size_t t, y = path % K, last = y;
+    for (t = 0; t < steps; t++) {
+        const size_t s = state[t], emit = (s * K + y) * A + action[t], draw = tables->latent + s * K + y;
+        const size_t stay = tables->redraw + 2 * s, again = stay + 1;
+        if (t == 0) {
+            sum += logp[draw];
+            if (dlogp) dlogp[draw] += d;
+        } else if (!tables->held) {
+            const double keep = y == last ? logp[stay] : -(double)INFINITY, redraw = logp[again] + logp[draw];
+            const double both = bpi_log_add(keep, redraw);
+            sum += both;
+            if (dlogp && both > -(double)INFINITY) {
+                const double share = exp(keep - both);
+                if (y == last) dlogp[stay] += d * share;
+                dlogp[again] += d * (1.0 - share);
+                dlogp[draw] += d * (1.0 - share);
+            }
+        }
+        sum += logp[emit];
+        if (dlogp) dlogp[emit] += d;
+        if (!tables->held) {
+            last = y;
+            path /= K;
+            y = path % K;
+        }
+    }
+    /* what is left of the path belongs to steps that were never made: only one of its values may count */
+    if ((!tables->held || steps == 0) && path > 0) return -(double)INFINITY;
+    return sum;
+}
+
+BPRIOR_API void bp_latent_log_joint(double *log_joint, const bp_trajectories *trajectories, const double *logp,
+                                    const bp_latent_tables *tables) {
+    const size_t M = bp_latent_paths(tables, trajectories->T);
+    size_t n, m;
+    for (n = 0; n < trajectories->N; n++)
+        for (m = 0; m < M; m++) log_joint[n * M + m] = bpi_latent_path(NULL, 0.0, trajectories, n, m, logp, tables);
+}
+
+BPRIOR_API void bp_latent_log_joint_backward(double *dlogp, const double *dlog_joint, const bp_trajectories *trajectories,
+                                             const double *logp, const bp_latent_tables *tables) {
+    const size_t M = bp_latent_paths(tables, trajectories->T);
+    size_t n, m;
+    for (n = 0; n < trajectories->N; n++)
+        for (m = 0; m < M; m++)
+            /* an impossible path got no derivative from the bounds, and must not get one here */
+            if (dlog_joint[n * M + m] < 0.0 || dlog_joint[n * M + m] > 0.0)
+                (void)bpi_latent_path(dlogp, dlog_joint[n * M + m], trajectories, n, m, logp, tables);
+}
+
+/* --- 15.3 One step, two levels (E27, E28) -------------------------------------- */
+
+/* The chain rule with z first: KL of the joints = KL of the latents + the mean over piH of the KL of the actions given z. With
+ * the action first it is KL of the actions + the mean KL of the posteriors: that is kl + gap. */
+BPRIOR_API void bp_bound_two_level(bp_two_level *out, const double *log_high, const double *log_high0, const double *log_low,
+                                   const double *log_low0, size_t K, size_t A) {
+    size_t z, a;
+    if (!log_low0) log_low0 = log_low;
+    memset(out, 0, sizeof *out);
+    for (z = 0; z < K; z++) {
+        const double p = exp(log_high[z]);
+        if (!(p > 0.0)) continue;
+        out->high += p * (log_high[z] - log_high0[z]);
+        for (a = 0; a < A; a++) {
+            const double pa = exp(log_low[z * A + a]);
+            if (pa > 0.0) out->low += p * pa * (log_low[z * A + a] - log_low0[z * A + a]);
+        }
+    }
+    out->bound = out->high + out->low;
+    for (a = 0; a < A; a++) {
+        double marginal = -(double)INFINITY, marginal0 = -(double)INFINITY;
+        for (z = 0; z < K; z++) {
+            marginal = bpi_log_add(marginal, log_high[z] + log_low[z * A + a]);
+            marginal0 = bpi_log_add(marginal0, log_high0[z] + log_low0[z * A + a]);
+        }
+        if (!(marginal > -(double)INFINITY)) continue;
+        out->kl += exp(marginal) * (marginal - marginal0);
+        for (z = 0; z < K; z++) {
+            const double log_p = log_high[z] + log_low[z * A + a], log_p0 = log_high0[z] + log_low0[z * A + a];
+            if (exp(log_p) > 0.0) out->gap += exp(log_p) * ((log_p - marginal) - (log_p0 - marginal0));
+        }
+    }
+}
+
+BPRIOR_API void bp_bound_two_level_backward(double *dlog_high, double *dlog_high0, double *dlog_low, double *dlog_low0,
+                                            double dout, const double *log_high, const double *log_high0, const double *log_low,
+                                            const double *log_low0, size_t K, size_t A) {
+    size_t z, a;
+    for (z = 0; z < K; z++) {
+        const double p = exp(log_high[z]);
+        if (!(p > 0.0)) continue;
+        // in the forward pass this was:
+        // high += p * (log_high - log_high0);   p = exp(log_high)
+        if (dlog_high) dlog_high[z] += dout * p * (log_high[z] - log_high0[z] + 1.0);
+        if (dlog_high0) dlog_high0[z] -= dout * p;
+        for (a = 0; a < A && log_low0; a++) {
+            const double pa = exp(log_low[z * A + a]);
+            if (!(pa > 0.0)) continue;
+            // low += p * pa * (log_low - log_low0);   pa = exp(log_low)
+            const double ratio = log_low[z * A + a] - log_low0[z * A + a];
+            if (dlog_high) dlog_high[z] += dout * p * pa * ratio;
+            if (dlog_low) dlog_low[z * A + a] += dout * p * pa * (ratio + 1.0);
+            if (dlog_low0) dlog_low0[z * A + a] -= dout * p * pa;
+        }
+    }
+}
+
+BPRIOR_API bp_real bp_bound_two_level_gaussian(const bp_gaussian_pair *high, const bp_gaussian_pair *low) {
+    bp_real sum = bp_gaussian_kl(high->mean, high->std, high->mean0, high->std0, high->dim);
+    if (low) sum += bp_gaussian_kl(low->mean, low->std, low->mean0, low->std0, low->dim);
+    return sum;
+}
+
+BPRIOR_API void bp_bound_two_level_gaussian_backward(const bp_gaussian_pair_grad *dhigh, const bp_gaussian_pair_grad *dlow,
+                                                     bp_real dout, const bp_gaussian_pair *high, const bp_gaussian_pair *low) {
+    // in the forward pass this was:
+    // sum = KL(high) + KL(low);
+    if (dhigh)
+        bp_gaussian_kl_backward(dhigh->dmean, dhigh->dstd, dhigh->dmean0, dhigh->dstd0, dout, high->mean, high->std, high->mean0,
+                                high->std0, high->dim);
+    if (dlow && low)
+        bp_gaussian_kl_backward(dlow->dmean, dlow->dstd, dlow->dmean0, dlow->dstd0, dout, low->mean, low->std, low->mean0,
+                                low->std0, low->dim);
+}
+
+/* reward = J of the flat policy; divergence = sum_s d(s) bound(s), where E4 has sum_s d(s) KL(s) */
+BPRIOR_API bp_status bp_two_level_objective(bp_objective *out, double *pi, const bp_mdp *mdp, const double *logp,
+                                            const double *logp0, const bp_latent_tables *tables, bool shared, double alpha,
+                                            bp_error *error) {
+    const size_t S = tables->S, K = tables->K, A = tables->A;
+    double *d = bpi_mdp_vector(mdp, 2);
+    bp_status status;
+    size_t s, z, a;
+    memset(out, 0, sizeof *out);
+    if (S != mdp->S || A != mdp->A)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "tables of %zu states and %zu actions for an MDP of %zu and %zu", S, A, mdp->S,
+                        mdp->A);
+    for (s = 0; s < S; s++)
+        for (a = 0; a < A; a++) {
+            double p = 0.0;
+            for (z = 0; z < K; z++) p += exp(logp[tables->latent + s * K + z] + logp[(s * K + z) * A + a]);
+            pi[s * A + a] = p;
+        }
+    status = bp_mdp_objective(out, mdp, pi, pi, 0.0, error); /* the reward; checks the rest */
+    if (status != BP_OK) return status;
+    if (!(alpha >= 0.0)) return bpi_fail(error, BP_ERR_ARGUMENT, "alpha is %g; it must not be negative", alpha);
+    status = bp_mdp_visitation(d, mdp, pi, error);
+    if (status != BP_OK) return status;
+    for (s = 0; s < S; s++) {
+        bp_two_level part;
+        if (!(d[s] > 0.0)) continue;
+        bp_bound_two_level(&part, logp + tables->latent + s * K, logp0 + tables->latent + s * K, logp + s * K * A,
+                           shared ? NULL : logp0 + s * K * A, K, A);
+        out->divergence += d[s] * part.bound;
+    }
+    out->value = out->reward;
+    if (alpha > 0.0) out->value -= alpha * out->divergence;
+    if (!bpi_finite_d(out->value))
+        return bpi_fail(error, BP_ERR_NONFINITE, "the policy has mass where the prior has none: the KL is infinite");
+    return bpi_ok(error);
+}
+
+/* --- 15.4 Options (E31) ------------------------------------------------------- */
+
+/* log b and log(1 - b) from the logit u of b = 1/(1 + e^-u):  log b = -softplus(-u),  log(1 - b) = -softplus(u). */
+BPI_FN bp_real bpi_log_redraw(bp_real u) { return -bp_softplus(-u); }
+BPI_FN bp_real bpi_log_keep(bp_real u) { return -bp_softplus(u); }
+
+/* log p(y_t) = log[ exp(log_keep + belief) + exp(log_redraw + log_option) ], from the larger of the two:
+ *     log(e^x + e^y) = x + log(1 + e^(y-x)) = x + softplus(y - x) */
+BPRIOR_API void bp_option_predict(bp_real *log_predict, const bp_real *belief, const bp_real *log_option, bp_real redraw,
+                                  size_t K) {
+    size_t y;
+    if (!belief) {
+        memcpy(log_predict, log_option, K * sizeof *log_predict);
+        return;
+    }
+    for (y = 0; y < K; y++) {
+        const bp_real kept = bpi_log_keep(redraw) + belief[y], drawn = bpi_log_redraw(redraw) + log_option[y];
+        const bp_real top = kept > drawn ? kept : drawn, other = kept > drawn ? drawn : kept;
+        log_predict[y] = other > -BP_R(INFINITY) ? top + bp_softplus(other - top) : top;
+    }
+}
+
+BPRIOR_API bp_real bp_option_update(bp_real *belief, const bp_real *log_predict, const bp_real *log_emission, size_t K) {
+    bp_real top = -BP_R(INFINITY), sum = 0, log_prob;
+    size_t y;
+    for (y = 0; y < K; y++)
+        if (!(log_predict[y] + log_emission[y] <= top)) top = log_predict[y] + log_emission[y];
+    if (top <= -BP_R(INFINITY)) {
+        memmove(belief, log_predict, K * sizeof *belief);
+        return top;
+    }
+    for (y = 0; y < K; y++) sum += bp_exp(log_predict[y] + log_emission[y] - top);
+    log_prob = bp_log(sum);
+    for (y = 0; y < K; y++) belief[y] = (log_predict[y] + log_emission[y] - top) - log_prob;
+    return top + log_prob;
+}
+
+BPRIOR_API size_t bp_option_saved_reals(size_t T, size_t B, size_t K) {
+    size_t n, bytes;
+    if (!bp_size_mul(&n, T, B) || !bp_size_mul(&n, n, K) || !bp_size_mul(&n, n, 2) || !bp_size_mul(&bytes, n, sizeof(bp_real)))
+        return SIZE_MAX;
+    return n;
+}
+
+BPI_FN bool bpi_option_starts(const bp_real *restart, size_t t, size_t row) {
+    return t == 0 || (restart && !(restart[row] == BP_R(0)));
+}
+
+BPRIOR_API void bp_option_forward(bp_real *log_prob, bp_real *saved, const bp_real *log_emission, const bp_real *log_option,
+                                  const bp_real *redraw, const bp_real *restart, size_t T, size_t B, size_t K) {
+    bp_real *predict = saved, *belief = saved + T * B * K;
+    size_t t, b;
+    for (t = 0; t < T; t++)
+        for (b = 0; b < B; b++) {
+            const size_t row = t * B + b, at = row * K;
+            const bp_real *before = bpi_option_starts(restart, t, row) ? NULL : belief + at - B * K;
+            bp_option_predict(predict + at, before, log_option + at, redraw[row], K);
+            log_prob[row] = bp_option_update(belief + at, predict + at, log_emission + at, K);
+        }
+}
+
+/* The recursion differentiated from the last step to the first. Let G(y) be the derivative of the loss by belief_t(y), as it
+ * comes from the steps after t (0 after the last), and d = dlog_prob_t. With u(y) = predict(y) + emission(y), the step was
+ *
+ *     log_prob = log sum_y exp(u(y))          d log_prob / d u(y) = exp(belief(y))
+ *     belief(y) = u(y) - log_prob
+ *
+ *     D(y) := dloss/du(y) = exp(belief(y)) (d - sum_k G(k)) + G(y)
+ *
+ * which goes to emission(y) and to predict(y) alike. Predict was log(exp(kept) + exp(drawn)), whose derivative by each term is its
+ * share of the sum:
+ *
+ *     keep(y) = exp(log(1-b) + belief_{t-1}(y) - predict(y)),      draw(y) = exp(log b + option(y) - predict(y)) = 1 - keep(y)
+ *
+ *     G(y) of step t-1  = D(y) keep(y)            dlog_option(y) += D(y) draw(y)
+ *     by log(1-b): sum_y D(y) keep(y)             by log b: sum_y D(y) draw(y)
+ *
+ * and by the logit of b, with d log b / du = 1 - b and d log(1-b) / du = -b.
+ *
+ * What it means for d = 1: sum_y D(y) = 1 in every step (by induction: sum G = sum of the D of step t+1 times keep, and so on), and D
+ * is the smoothing marginal p(y_t | all actions); D keep and D draw say how likely y_t was kept or redrawn. */
+BPRIOR_API void bp_option_backward(bp_real *dlog_emission, bp_real *dlog_option, bp_real *dredraw, bp_real *work,
+                                   const bp_real *dlog_prob, const bp_real *saved, const bp_real *log_option,
+                                   const bp_real *redraw, const bp_real *restart, size_t T, size_t B, size_t K) {
+    const bp_real *predict = saved, *belief = saved + T * B * K;
+    size_t t, b, y;
+    for (y = 0; y < B * K; y++) work[y] = 0;
+    for (t = T; t-- > 0;)
+        for (b = 0; b < B; b++) {
+            const size_t row = t * B + b, at = row * K;
+            const bool start = bpi_option_starts(restart, t, row);
+            const bp_real log_keep = bpi_log_keep(redraw[row]), log_draw = bpi_log_redraw(redraw[row]);
+            bp_real *G = work + b * K, sum = 0, kept = 0, drawn = 0;
+            for (y = 0; y < K; y++) sum += G[y];
+            for (y = 0; y < K; y++) {
+                // in the forward pass this was:
+                // log_prob = log sum_y exp(predict[y] + emission[y]);   belief[y] = predict[y] + emission[y] - log_prob;
+                const bp_real D = bp_exp(belief[at + y]) * ((dlog_prob ? dlog_prob[row] : BP_R(1)) - sum) + G[y];
+                bp_real keep = 0, draw = 1;
+                if (dlog_emission) dlog_emission[at + y] += D;
+                // predict[y] = log(exp(log_keep + belief before[y]) + exp(log_draw + option[y]));
+                if (!start && predict[at + y] > -BP_R(INFINITY)) {
+                    keep = bp_exp(log_keep + belief[at - B * K + y] - predict[at + y]);
+                    draw = bp_exp(log_draw + log_option[at + y] - predict[at + y]);
+                }
+                G[y] = D * keep;
+                if (dlog_option) dlog_option[at + y] += D * draw;
+                kept += D * keep;
+                drawn += D * draw;
+            }
+            if (dredraw && !start) dredraw[row] += drawn * bp_exp(log_keep) - kept * bp_exp(log_draw);
+        }
+}
+
+BPRIOR_API void bp_option_smooth(bp_real *marginal, bp_real *work, const bp_real *saved, const bp_real *log_option,
+                                 const bp_real *redraw, const bp_real *restart, size_t T, size_t B, size_t K) {
+    size_t i;
+    for (i = 0; i < T * B * K; i++) marginal[i] = 0;
+    bp_option_backward(marginal, NULL, NULL, work, NULL, saved, log_option, redraw, restart, T, B, K);
+}
+
+BPRIOR_API void bp_option_gaussian(bp_real *log_emission, const bp_real *action, const bp_real *mean, const bp_real *std, size_t n,
+                                   size_t K, size_t A) {
+    size_t i;
+    for (i = 0; i < n * K; i++) log_emission[i] = bp_gaussian_log_prob(action + i / K * A, mean + i * A, std + i * A, A);
+}
+
+BPRIOR_API void bp_option_gaussian_backward(bp_real *dmean, bp_real *dstd, const bp_real *dlog_emission, const bp_real *action,
+                                            const bp_real *mean, const bp_real *std, size_t n, size_t K, size_t A) {
+    size_t i;
+    for (i = 0; i < n * K; i++)
+        bp_gaussian_log_prob_backward(NULL, dmean ? dmean + i * A : NULL, dstd ? dstd + i * A : NULL, dlog_emission[i],
+                                      action + i / K * A, mean + i * A, std + i * A, A);
+}
+
+BPRIOR_API void bp_option_categorical(bp_real *log_emission, const size_t *action, const bp_real *logits, size_t n, size_t K,
+                                      size_t A) {
+    size_t i;
+    for (i = 0; i < n * K; i++) log_emission[i] = bp_categorical_log_prob(logits + i * A, action[i / K], A);
+}
+
+BPRIOR_API void bp_option_categorical_backward(bp_real *dlogits, const bp_real *dlog_emission, const size_t *action,
+                                               const bp_real *logits, size_t n, size_t K, size_t A) {
+    size_t i;
+    for (i = 0; i < n * K; i++)
+        bp_categorical_log_prob_backward(dlogits + i * A, dlog_emission[i], logits + i * A, action[i / K], A);
 }
 
 /* ==========================================================================

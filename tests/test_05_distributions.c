@@ -1,5 +1,6 @@
 /* Chapter 5: distributions. The Gaussian (E32) against quadrature and Monte Carlo, the categorical (E33) against
- * brute force, every derivative against central differences, and the corners where textbook formulas lose their digits. */
+ * brute force, the mixture (E34) against both, every derivative against central differences, and the corners where
+ * textbook formulas lose their digits. */
 #define BPRIOR_IMPLEMENTATION
 #include "bprior.h"
 #include "test_util.h"
@@ -416,6 +417,161 @@ static void categorical_gradients(void **state) {
     }
 }
 
+/* --- the mixture of Gaussians ------------------------------------------------------------------------------------- */
+
+#define M 4  /* components */
+#define MD 3 /* of so many numbers */
+
+typedef struct mixture {
+    bp_real a[MD], logits[M], mean[M * MD], std[M * MD];
+} mixture;
+
+static mixture make_mixture(void) {
+    bp_rng rng = bp_rng_make(seed, 11);
+    mixture m;
+    for (size_t i = 0; i < MD; i++) m.a[i] = bp_rng_uniform_in(&rng, -1, 1);
+    for (size_t k = 0; k < M; k++) m.logits[k] = bp_rng_uniform_in(&rng, -1, 1);
+    for (size_t i = 0; i < M * MD; i++) {
+        m.mean[i] = bp_rng_uniform_in(&rng, -1, 1);
+        m.std[i] = bp_rng_uniform_in(&rng, BP_R(0.4), BP_R(1.5));
+    }
+    return m;
+}
+
+/* sum of w N, plainly, in double */
+static double mixture_density(const bp_real *a, const mixture *m, size_t dim) {
+    double total = 0, sum = 0;
+    for (size_t k = 0; k < M; k++) total += exp((double)m->logits[k]);
+    for (size_t k = 0; k < M; k++) {
+        double l = 0;
+        for (size_t i = 0; i < dim; i++) l += log_density((double)a[i], (double)m->mean[k * dim + i], (double)m->std[k * dim + i]);
+        sum += exp((double)m->logits[k]) / total * exp(l);
+    }
+    return sum;
+}
+
+static void mixture_matches_brute_force(void **state) {
+    (void)state;
+    mixture m = make_mixture();
+    bp_real r[M];
+    double sum = 0, total = 0;
+    bpt_close(bp_mixture_log_prob(m.a, m.logits, m.mean, m.std, M, MD), log(mixture_density(m.a, &m, MD)), EXACT);
+    bp_mixture_responsibilities(r, m.a, m.logits, m.mean, m.std, M, MD);
+    for (size_t k = 0; k < M; k++) total += exp((double)m.logits[k]);
+    for (size_t k = 0; k < M; k++) {
+        const double share = exp((double)m.logits[k] + (double)bp_gaussian_log_prob(m.a, m.mean + k * MD, m.std + k * MD, MD)) / total;
+        bpt_close(r[k], share / mixture_density(m.a, &m, MD), 4 * EXACT);
+        sum += (double)r[k];
+    }
+    bpt_close(sum, 1, EXACT);
+    /* one component is a Gaussian; the same component several times too; the order does not matter */
+    bpt_close(bp_mixture_log_prob(m.a, m.logits, m.mean, m.std, 1, MD), bp_gaussian_log_prob(m.a, m.mean, m.std, MD), EXACT);
+    for (size_t k = 1; k < M; k++) {
+        memcpy(m.mean + k * MD, m.mean, MD * sizeof(bp_real));
+        memcpy(m.std + k * MD, m.std, MD * sizeof(bp_real));
+    }
+    bpt_close(bp_mixture_log_prob(m.a, m.logits, m.mean, m.std, M, MD), bp_gaussian_log_prob(m.a, m.mean, m.std, MD), EXACT);
+}
+
+/* In one dimension the density adds up to 1. */
+static void mixture_integrates_to_one(void **state) {
+    (void)state;
+    const mixture m = make_mixture();
+    double mass = 0;
+    for (int i = -2000; i <= 2000; i++) {
+        const bp_real a = BP_R(i * 0.01);
+        mass += exp((double)bp_mixture_log_prob(&a, m.logits, m.mean, m.std, M, 1)) * 0.01;
+    }
+    bpt_close(mass, 1, BPT_TOL(1e-5, 1e-12));
+}
+
+static double loss_mixture(void *ctx) {
+    const mixture *m = (const mixture *)ctx;
+    return (double)bp_mixture_log_prob(m->a, m->logits, m->mean, m->std, M, MD);
+}
+
+static void mixture_gradients(void **state) {
+    (void)state;
+    mixture m = make_mixture();
+    bp_real da[MD] = {0}, dlogits[M] = {0}, dmean[M * MD] = {0}, dstd[M * MD] = {0}, twice[M * MD];
+    bp_mixture_log_prob_backward(da, dlogits, dmean, dstd, 1, m.a, m.logits, m.mean, m.std, M, MD);
+    CHECK(loss_mixture, m, a, da, MD);
+    CHECK(loss_mixture, m, logits, dlogits, M);
+    CHECK(loss_mixture, m, mean, dmean, M * MD);
+    CHECK(loss_mixture, m, std, dstd, M * MD);
+
+    /* adds, scales, and NULL is allowed */
+    for (size_t i = 0; i < M * MD; i++) twice[i] = 4;
+    bp_mixture_log_prob_backward(NULL, NULL, twice, NULL, 2, m.a, m.logits, m.mean, m.std, M, MD);
+    for (size_t i = 0; i < M * MD; i++) bpt_close(twice[i], 4 + 2 * (double)dmean[i], EXACT);
+    bp_mixture_log_prob_backward(NULL, NULL, NULL, NULL, 1, m.a, m.logits, m.mean, m.std, M, MD);
+}
+
+static void mixture_extremes(void **state) {
+    (void)state;
+    mixture m = make_mixture();
+    bp_real r[M], d[M] = {0}, dmean[M * MD] = {0}, dstd[M * MD] = {0};
+    double want;
+    /* far from everything: only the widest component counts, and nothing underflows before the logarithm */
+    for (size_t i = 0; i < MD; i++) m.a[i] = 1000;
+    for (size_t i = 0; i < MD; i++) m.std[2 * MD + i] = 3;
+    want = (double)m.logits[2] + (double)bp_gaussian_log_prob(m.a, m.mean + 2 * MD, m.std + 2 * MD, MD);
+    {
+        double total = 0;
+        for (size_t k = 0; k < M; k++) total += exp((double)m.logits[k]);
+        want -= log(total);
+    }
+    bpt_close(bp_mixture_log_prob(m.a, m.logits, m.mean, m.std, M, MD), want, EXACT);
+    bp_mixture_responsibilities(r, m.a, m.logits, m.mean, m.std, M, MD);
+    assert_true(r[2] == 1 && r[0] == 0 && r[1] == 0 && r[3] == 0);
+
+    /* a component of weight 0 is not looked at, whatever stands there */
+    m = make_mixture();
+    m.logits[0] = m.logits[3] = -BP_R(HUGE_VAL);
+    for (size_t i = 0; i < MD; i++) m.mean[i] = m.std[i] = -BP_R(NAN);
+    want = (double)bp_mixture_log_prob(m.a, m.logits + 1, m.mean + MD, m.std + MD, 2, MD);
+    bpt_close(bp_mixture_log_prob(m.a, m.logits, m.mean, m.std, M, MD), want, EXACT);
+    bp_mixture_log_prob_backward(NULL, d, dmean, dstd, 1, m.a, m.logits, m.mean, m.std, M, MD);
+    assert_true(d[0] == 0 && d[3] == 0);
+    for (size_t i = 0; i < M * MD; i++) assert_true(dmean[i] - dmean[i] == 0 && dstd[i] - dstd[i] == 0);
+    for (size_t i = 0; i < MD; i++) assert_true(dmean[i] == 0 && dmean[3 * MD + i] == 0);
+
+    /* so far away that the square overflows: the density is 0, and nothing is responsible for it */
+    m = make_mixture();
+    m.a[0] = BPT_TOL(BP_R(1e30), BP_R(1e200));
+    for (size_t i = 0; i < M; i++) d[i] = 5;
+    want = (double)bp_mixture_log_prob(m.a, m.logits, m.mean, m.std, M, MD);
+    assert_true(isinf(want) && want < 0);
+    bp_mixture_log_prob_backward(NULL, d, NULL, NULL, 1, m.a, m.logits, m.mean, m.std, M, MD);
+    for (size_t i = 0; i < M; i++) assert_true(d[i] == 5);
+    m.a[0] = BP_R(NAN);
+    want = (double)bp_mixture_log_prob(m.a, m.logits, m.mean, m.std, M, MD);
+    assert_true(want != want);
+}
+
+/* Samples come from the components as often as their weights say, and the average of any function is its integral. */
+static void mixture_sampling(void **state) {
+    (void)state;
+    const mixture m = make_mixture();
+    const int n = 100000;
+    bp_rng rng = bp_rng_make(seed, 12);
+    double count[M] = {0}, weight[M], total = 0, sum = 0, sum2 = 0, mean = 0;
+    for (size_t k = 0; k < M; k++) total += weight[k] = exp((double)m.logits[k]);
+    for (int i = 0; i < n; i++) {
+        bp_real a[MD];
+        count[bp_mixture_sample(a, &rng, m.logits, m.mean, m.std, M, MD)]++;
+        const double x = (double)a[0];
+        sum += x;
+        sum2 += x * x;
+    }
+    for (size_t k = 0; k < M; k++) {
+        const double p = weight[k] / total;
+        assert_true(fabs(count[k] - n * p) < 4.5 * sqrt(n * p * (1 - p)));
+        mean += p * (double)m.mean[k * MD];
+    }
+    assert_true(fabs(sum / n - mean) < 4 * sqrt((sum2 / n - sum / n * sum / n) / n));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gaussian_log_prob_matches_formula),
@@ -433,6 +589,11 @@ int main(void) {
         cmocka_unit_test(categorical_kl_near_zero),
         cmocka_unit_test(categorical_sampling),
         cmocka_unit_test(categorical_gradients),
+        cmocka_unit_test(mixture_matches_brute_force),
+        cmocka_unit_test(mixture_integrates_to_one),
+        cmocka_unit_test(mixture_gradients),
+        cmocka_unit_test(mixture_extremes),
+        cmocka_unit_test(mixture_sampling),
     };
     seed = bpt_seed();
     return cmocka_run_group_tests(tests, NULL, NULL);
