@@ -28,7 +28,7 @@ help:
 	@echo 'make lint       layout, names, documentation; make format applies the layout'
 	@echo 'make equations  does docs/equations.md agree with code and tests, in all directions?'
 	@echo 'make format     clang-format on all sources'
-	@echo 'make examples   build examples/NN_*.c into build/examples'
+	@echo 'make examples   build examples/NN_*.c and examples/paper/*.c into build/examples'
 	@echo 'make install    headers and pkg-config file to PREFIX=$(PREFIX) (DESTDIR=); make uninstall removes them'
 	@echo 'make clean      remove build/ (.deps/ stays)'
 	@echo
@@ -103,6 +103,9 @@ THREAD_TESTS := $(if $(ALL_TESTS),$(shell grep -l 'bp_team_\|BPRIOR_THREADS\|bp_
 WHOLE_TESTS := $(MJ_TESTS) $(if $(ALL_TESTS),$(shell grep -l -E 'bpi_|BPI_|define +BPRIOR_[^I]' $(ALL_TESTS) /dev/null))
 ALL_EXAMPLES := $(sort $(wildcard examples/[0-9][0-9]_*.c))
 MJ_EXAMPLES := $(call needs_mujoco,$(ALL_EXAMPLES))
+# One main per experiment of the paper; all get threads, and those that include bprior_mujoco.h get MuJoCo.
+ALL_PAPER := $(sort $(wildcard examples/paper/*.c))
+MJ_PAPER := $(call needs_mujoco,$(ALL_PAPER))
 
 FLAGS_float := $(CFLAGS) -DBPRIOR_THREADS
 FLAGS_double := $(CFLAGS) -DBPRIOR_DOUBLE
@@ -118,7 +121,7 @@ FORCE:
 
 # $(1) source, $(2) output, $(3) flags, $(4) objects and libraries
 define program
-$(2): $(1) $(filter %.o,$(4)) $(HEADERS) $(wildcard tests/*.h $(dir $(1))*.h) build/flags
+$(2): $(1) $(filter %.o,$(4)) $(HEADERS) $(wildcard tests/*.h examples/*.h $(dir $(1))*.h) build/flags
 	@mkdir -p $(dir $(2))
 	@$$(CC) -std=gnu99 $$(WARN) $$(WERROR) $(3) -I. -Itests $(1) -o $(2) $$(LDFLAGS) $(4) -lm -pthread
 endef
@@ -147,6 +150,14 @@ run/example/$(basename $(notdir $(1))): build/$(basename $(1))
 	@tools/run-test.sh -c $$(@:run/%=%) tools/check-example.sh $$< $(1)
 $(call program,$(1),build/$(basename $(1)),$$(CFLAGS) $(if $(2),$(MJ_CFLAGS)),$(if $(2),$(MJ_LIBS)))
 endef
+# The same for an experiment of examples/paper: a --quick run whose files are looked at.
+define one_paper
+IDS += paper/$(basename $(notdir $(1)))
+EXAMPLE_BINS += build/$(basename $(1))
+run/paper/$(basename $(notdir $(1))): build/$(basename $(1))
+	@tools/run-test.sh -c $$(@:run/%=%) tools/check-paper.sh $$<
+$(call program,$(1),build/$(basename $(1)),$$(CFLAGS) -DBPRIOR_THREADS $(if $(2),$(MJ_CFLAGS)),$(if $(2),$(MJ_LIBS)))
+endef
 define one_check
 IDS += portability/$(1)
 run/portability/$(1):
@@ -160,8 +171,10 @@ $(foreach v,asan float double,$(foreach t,$(PLAIN_TESTS),$(eval $(call one_test,
 ifneq ($(MJ_TAG),)
 $(foreach v,asan float double,$(foreach t,$(MJ_TESTS),$(eval $(call one_test,$(v),$(t),mujoco))))
 endif
+$(foreach e,$(filter-out $(MJ_PAPER),$(ALL_PAPER)),$(eval $(call one_paper,$(e),)))
 $(foreach e,$(filter-out $(MJ_EXAMPLES),$(ALL_EXAMPLES)),$(eval $(call one_example,$(e),)))
 ifneq ($(MJ_TAG),)
+$(foreach e,$(MJ_PAPER),$(eval $(call one_paper,$(e),mujoco)))
 $(foreach e,$(MJ_EXAMPLES),$(eval $(call one_example,$(e),mujoco)))
 endif
 $(foreach c,$(shell tests/portability/run.sh list),$(eval $(call one_check,$(c))))
@@ -171,7 +184,7 @@ CHOSEN = $(if $(T),$(foreach i,$(IDS),$(if $(findstring $(T),$(i)),$(i))),$(IDS)
 .PHONY: _test _tally _examples _demo _bench $(addprefix run/,$(IDS))
 _test: $(addprefix run/,$(CHOSEN))
 _tally:
-	$(if $(MJ_TAG)$(filter none,$(MUJOCO)),,@echo 'no MuJoCo: its $(words $(MJ_TESTS)) test programs were left out')
+	$(if $(MJ_TAG)$(filter none,$(MUJOCO)),,@echo 'no MuJoCo: its $(words $(MJ_TESTS) $(MJ_PAPER)) test programs were left out')
 	@tools/tally.sh $(CHOSEN)
 
 _examples: $(EXAMPLE_BINS)

@@ -15,7 +15,7 @@
  *
  * CONTENTS (search for the tags: each is found here, at its declarations and at its implementation)
  *   1. >>status         configuration, errors          11. >>objectives   KL-regularised objectives
- *   2. >>memory         allocators and arenas          12. (reserved: Distral)
+ *   2. >>memory         allocators and arenas          12. >>distral      many tasks, one prior
  *   3. >>random         counter-based random numbers   13. >>asymmetry    who sees which fields
  *   4. >>linalg         kernels, threads               14. >>policies     policies and priors
  *   5. >>distributions  Gaussian, categorical, mixture 15. >>latent       latent lower bounds
@@ -304,6 +304,29 @@
 #define bp_mdp_softmax BPI_PREFIXED(bp_mdp_softmax)
 #define bp_mdp_objective_backward BPI_PREFIXED(bp_mdp_objective_backward)
 #define bp_trajectory_enumerate BPI_PREFIXED(bp_trajectory_enumerate)
+#define bp_distral_check BPI_PREFIXED(bp_distral_check)
+#define bp_distral_classes BPI_PREFIXED(bp_distral_classes)
+#define bp_distral_objective BPI_PREFIXED(bp_distral_objective)
+#define bp_distral_loss BPI_PREFIXED(bp_distral_loss)
+#define bp_distral_best_prior BPI_PREFIXED(bp_distral_best_prior)
+#define bp_distral_value_iteration BPI_PREFIXED(bp_distral_value_iteration)
+#define bp_distral_best_policies BPI_PREFIXED(bp_distral_best_policies)
+#define bp_distral_solve BPI_PREFIXED(bp_distral_solve)
+#define bp_distral_two_column BPI_PREFIXED(bp_distral_two_column)
+#define bp_distral_backward BPI_PREFIXED(bp_distral_backward)
+#define bp_distral_config_make BPI_PREFIXED(bp_distral_config_make)
+#define bp_distral_learner_size BPI_PREFIXED(bp_distral_learner_size)
+#define bp_distral_learner_init BPI_PREFIXED(bp_distral_learner_init)
+#define bp_distral_learner_create BPI_PREFIXED(bp_distral_learner_create)
+#define bp_distral_learner_destroy BPI_PREFIXED(bp_distral_learner_destroy)
+#define bp_distral_learner_round BPI_PREFIXED(bp_distral_learner_round)
+#define bp_distral_learner_policies BPI_PREFIXED(bp_distral_learner_policies)
+#define bp_tworooms_config_make BPI_PREFIXED(bp_tworooms_config_make)
+#define bp_tworooms_create BPI_PREFIXED(bp_tworooms_create)
+#define bp_tworooms_destroy BPI_PREFIXED(bp_tworooms_destroy)
+#define bp_tworooms_state BPI_PREFIXED(bp_tworooms_state)
+#define bp_tworooms_classes BPI_PREFIXED(bp_tworooms_classes)
+#define bp_tworooms_slice BPI_PREFIXED(bp_tworooms_slice)
 #define bp_field_set_make BPI_PREFIXED(bp_field_set_make)
 #define bp_field_set_has BPI_PREFIXED(bp_field_set_has)
 #define bp_field_gather BPI_PREFIXED(bp_field_gather)
@@ -2403,9 +2426,273 @@ BPRIOR_API bp_status bp_trajectory_enumerate(bp_trajectory_sums *out, const bp_m
 /** @} */
 
 /* ==========================================================================
+ * 12. >>distral   Distral
+ *    provides: bp_distral_*  bp_tworooms_*
+ *    needs: 1, 2, 3, 10, 11        equations: E10 E11 E12 E13
+ * ========================================================================== */
+/** @defgroup bp_distral_group 12. Distral
+ *
+ * Several tasks, a policy for each, and one prior that all are pulled toward and that is itself pulled toward all
+ * of them (E10; Teh et al., "Distral: Robust Multitask Reinforcement Learning", 2017):
+ *
+ * @f[ L = \sum_w p(w)\, E_{\pi_w} \sum_t \gamma^t \left( r_w - c_{KL} \log\frac{\pi_w(a_t|s_t)}{\pi_0(a_t|s_t)}
+ *         - c_{Ent} \log \pi_w(a_t|s_t) \right) @f]
+ *
+ * The talk writes this with c_Ent = 0 and c_KL = alpha; the published algorithm (E13) has both. So every function here
+ * takes the two prices, in reward per nat, and c_ent = 0 is E10. In terms of the paper's
+ *
+ *     alpha' = c_kl / (c_kl + c_ent)      how much of the prior a policy starts from
+ *     beta   = 1 / (c_kl + c_ent)         inverse temperature: how greedy it is in its values
+ *
+ * the best policy of a task is pi_w(a|s) = pi0(a|s)^alpha' exp(beta (Q_w(s,a) - V_w(s))).
+ *
+ *     what                                        function                           equation
+ *     L and its parts, together and per task      bp_distral_objective()             E10, E13
+ *     best policies for a prior                   bp_distral_best_policies()         E7, E13
+ *     best prior for policies                     bp_distral_best_prior()            E11
+ *     ... which minimises                         bp_distral_loss()                  E11
+ *     both in turn                                bp_distral_solve()                 E12
+ *     two columns h, f and gradients of L         bp_distral_two_column() _backward  E13
+ *     learning from samples, on tables            bp_distral_learner_*()             E13
+ *     two rooms and a corridor                    bp_tworooms_*()                    the paper's grid world
+ *
+ * **Differences from the paper.** It sums over the tasks; here they are weighted by p(w), which adds up to 1. Its prior
+ * sees the whole state, which does not contain the task; here, as in chapter 13, it may see still less: a class phi(s).
+ *
+ * **Staying alive.** The entropy bonus is never negative: c_ent log A per step is to be had by acting at random. Where
+ * episodes end at a goal and steps cost less than that, the best regularised policy *avoids the goal*. With c_kl alone
+ * this cannot happen: the KL is a price, and the policy that equals the prior pays 0. That is why the default of
+ * ::bp_distral_config is c_ent = 0, and why "no prior" is best said as "a uniform prior that does not learn"
+ * (log A - H instead of -H, E8).
+ *
+ * **Threads**: as in chapter 10, the scratch memory of the MDPs is used, so a set of tasks belongs to one thread at a time.
+ * @{ */
+
+/** The tasks. Plain data, borrowed pointers: everything must outlive the calls (and the learner) that use it. */
+typedef struct bp_distral_tasks {
+    size_t n;          /**< W >= 1 */
+    const bp_mdp *mdp; /**< [W] with the same S and A. A struct may be copied into this array: its tables are not */
+    const double *p;   /**< [W] p(w), adds up to 1; NULL: all alike */
+    const size_t *phi; /**< [S] the class of a state, which is all that the prior sees; NULL: the state itself */
+    size_t classes;    /**< C, how many classes; with phi NULL it is S, whatever stands here */
+} bp_distral_tasks;
+
+/** Are these tasks? Every MDP passes bp_mdp_check() and has the same sizes, p is a distribution, classes are below C.
+ *  Only this function looks at all numbers; the others look at sizes, p and classes.
+ *  @return BP_ERR_ARGUMENT; the text names the task. */
+BPRIOR_API bp_status bp_distral_check(const bp_distral_tasks *tasks, bp_error *error);
+/** C: the rows of a prior. */
+BPRIOR_API size_t bp_distral_classes(const bp_distral_tasks *tasks);
+
+/** L and what it is made of: value = reward - c_kl * divergence + c_ent * entropy. */
+typedef struct bp_distral_value {
+    double value;      /**< L */
+    double reward;     /**< E sum gamma^t r */
+    double divergence; /**< E sum gamma^t KL[pi_w || pi0], nats */
+    double entropy;    /**< E sum gamma^t H[pi_w], nats */
+} bp_distral_value;
+
+/** E10 (c_ent = 0) and E13, exactly. What is not paid for (c_kl = 0) is reported, though it may be infinite.
+ *  @param out sum over tasks, weighted by p(w) @param each [W] the tasks one by one, unweighted; or NULL
+ *  @param pi [W][S][A] @param prior [C][A] @param c_kl >= 0 @param c_ent >= 0
+ *  @return as bp_mdp_objective(); the text names the task */
+BPRIOR_API bp_status bp_distral_objective(bp_distral_value *out, bp_distral_value *each,
+                                          const bp_distral_tasks *tasks, const double *pi, const double *prior,
+                                          double c_kl, double c_ent, bp_error *error);
+
+/** What the prior is trained on: sum_w p(w) sum_s d_w(s) KL[pi_w(.|s) || prior(.|phi(s))], nats, with d_w the discounted
+ *  visitation of pi_w; +infinity where a policy does what the prior never does. L contains it -c_kl times, and nothing
+ *  else in L depends on the prior. @param pi [W][S][A] @param prior [C][A] @return as bp_mdp_visitation() */
+BPRIOR_API bp_status bp_distral_loss(double *loss, const bp_distral_tasks *tasks, const double *pi,
+                                     const double *prior, bp_error *error);
+/** E11: the prior that minimises bp_distral_loss(), the policies' mixture over tasks and over states that look alike,
+ *  weighted by how often each is there.
+ *  @f[ \pi_0^*(a|x) = \sum_w p(w|x)\,\pi_w(a|x),\qquad p(w|x) \propto p(w)\,d_{\pi_w}(x) @f]
+ *  The divergence has the policies in front, so the prior covers all that any of them does (mode-covering).
+ *  Classes that are never seen get the uniform prior.
+ *  @param prior [C][A] out @param pi [W][S][A] @return as bp_mdp_visitation() */
+BPRIOR_API bp_status bp_distral_best_prior(double *prior, const bp_distral_tasks *tasks, const double *pi,
+                                           bp_error *error);
+
+/** E13 for one task, by soft value iteration until |V - V*| <= tolerance:
+ *  @f[ V(s) = \frac{1}{\beta} \log \sum_a \pi_0(a|s)^{\alpha'} e^{\beta Q(s,a)},\qquad
+ *      \pi(a|s) = \pi_0(a|s)^{\alpha'} e^{\beta (Q(s,a) - V(s))} @f]
+ *  With c_ent = 0 it is E7; with c_kl = 0 the prior plays no part.
+ *  @param V [S] @param Q [S][A] or NULL @param pi [S][A] or NULL @param pi0 [S][A]; NULL: uniform
+ *  @param c_kl, c_ent >= 0, not both 0
+ *  @return as bp_mdp_soft_value_iteration() */
+BPRIOR_API bp_status bp_distral_value_iteration(double *V, double *Q, double *pi, const bp_mdp *mdp,
+                                                const double *pi0, double c_kl, double c_ent, double tolerance,
+                                                size_t *iterations, bp_error *error);
+/** The same for all tasks and a prior over classes. @param pi [W][S][A] out @param V [W][S] out, or NULL
+ *  @param prior [C][A] */
+BPRIOR_API bp_status bp_distral_best_policies(double *pi, double *V, const bp_distral_tasks *tasks,
+                                              const double *prior, double c_kl, double c_ent, double tolerance,
+                                              bp_error *error);
+/** E12: best policies for the prior (E13), best prior for the policies (E11), in turn. Never lowers L, since each half
+ *  maximises it over its own variables. Ends near a local optimum that depends on where the prior starts.
+ *  @param pi [W][S][A] out @param prior [C][A] in: the start, positive wherever it shall ever be; out: the result
+ *  @param L [rounds][2] after the policies' half and after the prior's half of each round, or NULL
+ *  @param c_kl, c_ent >= 0, not both 0 @return as bp_distral_best_policies() */
+BPRIOR_API bp_status bp_distral_solve(double *pi, double *prior, double *L, const bp_distral_tasks *tasks,
+                                      double c_kl, double c_ent, size_t rounds, bp_error *error);
+
+/** E13's two columns: pi_w(.|s) = softmax(alpha' h(phi(s)) + beta f_w(s)) and prior = softmax(h). What all tasks share goes
+ *  into h, and f_w only has to hold what is special about its task.
+ *  @param pi [W][S][A] out @param prior [C][A] out @param h [C][A] @param f [W][S][A]
+ *  @param c_kl, c_ent >= 0, not both 0 @return BP_ERR_ARGUMENT */
+BPRIOR_API bp_status bp_distral_two_column(double *pi, double *prior, const double *h, const double *f,
+                                           const bp_distral_tasks *tasks, double c_kl, double c_ent,
+                                           bp_error *error);
+/** Exact policy gradients of L (E13) with respect to the two columns. With G_w(s,a) the expected regularised return after
+ *  (s,a), its own step's price included, and V_w(s) its mean:
+ *
+ *     df_w(s,a) += dL beta p(w) d_w(s) pi_w(a|s) [ G_w(s,a) - V_w(s) ]
+ *     dh(c,a)   += dL sum_w p(w) sum_{s: phi(s)=c} d_w(s) ( alpha' pi_w(a|s) [ G_w(s,a) - V_w(s) ]
+ *                                                           + c_kl [ pi_w(a|s) - pi0(a|c) ] )
+ *
+ *  The second line's two parts are: h as a part of the policies, and h as the prior, which is distilled from them
+ *  (alpha'/beta = c_kl).
+ *  @param dh [C][A] or NULL, added to @param df [W][S][A] or NULL, added to @param dL the gradient with respect to L
+ *  @param pi [W][S][A] and prior [C][A]: of bp_distral_two_column()
+ *  @return as bp_mdp_soft_evaluate() */
+BPRIOR_API bp_status bp_distral_backward(double *dh, double *df, double dL, const bp_distral_tasks *tasks,
+                                         const double *pi, const double *prior, double c_kl, double c_ent,
+                                         bp_error *error);
+
+/* ---- learning from samples ----------------------------------------------- */
+
+/** How to learn. Start from bp_distral_config_default(): the paper's rate, temperature, pseudo-count and rollouts. */
+typedef struct bp_distral_config {
+    uint32_t cookie;     /**< set by the default function */
+    double c_kl;         /**< price of the KL to the prior, reward per nat, >= 0 (default .2: beta = 5 and alpha' = 1) */
+    double c_ent;        /**< bonus for entropy, reward per nat, >= 0 (default 0; see "Staying alive") */
+    double rate;         /**< learning rate of the soft Q-learning, in (0,1] (default .1) */
+    double pseudo_count; /**< > 0: every action of every class counts as seen that often; keeps the prior positive (default 1) */
+    double keep;         /**< in [0,1]: what a round leaves of the older counts. 1: all count alike, for ever. Lower: the
+                              prior follows faster what the policies do now, and is noisier (default 1) */
+    size_t rollout;      /**< steps of a rollout, >= 1 (default 10) */
+    bool learn_prior;    /**< false: the prior stays uniform, so that every task learns by itself (default true) */
+} bp_distral_config;
+/** @internal used by bp_distral_config_default() */
+BPRIOR_API bp_distral_config bp_distral_config_make(uint32_t cookie);
+/** The settings of the paper's grid world. */
+#define bp_distral_config_default() bp_distral_config_make(BP_COOKIE(bp_distral_config))
+
+/** A soft Q-table for each task, and a prior made of counts. Fields are read-only; nothing is allocated after init. One
+ *  thread at a time. */
+typedef struct bp_distral_learner {
+    bp_distral_config config; /**< as given */
+    bp_distral_tasks tasks;   /**< as given, borrowed */
+    double *Q;                /**< [W][S][A] starts at 0 */
+    double *count;            /**< [C][A] how often each action was taken, p(w)-weighted */
+    double *prior;            /**< [C][A] (count + pseudo_count) / sum; starts uniform */
+    double *bias;             /**< [C][A] c_kl log prior */
+    double *row;              /**< [A] scratch */
+    uint64_t rounds, steps;   /**< made so far; a round is a rollout for each task and a distillation */
+    double reward;            /**< of the last round: undiscounted sum over its rollouts */
+    bp_owner owner;           /**< where the memory came from */
+} bp_distral_learner;
+
+/** Bytes that bp_distral_learner_init() needs. @return BP_ERR_CONFIG, BP_ERR_ABI (cookie), BP_ERR_ARGUMENT (the text names the
+ *  number or the task), BP_ERR_SIZE */
+BPRIOR_API bp_status bp_distral_learner_size(const bp_distral_tasks *tasks, const bp_distral_config *config,
+                                             size_t *bytes, bp_error *error);
+/** Build in the caller's memory. @param tasks must pass bp_distral_check() @param config NULL: the defaults */
+BPRIOR_API bp_status bp_distral_learner_init(bp_distral_learner **out, void *memory, size_t bytes,
+                                             const bp_distral_tasks *tasks, const bp_distral_config *config,
+                                             bp_error *error);
+/** Allocate (NULL: malloc) and build. @return as bp_distral_learner_size(), or BP_ERR_MEMORY */
+BPRIOR_API bp_status bp_distral_learner_create(bp_distral_learner **out, const bp_distral_tasks *tasks,
+                                               const bp_distral_config *config, const bp_allocator *allocator,
+                                               bp_error *error);
+/** Free what bp_distral_learner_create() made; NULL is fine. */
+BPRIOR_API void bp_distral_learner_destroy(bp_distral_learner *learner);
+/** One round. Each task in turn is played for one rollout, from p0 on, by its own soft policy (E13), with after every step
+ *
+ *     Q_w(s,a) += rate ( r + gamma V_w(s') - Q_w(s,a) ),    V_w = (1/beta) log sum_a pi0^alpha' exp(beta Q_w)
+ *
+ *  and then the prior is distilled from the actions taken: a maximum-likelihood fit, with pseudo-counts. It weighs states
+ *  by how often rollouts see them, without gamma, where E11 has the discounted visitation.
+ *  The same numbers for the same rng; they may differ between C libraries in the last bits of exp and log. */
+BPRIOR_API void bp_distral_learner_round(bp_distral_learner *learner, bp_rng *rng);
+/** What it would play now. @param pi [W][S][A] out: E13 with its Q and prior */
+BPRIOR_API void bp_distral_learner_policies(double *pi, const bp_distral_learner *learner);
+
+/* ---- two rooms ----------------------------------------------------------- */
+
+/** What a state of the two rooms remembers of the step before. A bump is a move that a wall stopped: it cost wall_reward
+ *  where all others cost step_reward, so (previous action, previous reward) is this list and nothing else; goals pay
+ *  more, but nobody acts after them. */
+typedef enum bp_tworooms_memory {
+    BP_MEMORY_START = 0, /**< an episode begins: there was no step */
+    BP_MEMORY_STAY,
+    BP_MEMORY_UP,
+    BP_MEMORY_DOWN,
+    BP_MEMORY_LEFT,
+    BP_MEMORY_RIGHT, /**< BP_MEMORY_START + 1 + the action of ::bp_grid_action */
+    BP_MEMORY_UP_BUMPED,
+    BP_MEMORY_DOWN_BUMPED,
+    BP_MEMORY_LEFT_BUMPED,
+    BP_MEMORY_RIGHT_BUMPED
+} bp_tworooms_memory;
+#define BP_MEMORIES 10 /**< how many memories there are */
+
+/** What a prior sees of a state of the two rooms: a sum of these. None of them is the goal. */
+typedef enum bp_tworooms_sees {
+    BP_SEES_CELL = 1,   /**< where it is */
+    BP_SEES_ACTION = 2, /**< the action before, or that there was none */
+    BP_SEES_REWARD = 4, /**< whether the step before was a bump */
+    BP_SEES_ALL = 7     /**< as published */
+} bp_tworooms_sees;
+
+/** The world. Start from bp_tworooms_config_default(). */
+typedef struct bp_tworooms_config {
+    uint32_t cookie;           /**< set by the default function */
+    const char *map;           /**< '#' wall, '.' cell that may be a goal, ' ' cell that may not (a corridor), 'S' start, as in
+                                    bp_gridworld_create(); read by create only (default: two rooms of 3 x 3, 5 cells of corridor) */
+    bp_gridworld_config costs; /**< gamma and rewards (default the paper's); slip must be 0, goal_ends true */
+    size_t tasks;              /**< W: so many different goals, drawn uniformly from the '.' cells (default 10) */
+    uint64_t seed;             /**< of that draw (default 1) */
+} bp_tworooms_config;
+/** @internal used by bp_tworooms_config_default() */
+BPRIOR_API bp_tworooms_config bp_tworooms_config_make(uint32_t cookie);
+/** The paper's costs, ten tasks. */
+#define bp_tworooms_config_default() bp_tworooms_config_make(BP_COOKIE(bp_tworooms_config))
+
+/** The two-room grid world of the Distral paper as W MDPs: the state is (cell, memory of the step before), tasks differ in
+ *  their goal, which ends the episode, and start anywhere else with nothing remembered. Because the state holds the
+ *  previous action, a prior can keep a direction, though it is never told where anything goes. */
+typedef struct bp_tworooms {
+    bp_gridworld grid; /**< the map, one state per cell, no goal */
+    size_t S, W;       /**< states (cells * BP_MEMORIES) and tasks */
+    bp_mdp *mdp;       /**< [W] the tasks, for ::bp_distral_tasks */
+    size_t *goal;      /**< [W] the cell (state of `grid`) that each task wants; behind them the '.' cells that none wants */
+    bp_owner owner;    /**< of mdp and goal */
+} bp_tworooms;
+
+/** Build. @param config NULL: the defaults @param allocator NULL: malloc
+ *  @return BP_ERR_CONFIG, BP_ERR_ABI (cookies), BP_ERR_ARGUMENT (the map, slip, more tasks than '.' cells; the text says
+ *  which), BP_ERR_MEMORY, BP_ERR_SIZE */
+BPRIOR_API bp_status bp_tworooms_create(bp_tworooms *rooms, const bp_tworooms_config *config,
+                                        const bp_allocator *allocator, bp_error *error);
+/** Free everything; fine on a zeroed struct. */
+BPRIOR_API void bp_tworooms_destroy(bp_tworooms *rooms);
+/** The state of a cell (state of rooms->grid) and a memory: cell * BP_MEMORIES + memory. */
+BPRIOR_API size_t bp_tworooms_state(size_t cell, bp_tworooms_memory memory);
+/** The classes of a prior that sees so much. @param phi [S] out @param sees a sum of ::bp_tworooms_sees; 0: nothing at all
+ *  @return C, for ::bp_distral_tasks; some classes may be empty */
+BPRIOR_API size_t bp_tworooms_classes(size_t *phi, const bp_tworooms *rooms, unsigned sees);
+/** The prior in every cell after one and the same memory: what bp_gridworld_draw() draws.
+ *  @param pi0 [cells][5] out @param prior [C][5] @param phi [S] as bp_tworooms_classes() made it */
+BPRIOR_API void bp_tworooms_slice(double *pi0, const double *prior, const size_t *phi, const bp_tworooms *rooms,
+                                  bp_tworooms_memory memory);
+/** @} */
+
+/* ==========================================================================
  * 13. >>asymmetry   Information asymmetry
  *    provides: bp_field_set_* bp_asymmetric_* bp_distilled_prior bp_distillation_* bp_bottleneck_*
- *    needs: 1, 9, 10, 11        equations: E7 E14 E15 E16 E17
+ *    needs: 1, 9, 10, 11, 12        equations: E7 E14 E15 E16 E17
  * ========================================================================== */
 /** @defgroup bp_asymmetry 13. Information asymmetry
  *
@@ -8553,7 +8840,7 @@ BPRIOR_API bp_status bp_env_check(bp_env *env, uint64_t seed, size_t steps, bp_e
  *    needs: 1, 2, 3, 9        equations: E2 E3 E3b E6 E7 E9 E11(d)
  * ========================================================================== */
 
-/* Scratch of an MDP: one S x S matrix, four vectors over states, two tables over state-actions. */
+/* Scratch of an MDP: one S x S matrix, four vectors over states, three tables over state-actions. */
 BPI_FN double *bpi_mdp_matrix(const bp_mdp *m) { return m->work; }
 BPI_FN double *bpi_mdp_vector(const bp_mdp *m, size_t i) { return m->work + m->S * m->S + i * m->S; }
 BPI_FN double *bpi_mdp_table(const bp_mdp *m, size_t i) { return m->work + m->S * m->S + 4 * m->S + i * m->S * m->A; }
@@ -8561,7 +8848,7 @@ BPI_FN double *bpi_mdp_table(const bp_mdp *m, size_t i) { return m->work + m->S 
 BPRIOR_API bp_status bp_mdp_size(size_t S, size_t A, size_t *bytes, bp_error *error) {
     size_t sa, sas, ss, n, t;
     if (S == 0 || A == 0) return bpi_fail(error, BP_ERR_ARGUMENT, "an MDP of %zu states and %zu actions", S, A);
-    if (!bp_size_mul(&sa, S, A) || !bp_size_mul(&sas, sa, S) || !bp_size_mul(&ss, S, S) || !bp_size_mul(&t, sa, 3) ||
+    if (!bp_size_mul(&sa, S, A) || !bp_size_mul(&sas, sa, S) || !bp_size_mul(&ss, S, S) || !bp_size_mul(&t, sa, 4) ||
         !bp_size_add(&n, sas, t) || !bp_size_add(&n, n, ss) || !bp_size_mul(&t, S, 5) || !bp_size_add(&n, n, t) ||
         !bp_size_mul(&n, n, sizeof(double)) || !bp_size_mul(&t, S, sizeof(bool)) || !bp_size_add(&n, n, t))
         return bpi_fail(error, BP_ERR_SIZE, "an MDP of %zu states and %zu actions does not fit the address space", S, A);
@@ -8588,7 +8875,7 @@ BPRIOR_API bp_status bp_mdp_init(bp_mdp *mdp, size_t S, size_t A, double gamma, 
     mdp->R = mdp->P + S * A * S;
     mdp->p0 = mdp->R + S * A;
     mdp->work = mdp->p0 + S;
-    mdp->terminal = (bool *)(void *)(mdp->work + S * S + 4 * S + 2 * S * A);
+    mdp->terminal = (bool *)(void *)(mdp->work + S * S + 4 * S + 3 * S * A);
     return bpi_ok(error);
 }
 
@@ -9215,18 +9502,22 @@ BPI_FN void bpi_mdp_env_observe(const bpi_mdp_env *e, size_t state, bp_real *obs
     for (i = 0; i < e->mdp->S; i++) observation[i] = i == state ? BP_R(1) : BP_R(0);
 }
 
-/* Draw from p [n]. The random number of (seed, step) is a function of both, so that no generator needs saving. */
-BPI_FN size_t bpi_mdp_draw(const bpi_mdp_env *e, const double *p) {
-    bp_rng rng = bp_rng_make(e->now.seed, e->now.step);
-    double u = bp_rng_uniform(&rng);
+/* The entry of the distribution p [n] that u, uniform in [0,1), falls on. */
+BPI_FN size_t bpi_draw(double u, const double *p, size_t n) {
     size_t i, last = 0;
-    for (i = 0; i < e->mdp->S; i++) {
+    for (i = 0; i < n; i++) {
         if (!(p[i] > 0.0)) continue;
         if (u < p[i]) return i;
         u -= p[i];
-        last = i; /* should rounding leave a rest, it goes to the last possible state */
+        last = i; /* should rounding leave a rest, it goes to the last possible entry */
     }
     return last;
+}
+
+/* The random number of (seed, step) is a function of both, so that no generator needs saving. */
+BPI_FN size_t bpi_mdp_draw(const bpi_mdp_env *e, const double *p) {
+    bp_rng rng = bp_rng_make(e->now.seed, e->now.step);
+    return bpi_draw(bp_rng_uniform(&rng), p, e->mdp->S);
 }
 
 BPI_FN bp_status bpi_mdp_env_reset(void *self, uint64_t seed, bp_real *observation) {
@@ -9479,9 +9770,687 @@ BPRIOR_API bp_status bp_trajectory_enumerate(bp_trajectory_sums *out, const bp_m
 }
 
 /* ==========================================================================
+ * 12. >>distral-impl   Distral
+ *    provides: bp_distral_*  bp_tworooms_*
+ *    needs: 1, 2, 3, 10, 11        equations: E10 E11 E12 E13
+ * ========================================================================== */
+
+/* ---- classes, mixtures: shared with chapter 13 ---------------------------- */
+
+BPI_FN bp_status bpi_check_classes(const size_t *phi, size_t S, size_t C, bp_error *error) {
+    size_t s;
+    for (s = 0; s < S; s++)
+        if (phi[s] >= C) return bpi_fail(error, BP_ERR_ARGUMENT, "phi(%zu) is class %zu, but there are %zu", s, phi[s], C);
+    return BP_OK;
+}
+
+/* phi NULL: the class is the state. */
+BPI_INLINE size_t bpi_class(const size_t *phi, size_t s) { return phi ? phi[s] : s; }
+
+/* sum_s d(s) KL[pi(.|s) || prior(.|phi(s))] */
+BPI_FN double bpi_mixture_loss(const double *prior, const double *d, const double *pi, const size_t *phi, size_t S,
+                               size_t A) {
+    double loss = 0.0;
+    size_t s;
+    for (s = 0; s < S; s++)
+        if (d[s] > 0.0) loss += d[s] * bpi_kl_row(pi + s * A, prior + bpi_class(phi, s) * A, A);
+    return loss;
+}
+
+/* Of that loss only -sum_{s in c} d(s) sum_a pi(a|s) log prior(a|c) depends on the prior: a cross-entropy whose target is
+ * the unnormalised mixture m(a) = sum_{s in c} d(s) pi(a|s). Gibbs' inequality: it is least at prior = m / sum m. With
+ * several tasks there are only more terms in m: p(w) d_w(s) pi_w(a|s), and dividing by their sum makes of p(w) d_w the
+ * p(w|x) of E11.   Here: mixture [C][A] += weight * m ... */
+BPI_FN void bpi_mixture_add(double *mixture, double weight, const double *d, const double *pi, const size_t *phi,
+                            size_t S, size_t A) {
+    size_t s, a;
+    for (s = 0; s < S; s++)
+        for (a = 0; a < A && d[s] > 0.0; a++) mixture[bpi_class(phi, s) * A + a] += weight * d[s] * pi[s * A + a];
+}
+
+/* ... and the division; rows without mass become uniform. */
+BPI_FN void bpi_mixture_normalise(double *mixture, size_t C, size_t A) {
+    size_t a, c;
+    for (c = 0; c < C; c++) {
+        double sum = 0.0;
+        for (a = 0; a < A; a++) sum += mixture[c * A + a];
+        for (a = 0; a < A; a++) mixture[c * A + a] = sum > 0.0 ? mixture[c * A + a] / sum : 1.0 / (double)A;
+    }
+}
+
+/* ---- tasks --------------------------------------------------------------- */
+
+BPRIOR_API size_t bp_distral_classes(const bp_distral_tasks *tasks) {
+    return tasks->phi ? tasks->classes : tasks->mdp[0].S;
+}
+
+BPI_FN double bpi_task_weight(const bp_distral_tasks *tasks, size_t w) {
+    return tasks->p ? tasks->p[w] : 1.0 / (double)tasks->n;
+}
+
+/* Say which task a failure belongs to. */
+BPI_FN bp_status bpi_in_task(bp_status status, size_t w, bp_error *error) {
+    if (status != BP_OK && error) {
+        const bp_error inner = *error;
+        (void)bpi_fail(error, status, "task %zu: %.220s", w, inner.text);
+    }
+    return status;
+}
+
+/* What is cheap to check, before every use. */
+BPI_FN bp_status bpi_distral_check(const bp_distral_tasks *tasks, bp_error *error) {
+    size_t w;
+    if (!tasks || tasks->n == 0 || !tasks->mdp) return bpi_fail(error, BP_ERR_ARGUMENT, "there are no tasks");
+    for (w = 0; w < tasks->n; w++)
+        if (tasks->mdp[w].S != tasks->mdp[0].S || tasks->mdp[w].A != tasks->mdp[0].A || tasks->mdp[w].S == 0)
+            return bpi_fail(error, BP_ERR_ARGUMENT, "task %zu has %zu states and %zu actions, task 0 has %zu and %zu", w,
+                            tasks->mdp[w].S, tasks->mdp[w].A, tasks->mdp[0].S, tasks->mdp[0].A);
+    if (tasks->p && !bpi_is_distribution(tasks->p, tasks->n))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "the tasks' p is no probability distribution over %zu tasks", tasks->n);
+    return tasks->phi ? bpi_check_classes(tasks->phi, tasks->mdp[0].S, tasks->classes, error) : BP_OK;
+}
+
+BPRIOR_API bp_status bp_distral_check(const bp_distral_tasks *tasks, bp_error *error) {
+    bp_status status = bpi_distral_check(tasks, error);
+    size_t w;
+    for (w = 0; status == BP_OK && w < tasks->n; w++) status = bpi_in_task(bp_mdp_check(&tasks->mdp[w], error), w, error);
+    return status;
+}
+
+/* Both prices finite and not negative; `positive`: and not both zero. */
+BPI_FN bp_status bpi_check_prices(double c_kl, double c_ent, bool positive, bp_error *error) {
+    if (!(c_kl >= 0.0 && bpi_finite_d(c_kl)) || !(c_ent >= 0.0 && bpi_finite_d(c_ent)))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "c_kl %g and c_ent %g must be finite and not negative", c_kl, c_ent);
+    if (positive && !(c_kl + c_ent > 0.0))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "c_kl and c_ent are both 0: beta would be infinite");
+    return BP_OK;
+}
+
+/* ---- L and its best prior ------------------------------------------------ */
+
+BPI_FN double bpi_entropy_row(const double *p, size_t n) {
+    double h = 0.0;
+    size_t a;
+    for (a = 0; a < n; a++)
+        if (p[a] > 0.0) h -= p[a] * log(p[a]);
+    return h;
+}
+
+/* All parts are sums over states, as in bp_mdp_objective():  E sum gamma^t x(s_t) = sum_s d(s) x(s). */
+BPRIOR_API bp_status bp_distral_objective(bp_distral_value *out, bp_distral_value *each,
+                                          const bp_distral_tasks *tasks, const double *pi, const double *prior,
+                                          double c_kl, double c_ent, bp_error *error) {
+    bp_status status = bpi_distral_check(tasks, error);
+    size_t w, s, a;
+    memset(out, 0, sizeof *out);
+    if (status == BP_OK) status = bpi_check_prices(c_kl, c_ent, false, error);
+    if (status != BP_OK) return status;
+    for (w = 0; w < tasks->n; w++) {
+        const bp_mdp *m = &tasks->mdp[w];
+        const double *policy = pi + w * m->S * m->A, p = bpi_task_weight(tasks, w);
+        double *d = bpi_mdp_vector(m, 1);
+        bp_distral_value v = {0.0, 0.0, 0.0, 0.0};
+        status = bp_mdp_visitation(d, m, policy, error);
+        if (status != BP_OK) return bpi_in_task(status, w, error);
+        for (s = 0; s < m->S; s++) {
+            if (!(d[s] > 0.0)) continue;
+            for (a = 0; a < m->A; a++) v.reward += d[s] * policy[s * m->A + a] * m->R[s * m->A + a];
+            v.entropy += d[s] * bpi_entropy_row(policy + s * m->A, m->A);
+        }
+        v.divergence = bpi_mixture_loss(prior, d, policy, tasks->phi, m->S, m->A);
+        v.value = v.reward + c_ent * v.entropy;
+        if (c_kl > 0.0) v.value -= c_kl * v.divergence;
+        if (!bpi_finite_d(v.value))
+            return bpi_fail(error, BP_ERR_NONFINITE,
+                            "task %zu: the policy has mass where the prior has none: the KL is infinite", w);
+        if (each) each[w] = v;
+        if (!(p > 0.0)) continue; /* 0 times an infinite divergence is 0 here */
+        out->value += p * v.value;
+        out->reward += p * v.reward;
+        out->divergence += p * v.divergence;
+        out->entropy += p * v.entropy;
+    }
+    return bpi_ok(error);
+}
+
+BPRIOR_API bp_status bp_distral_loss(double *loss, const bp_distral_tasks *tasks, const double *pi,
+                                     const double *prior, bp_error *error) {
+    bp_status status = bpi_distral_check(tasks, error);
+    size_t w;
+    *loss = 0.0;
+    for (w = 0; status == BP_OK && w < tasks->n; w++) {
+        const bp_mdp *m = &tasks->mdp[w];
+        const double *policy = pi + w * m->S * m->A, p = bpi_task_weight(tasks, w);
+        double *d = bpi_mdp_vector(m, 1);
+        status = bpi_in_task(bp_mdp_visitation(d, m, policy, error), w, error);
+        if (status == BP_OK && p > 0.0) *loss += p * bpi_mixture_loss(prior, d, policy, tasks->phi, m->S, m->A);
+    }
+    return status;
+}
+
+BPRIOR_API bp_status bp_distral_best_prior(double *prior, const bp_distral_tasks *tasks, const double *pi,
+                                           bp_error *error) {
+    bp_status status = bpi_distral_check(tasks, error);
+    size_t w, i;
+    if (status != BP_OK) return status;
+    for (i = 0; i < bp_distral_classes(tasks) * tasks->mdp[0].A; i++) prior[i] = 0.0;
+    for (w = 0; w < tasks->n; w++) {
+        const bp_mdp *m = &tasks->mdp[w];
+        const double *policy = pi + w * m->S * m->A;
+        double *d = bpi_mdp_vector(m, 1);
+        status = bp_mdp_visitation(d, m, policy, error);
+        if (status != BP_OK) return bpi_in_task(status, w, error);
+        bpi_mixture_add(prior, bpi_task_weight(tasks, w), d, policy, tasks->phi, m->S, m->A);
+    }
+    bpi_mixture_normalise(prior, bp_distral_classes(tasks), tasks->mdp[0].A);
+    return status;
+}
+
+/* ---- E13 is E7 with another prior and another reward ---------------------------
+ * Derivation. One step's regulariser, with tau = c_kl + c_ent = 1/beta and alpha' = c_kl/tau:
+ *
+ *     c_kl KL[pi || pi0] - c_ent H[pi] = sum_a pi(a) [ (c_kl + c_ent) log pi(a) - c_kl log pi0(a) ]
+ *                                      = tau sum_a pi(a) [ log pi(a) - log pi0(a)^alpha' ]
+ *
+ * pi0^alpha' does not add up to 1. Divide it by its sum, Z(s) = sum_a pi0(a|s)^alpha' and rho = pi0^alpha' / Z:
+ *
+ *                                      = tau KL[pi || rho] - tau log Z(s)
+ *
+ * So the published objective is E4 at the price tau, for the *tempered* prior rho (flatter than pi0: the entropy bonus) and
+ * the reward r(s,a) + tau log Z(s). Z is 1 for alpha' = 1, and A for alpha' = 0, where each step is paid tau log A for
+ * nothing; in between 1 <= Z <= A^(1 - alpha'). Whatever chapter 10 and 11 prove for E6 and E7 holds for E13, and their
+ * solvers solve it. V is the same under both readings; Q without its own state's bonus is Distral's Q:
+ *
+ *     V = tau log sum_a rho exp((Q + tau log Z)/tau) = (1/beta) log sum_a pi0^alpha' exp(beta Q) */
+
+/* One row: rho [n] = pi0^power / Z. Returns log Z. pi0 NULL: uniform. */
+BPI_FN double bpi_temper_row(double *rho, const double *pi0, double power, size_t n) {
+    double Z = 0.0;
+    size_t a;
+    for (a = 0; a < n; a++) {
+        rho[a] = pi0 ? pi0[a] : 1.0 / (double)n;
+        if (power < 1.0) rho[a] = pow(rho[a], power);
+        Z += rho[a];
+    }
+    if (!(power < 1.0)) return 0.0; /* E7, to the last bit */
+    for (a = 0; a < n; a++) rho[a] /= Z;
+    return log(Z);
+}
+
+/* A view of mdp with the reward r + tau log Z, and rho [S][A]: both in mdp's scratch tables 1 and 2. prior [C][A], or NULL:
+ * uniform. */
+BPI_FN bp_status bpi_distral_view(bp_mdp *view, const double **rho, const bp_mdp *mdp, const double *prior,
+                                  const size_t *phi, double c_kl, double c_ent, bp_error *error) {
+    const double tau = c_kl + c_ent;
+    double *tempered = bpi_mdp_table(mdp, 1), *reward = bpi_mdp_table(mdp, 2);
+    size_t s, a;
+    bp_status status = bpi_check_prices(c_kl, c_ent, true, error);
+    if (status != BP_OK) return status;
+    for (s = 0; s < mdp->S; s++) {
+        const double *row = prior && !mdp->terminal[s] ? prior + bpi_class(phi, s) * mdp->A : NULL;
+        double bonus;
+        if (row && !bpi_is_distribution(row, mdp->A))
+            return bpi_fail(error, BP_ERR_ARGUMENT, "the prior of state %zu is no probability distribution", s);
+        bonus = tau * bpi_temper_row(tempered + s * mdp->A, row, c_kl / tau, mdp->A);
+        for (a = 0; a < mdp->A; a++) reward[s * mdp->A + a] = mdp->R[s * mdp->A + a] + bonus;
+    }
+    *view = *mdp;
+    view->R = reward;
+    *rho = tempered;
+    return BP_OK;
+}
+
+/* bp_distral_value_iteration() with a class map. */
+BPI_FN bp_status bpi_distral_iterate(double *V, double *Q, double *pi, const bp_mdp *mdp, const double *prior,
+                                     const size_t *phi, double c_kl, double c_ent, double tolerance,
+                                     size_t *iterations, bp_error *error) {
+    bp_mdp view;
+    const double *rho;
+    size_t i;
+    bp_status status = bpi_distral_view(&view, &rho, mdp, prior, phi, c_kl, c_ent, error);
+    if (status != BP_OK) return status;
+    status = bp_mdp_soft_value_iteration(V, Q, pi, &view, rho, c_kl + c_ent, tolerance, iterations, error);
+    for (i = 0; Q && status == BP_OK && i < mdp->S * mdp->A; i++)
+        if (!mdp->terminal[i / mdp->A]) Q[i] -= view.R[i] - mdp->R[i];
+    return status;
+}
+
+BPRIOR_API bp_status bp_distral_value_iteration(double *V, double *Q, double *pi, const bp_mdp *mdp,
+                                                const double *pi0, double c_kl, double c_ent, double tolerance,
+                                                size_t *iterations, bp_error *error) {
+    return bpi_distral_iterate(V, Q, pi, mdp, pi0, NULL, c_kl, c_ent, tolerance, iterations, error);
+}
+
+BPRIOR_API bp_status bp_distral_best_policies(double *pi, double *V, const bp_distral_tasks *tasks,
+                                              const double *prior, double c_kl, double c_ent, double tolerance,
+                                              bp_error *error) {
+    bp_status status = bpi_distral_check(tasks, error);
+    size_t w;
+    for (w = 0; status == BP_OK && w < tasks->n; w++) {
+        const bp_mdp *m = &tasks->mdp[w];
+        double *values = V ? V + w * m->S : bpi_mdp_vector(m, 1);
+        status = bpi_distral_iterate(values, NULL, pi + w * m->S * m->A, m, prior, tasks->phi, c_kl, c_ent, tolerance,
+                                     NULL, error);
+        status = bpi_in_task(status, w, error);
+    }
+    return status;
+}
+
+/* Why each half cannot lower L: given the prior, L is a sum over tasks, and bp_distral_best_policies() maximises each of its
+ * terms. Given the policies, visitations and rewards are fixed, and of L only -c_kl times bp_distral_loss() moves, which
+ * bp_distral_best_prior() minimises. Stopping value iteration at a tolerance costs L only its square: L is flat at its top. */
+BPRIOR_API bp_status bp_distral_solve(double *pi, double *prior, double *L, const bp_distral_tasks *tasks,
+                                      double c_kl, double c_ent, size_t rounds, bp_error *error) {
+    bp_distral_value v;
+    bp_status status = BP_OK;
+    size_t k;
+    for (k = 0; status == BP_OK && k < rounds; k++) {
+        status = bp_distral_best_policies(pi, NULL, tasks, prior, c_kl, c_ent, 1e-10, error);
+        if (status == BP_OK && L) {
+            status = bp_distral_objective(&v, NULL, tasks, pi, prior, c_kl, c_ent, error);
+            L[2 * k] = v.value;
+        }
+        if (status == BP_OK) status = bp_distral_best_prior(prior, tasks, pi, error);
+        if (status == BP_OK && L) {
+            status = bp_distral_objective(&v, NULL, tasks, pi, prior, c_kl, c_ent, error);
+            L[2 * k + 1] = v.value;
+        }
+    }
+    return status;
+}
+
+/* ---- two columns ---------------------------------------------------------- */
+
+/* pi [n] = softmax(x) with x(a) = scale (y(a) + z(a)), z NULL: 0. Returns (1/scale) log sum_a exp(x(a)).
+ * The largest exponent is moved to 0, so nothing overflows and the sum is at least 1. pi NULL: only the value. */
+BPI_FN double bpi_soft_row(double *pi, const double *y, const double *z, double scale, size_t n) {
+    double m = -(double)INFINITY, sum = 0.0;
+    size_t a;
+    for (a = 0; a < n; a++)
+        if (y[a] + (z ? z[a] : 0.0) > m) m = y[a] + (z ? z[a] : 0.0);
+    for (a = 0; a < n; a++) {
+        const double e = exp(scale * (y[a] + (z ? z[a] : 0.0) - m));
+        if (pi) pi[a] = e;
+        sum += e;
+    }
+    for (a = 0; pi && a < n; a++) pi[a] /= sum;
+    return m + log(sum) / scale;
+}
+
+/* alpha' h + beta f = beta (f + c_kl h), since alpha' = c_kl beta. */
+BPRIOR_API bp_status bp_distral_two_column(double *pi, double *prior, const double *h, const double *f,
+                                           const bp_distral_tasks *tasks, double c_kl, double c_ent,
+                                           bp_error *error) {
+    bp_status status = bpi_distral_check(tasks, error);
+    size_t w, s, a, S, A;
+    if (status == BP_OK) status = bpi_check_prices(c_kl, c_ent, true, error);
+    if (status != BP_OK) return status;
+    S = tasks->mdp[0].S;
+    A = tasks->mdp[0].A;
+    bp_mdp_softmax(prior, h, bp_distral_classes(tasks), A);
+    for (w = 0; w < tasks->n; w++)
+        for (s = 0; s < S; s++) {
+            double *row = pi + (w * S + s) * A;
+            for (a = 0; a < A; a++) row[a] = f[(w * S + s) * A + a] + c_kl * h[bpi_class(tasks->phi, s) * A + a];
+            (void)bpi_soft_row(row, row, NULL, 1.0 / (c_kl + c_ent), A);
+        }
+    return bpi_ok(error);
+}
+
+/* Derivation. For fixed pi0, the view above makes L a sum over tasks of E4's, and chapter 11 has derived
+ *
+ *     dL/dlogit_w(s,a) = p(w) d_w(s) pi_w(a|s) [ Q(s,a) - tau log(pi_w(a|s)/rho(a|s)) - V(s) ]
+ *
+ * with Q and V those of the view. With Q = r + tau log Z + gamma E V' and tau log rho = c_kl log pi0 - tau log Z, the bracket's
+ * first two terms are
+ *
+ *     G(s,a) = r + gamma E V' + c_kl log pi0 - tau log pi        (R_reg = R + (alpha'/beta) log pi0 - (1/beta) log pi)
+ *
+ * the expected regularised return of the score-function gradient, and V is its mean. logit_w = alpha' h + beta f_w gives the
+ * factors alpha' and beta. What is left is pi0 itself: dL/dlog pi0(a|c) = c_kl sum_w p(w) sum_{s in c} d_w(s) pi_w(a|s), and
+ * log-softmax pulls g back to g(a) - pi0(a) sum_b g(b). */
+BPRIOR_API bp_status bp_distral_backward(double *dh, double *df, double dL, const bp_distral_tasks *tasks,
+                                         const double *pi, const double *prior, double c_kl, double c_ent,
+                                         bp_error *error) {
+    const double tau = c_kl + c_ent;
+    bp_status status = bpi_distral_check(tasks, error);
+    size_t w, s, a;
+    for (w = 0; status == BP_OK && w < tasks->n; w++) {
+        const bp_mdp *m = &tasks->mdp[w];
+        const double *policy = pi + w * m->S * m->A, *rho, p = bpi_task_weight(tasks, w);
+        double *V = bpi_mdp_vector(m, 1), *d = bpi_mdp_vector(m, 2), *Q = bpi_mdp_table(m, 0);
+        bp_mdp view;
+        status = bpi_distral_view(&view, &rho, m, prior, tasks->phi, c_kl, c_ent, error);
+        if (status == BP_OK) status = bp_mdp_soft_evaluate(V, Q, &view, policy, rho, tau, error);
+        if (status == BP_OK) status = bp_mdp_visitation(d, m, policy, error);
+        if (status != BP_OK) return bpi_in_task(status, w, error);
+        for (s = 0; s < m->S; s++)
+            for (a = 0; a < m->A && d[s] > 0.0; a++) {
+                const size_t i = s * m->A + a, c = bpi_class(tasks->phi, s) * m->A + a;
+                const double log_ratio = policy[i] > 0.0 ? log(policy[i] / rho[i]) : 0.0;
+                const double g = dL * p * d[s] * policy[i] * (Q[i] - tau * log_ratio - V[s]);
+                /* in the forward pass this was:  logit = beta f + alpha' h */
+                if (df) df[w * m->S * m->A + i] += g / tau;
+                /* and  - c_kl sum_a pi (log pi - log pi0),  pi0 = softmax(h) */
+                if (dh) dh[c] += c_kl / tau * g + dL * p * d[s] * c_kl * (policy[i] - prior[c]);
+            }
+    }
+    return status;
+}
+
+/* ---- learning from samples ------------------------------------------------ */
+
+BPRIOR_API bp_distral_config bp_distral_config_make(uint32_t cookie) {
+    bp_distral_config c;
+    memset(&c, 0, sizeof c);
+    c.cookie = cookie;
+    if (cookie != BP_COOKIE(bp_distral_config)) return c;
+    c.c_kl = 0.2;
+    c.c_ent = 0.0;
+    c.rate = 0.1;
+    c.pseudo_count = 1.0;
+    c.keep = 1.0;
+    c.rollout = 10;
+    c.learn_prior = true;
+    return c;
+}
+
+BPI_FN bp_status bpi_distral_config_check(const bp_distral_config *c, bp_error *error) {
+    bp_status status = bpi_check_cookie(c->cookie, BP_COOKIE(bp_distral_config), "bp_distral_config", error);
+    if (status == BP_OK) status = bpi_check_prices(c->c_kl, c->c_ent, true, error);
+    if (status != BP_OK) return status;
+    if (!(c->rate > 0.0 && c->rate <= 1.0)) return bpi_fail(error, BP_ERR_ARGUMENT, "rate is %g, not in (0,1]", c->rate);
+    if (!(c->pseudo_count > 0.0 && bpi_finite_d(c->pseudo_count)))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "pseudo_count is %g; it must be positive and finite", c->pseudo_count);
+    if (!(c->keep >= 0.0 && c->keep <= 1.0)) return bpi_fail(error, BP_ERR_ARGUMENT, "keep is %g, not in [0,1]", c->keep);
+    if (c->rollout == 0) return bpi_fail(error, BP_ERR_ARGUMENT, "rollout is 0; it must be at least 1");
+    return BP_OK;
+}
+
+/* Run once to measure, once to place (see bp_arena). */
+BPI_FN bp_distral_learner *bpi_distral_layout(bp_arena *arena, const bp_distral_tasks *tasks, bp_distral_learner *at) {
+    const size_t A = tasks->mdp[0].A, C = bp_distral_classes(tasks);
+    bp_distral_learner *self = (bp_distral_learner *)bp_arena_take(arena, 1, sizeof(bp_distral_learner));
+    size_t wsa = 0, ca = 0;
+    if (!bp_size_mul(&wsa, tasks->n, tasks->mdp[0].S) || !bp_size_mul(&wsa, wsa, A) || !bp_size_mul(&ca, C, A))
+        arena->overflow = true;
+    at->Q = (double *)bp_arena_take(arena, wsa, sizeof(double));
+    at->count = (double *)bp_arena_take(arena, ca, sizeof(double));
+    at->prior = (double *)bp_arena_take(arena, ca, sizeof(double));
+    at->bias = (double *)bp_arena_take(arena, ca, sizeof(double));
+    at->row = (double *)bp_arena_take(arena, A, sizeof(double));
+    return self;
+}
+
+BPRIOR_API bp_status bp_distral_learner_size(const bp_distral_tasks *tasks, const bp_distral_config *config,
+                                             size_t *bytes, bp_error *error) {
+    const bp_distral_config c = config ? *config : bp_distral_config_default();
+    bp_arena arena = bp_arena_make(NULL, 0);
+    bp_distral_learner at;
+    bp_status status = bpi_distral_config_check(&c, error);
+    *bytes = 0;
+    if (status == BP_OK) status = bp_distral_check(tasks, error);
+    if (status != BP_OK) return status;
+    (void)bpi_distral_layout(&arena, tasks, &at);
+    if (arena.overflow)
+        return bpi_fail(error, BP_ERR_SIZE, "tables of %zu tasks, %zu states and %zu actions overflow a size", tasks->n,
+                        tasks->mdp[0].S, tasks->mdp[0].A);
+    *bytes = arena.used;
+    return bpi_ok(error);
+}
+
+/* prior = (count + pseudo_count) / sum, the mean of a Dirichlet posterior; bias = c_kl log prior = (alpha'/beta) log prior. */
+BPI_FN void bpi_distral_distil(bp_distral_learner *self) {
+    const size_t A = self->tasks.mdp[0].A, C = bp_distral_classes(&self->tasks);
+    size_t c, a;
+    for (c = 0; c < C; c++) {
+        double *prior = self->prior + c * A, sum = 0.0;
+        for (a = 0; a < A; a++) {
+            prior[a] = self->count[c * A + a] + self->config.pseudo_count;
+            sum += prior[a];
+        }
+        for (a = 0; a < A; a++) {
+            prior[a] /= sum;
+            self->bias[c * A + a] = self->config.c_kl * log(prior[a]);
+        }
+    }
+}
+
+BPRIOR_API bp_status bp_distral_learner_init(bp_distral_learner **out, void *memory, size_t bytes,
+                                             const bp_distral_tasks *tasks, const bp_distral_config *config,
+                                             bp_error *error) {
+    const bp_distral_config c = config ? *config : bp_distral_config_default();
+    bp_distral_learner at, *self;
+    bp_arena arena;
+    size_t need;
+    bp_status status;
+    *out = NULL;
+    status = bp_distral_learner_size(tasks, config, &need, error);
+    if (status != BP_OK) return status;
+    if (!memory || bytes < need)
+        return bpi_fail(error, BP_ERR_SIZE, "a Distral learner needs %zu bytes, got %zu", need, memory ? bytes : (size_t)0);
+    memset(&at, 0, sizeof at);
+    arena = bp_arena_make(memory, bytes);
+    self = bpi_distral_layout(&arena, tasks, &at);
+    *self = at;
+    self->config = c;
+    self->tasks = *tasks;
+    bpi_distral_distil(self); /* no counts yet: uniform */
+    *out = self;
+    return bpi_ok(error);
+}
+
+BPRIOR_API bp_status bp_distral_learner_create(bp_distral_learner **out, const bp_distral_tasks *tasks,
+                                               const bp_distral_config *config, const bp_allocator *allocator,
+                                               bp_error *error) {
+    size_t bytes;
+    void *memory;
+    bp_status status;
+    *out = NULL;
+    status = bp_distral_learner_size(tasks, config, &bytes, error);
+    if (status != BP_OK) return status;
+    memory = bp_alloc(allocator, bytes);
+    if (!memory) return bpi_fail(error, BP_ERR_MEMORY, "no memory for a Distral learner of %zu bytes", bytes);
+    status = bp_distral_learner_init(out, memory, bytes, tasks, config, error);
+    if (status != BP_OK) {
+        bp_free(allocator, memory, bytes);
+        return status;
+    }
+    bpi_own(&(*out)->owner, allocator, bytes);
+    return status;
+}
+
+BPRIOR_API void bp_distral_learner_destroy(bp_distral_learner *learner) {
+    if (learner) bpi_disown(&learner->owner, learner);
+}
+
+/* E13 for a learner:  pi0^alpha' exp(beta Q) = exp(beta (Q + c_kl log pi0)), so V and pi are a softmax of Q + bias. */
+BPI_FN double bpi_distral_row(double *pi, const bp_distral_learner *self, size_t w, size_t s) {
+    const size_t S = self->tasks.mdp[0].S, A = self->tasks.mdp[0].A;
+    return bpi_soft_row(pi, self->Q + (w * S + s) * A, self->bias + bpi_class(self->tasks.phi, s) * A,
+                        1.0 / (self->config.c_kl + self->config.c_ent), A);
+}
+
+BPRIOR_API void bp_distral_learner_round(bp_distral_learner *learner, bp_rng *rng) {
+    const bp_distral_config *c = &learner->config;
+    const bp_distral_tasks *tasks = &learner->tasks;
+    const size_t S = tasks->mdp[0].S, A = tasks->mdp[0].A, C = bp_distral_classes(tasks);
+    size_t w, t, i;
+    learner->reward = 0.0;
+    for (i = 0; i < C * A; i++) learner->count[i] *= c->keep;
+    for (w = 0; w < tasks->n; w++) {
+        const bp_mdp *m = &tasks->mdp[w];
+        /* every task is played once a round; p(w) decides what its actions count for */
+        const double weight = bpi_task_weight(tasks, w) * (double)tasks->n;
+        size_t s = bpi_draw(bp_rng_uniform(rng), m->p0, S);
+        for (t = 0; t < c->rollout && !m->terminal[s]; t++) {
+            double *pi = learner->row, target;
+            size_t a, next;
+            (void)bpi_distral_row(pi, learner, w, s);
+            a = bpi_draw(bp_rng_uniform(rng), pi, A);
+            next = bpi_draw(bp_rng_uniform(rng), m->P + (s * A + a) * S, S);
+            learner->count[bpi_class(tasks->phi, s) * A + a] += weight;
+            /* Q += rate (r + gamma V(s') - Q); the price of the step itself is not in Q, that of the next is in V */
+            target = m->R[s * A + a];
+            if (!m->terminal[next]) target += m->gamma * bpi_distral_row(NULL, learner, w, next);
+            learner->Q[(w * S + s) * A + a] += c->rate * (target - learner->Q[(w * S + s) * A + a]);
+            learner->reward += m->R[s * A + a];
+            learner->steps++;
+            s = next;
+        }
+    }
+    if (c->learn_prior) bpi_distral_distil(learner);
+    learner->rounds++;
+}
+
+BPRIOR_API void bp_distral_learner_policies(double *pi, const bp_distral_learner *learner) {
+    const size_t S = learner->tasks.mdp[0].S, A = learner->tasks.mdp[0].A;
+    size_t w, s;
+    for (w = 0; w < learner->tasks.n; w++)
+        for (s = 0; s < S; s++) (void)bpi_distral_row(pi + (w * S + s) * A, learner, w, s);
+}
+
+/* ---- two rooms ------------------------------------------------------------ */
+
+BPRIOR_API bp_tworooms_config bp_tworooms_config_make(uint32_t cookie) {
+    bp_tworooms_config c;
+    memset(&c, 0, sizeof c);
+    c.cookie = cookie;
+    if (cookie != BP_COOKIE(bp_tworooms_config)) return c;
+    c.map = "#############\n"
+            "#...#####...#\n"
+            "#...     ...#\n"
+            "#...#####...#\n"
+            "#############\n";
+    c.costs = bp_gridworld_config_default();
+    c.tasks = 10;
+    c.seed = 1;
+    return c;
+}
+
+BPRIOR_API void bp_tworooms_destroy(bp_tworooms *rooms) {
+    size_t w;
+    if (!rooms) return;
+    for (w = 0; rooms->mdp && w < rooms->W; w++) bp_mdp_destroy(&rooms->mdp[w]);
+    bpi_disown(&rooms->owner, rooms->mdp);
+    bp_gridworld_destroy(&rooms->grid);
+    memset(rooms, 0, sizeof *rooms);
+}
+
+BPRIOR_API size_t bp_tworooms_state(size_t cell, bp_tworooms_memory memory) { return cell * BP_MEMORIES + (size_t)memory; }
+
+/* One task: from (cell, anything remembered) the action decides the next cell and what is remembered of it. */
+BPI_FN void bpi_tworooms_fill(bp_mdp *m, const bp_gridworld *g, size_t goal, const bp_gridworld_config *costs) {
+    double starts = 0.0;
+    size_t cell, a, k;
+    for (cell = 0; cell < g->mdp.S; cell++)
+        if (cell != goal) starts += g->mdp.p0[cell];
+    for (cell = 0; cell < g->mdp.S; cell++) {
+        if (cell != goal) m->p0[bp_tworooms_state(cell, BP_MEMORY_START)] = g->mdp.p0[cell] / starts;
+        for (a = 0; a < 5; a++) {
+            bool bumped;
+            const size_t to = bpi_grid_move(g, cell, a, &bumped);
+            /* 1 + a after a move, 5 + a after a bump, which staying cannot be */
+            const size_t next = to * BP_MEMORIES + (bumped ? 5 : 1) + a;
+            const double reward = bumped ? costs->wall_reward : to == goal ? costs->goal_reward
+                                                                           : costs->step_reward;
+            for (k = 0; k < BP_MEMORIES; k++) {
+                const size_t s = cell * BP_MEMORIES + k;
+                m->P[(s * 5 + a) * m->S + next] = 1.0;
+                m->R[s * 5 + a] = reward;
+                m->terminal[s] = cell == goal;
+            }
+        }
+    }
+}
+
+/* The cells that the map marks '.', by their number on the grid; returns how many. */
+BPI_FN size_t bpi_tworooms_candidates(size_t *cells, const char *map, const bp_gridworld *g) {
+    size_t row = 0, col = 0, n = 0, i;
+    for (i = 0; map[i]; i++) {
+        if (map[i] == '\n') {
+            row++;
+            col = 0;
+            continue;
+        }
+        if (map[i] == '.') {
+            if (cells) cells[n] = bp_gridworld_state(g, row, col);
+            n++;
+        }
+        col++;
+    }
+    return n;
+}
+
+BPRIOR_API bp_status bp_tworooms_create(bp_tworooms *rooms, const bp_tworooms_config *config,
+                                        const bp_allocator *allocator, bp_error *error) {
+    const bp_tworooms_config c = config ? *config : bp_tworooms_config_default();
+    size_t n, w, bytes, goals;
+    bp_rng rng;
+    bp_status status;
+    memset(rooms, 0, sizeof *rooms);
+    status = bpi_check_cookie(c.cookie, BP_COOKIE(bp_tworooms_config), "bp_tworooms_config", error);
+    if (status != BP_OK) return status;
+    if (!c.map || strchr(c.map, 'G'))
+        return bpi_fail(error, BP_ERR_ARGUMENT, c.map ? "the map has a 'G', but every task has a goal of its own" : "the map is NULL");
+    status = bp_gridworld_create(&rooms->grid, c.map, &c.costs, allocator, error);
+    if (status != BP_OK) return status;
+    n = bpi_tworooms_candidates(NULL, c.map, &rooms->grid);
+    if (c.costs.slip > 0.0 || !c.costs.goal_ends)
+        status = bpi_fail(error, BP_ERR_ARGUMENT, "slip is %g and must be 0; goal_ends must be true", c.costs.slip);
+    else if (c.tasks == 0 || c.tasks > n)
+        status = bpi_fail(error, BP_ERR_ARGUMENT, "%zu tasks, but the map has 1 to %zu goals ('.')", c.tasks, n);
+    else if (rooms->grid.mdp.S < 2)
+        status = bpi_fail(error, BP_ERR_ARGUMENT, "the map has a goal but no other cell to start in");
+    else if (!bp_size_mul(&bytes, c.tasks, sizeof(bp_mdp)) || !bp_size_mul(&goals, n, sizeof(size_t)) ||
+             !bp_size_add(&bytes, bytes, goals) || !bp_size_mul(&rooms->S, rooms->grid.mdp.S, BP_MEMORIES))
+        status = bpi_fail(error, BP_ERR_SIZE, "%zu tasks do not fit the address space", c.tasks);
+    else {
+        rooms->mdp = (bp_mdp *)bp_alloc(allocator, bytes);
+        if (rooms->mdp) bpi_own(&rooms->owner, allocator, bytes);
+        else status = bpi_fail(error, BP_ERR_MEMORY, "no memory for %zu tasks", c.tasks);
+    }
+    if (status == BP_OK) {
+        /* a shuffled list of cells; its first W are the goals */
+        rooms->W = c.tasks;
+        rooms->goal = (size_t *)(void *)(rooms->mdp + c.tasks);
+        rng = bp_rng_make(c.seed, 12);
+        (void)bpi_tworooms_candidates(rooms->goal, c.map, &rooms->grid);
+        bp_rng_shuffle(rooms->goal, &rng, n);
+    }
+    for (w = 0; status == BP_OK && w < rooms->W; w++) {
+        status = bp_mdp_create(&rooms->mdp[w], rooms->S, 5, c.costs.gamma, allocator, error);
+        if (status == BP_OK) bpi_tworooms_fill(&rooms->mdp[w], &rooms->grid, rooms->goal[w], &c.costs);
+    }
+    if (status != BP_OK) bp_tworooms_destroy(rooms);
+    return status == BP_OK ? bpi_ok(error) : status;
+}
+
+BPRIOR_API size_t bp_tworooms_classes(size_t *phi, const bp_tworooms *rooms, unsigned sees) {
+    /* mixed radix: cell, then 6 previous actions (the first: none), then bumped or not */
+    const size_t cells = sees & BP_SEES_CELL ? rooms->grid.mdp.S : 1;
+    const size_t actions = sees & BP_SEES_ACTION ? 6 : 1, rewards = sees & BP_SEES_REWARD ? 2 : 1;
+    size_t s;
+    for (s = 0; s < rooms->S; s++) {
+        const size_t memory = s % BP_MEMORIES, bumped = memory >= BP_MEMORY_UP_BUMPED;
+        const size_t action = bumped ? memory - (BP_MEMORY_UP_BUMPED - BP_MEMORY_UP) : memory;
+        phi[s] = ((cells > 1 ? s / BP_MEMORIES : 0) * actions + (actions > 1 ? action : 0)) * rewards +
+                 (rewards > 1 ? bumped : 0);
+    }
+    return cells * actions * rewards;
+}
+
+BPRIOR_API void bp_tworooms_slice(double *pi0, const double *prior, const size_t *phi, const bp_tworooms *rooms,
+                                  bp_tworooms_memory memory) {
+    size_t cell;
+    for (cell = 0; cell < rooms->grid.mdp.S; cell++)
+        memcpy(pi0 + cell * 5, prior + phi[bp_tworooms_state(cell, memory)] * 5, 5 * sizeof(double));
+}
+
+/* ==========================================================================
  * 13. >>asymmetry-impl   Information asymmetry
  *    provides: bp_field_set_* bp_asymmetric_* bp_distilled_prior bp_distillation_* bp_bottleneck_*
- *    needs: 1, 9, 10, 11        equations: E7 E14 E15 E16 E17
+ *    needs: 1, 9, 10, 11, 12        equations: E7 E14 E15 E16 E17
  * ========================================================================== */
 
 /* "angle, velocity, target": the fields there are, for an error text; cut when it does not fit. */
@@ -9579,13 +10548,6 @@ BPRIOR_API void bp_asymmetric_expand(double *pi0, const double *prior, const siz
     for (s = 0; s < S; s++) memcpy(pi0 + s * A, prior + phi[s] * A, A * sizeof(double));
 }
 
-BPI_FN bp_status bpi_check_classes(const size_t *phi, size_t S, size_t C, bp_error *error) {
-    size_t s;
-    for (s = 0; s < S; s++)
-        if (phi[s] >= C) return bpi_fail(error, BP_ERR_ARGUMENT, "phi(%zu) is class %zu, but there are %zu", s, phi[s], C);
-    return BP_OK;
-}
-
 BPRIOR_API bp_status bp_asymmetric_objective(bp_objective *out, const bp_mdp *mdp, const double *pi,
                                              const double *prior, const size_t *phi, size_t C, double alpha,
                                              bp_error *error) {
@@ -9598,11 +10560,7 @@ BPRIOR_API bp_status bp_asymmetric_objective(bp_objective *out, const bp_mdp *md
 
 BPRIOR_API double bp_distillation_loss(const double *prior, const double *d, const double *pi, const size_t *phi,
                                        size_t S, size_t A) {
-    double loss = 0.0;
-    size_t s;
-    for (s = 0; s < S; s++)
-        if (d[s] > 0.0) loss += d[s] * bpi_kl_row(pi + s * A, prior + phi[s] * A, A);
-    return loss;
+    return bpi_mixture_loss(prior, d, pi, phi, S, A);
 }
 
 BPRIOR_API void bp_distillation_backward(double *dlogits, double dloss, const double *prior, const double *d,
@@ -9616,19 +10574,13 @@ BPRIOR_API void bp_distillation_backward(double *dlogits, double dloss, const do
         }
 }
 
-/* Only -sum_{s in c} d(s) sum_a pi(a|s) log prior(a|c) depends on the prior: a cross-entropy whose target is the
- * unnormalised mixture w(a) = sum_{s in c} d(s) pi(a|s). Gibbs' inequality: it is least at prior = w / sum w. */
+/* E11 with a single task (chapter 12 has the derivation). */
 BPRIOR_API void bp_distilled_prior(double *prior, const double *d, const double *pi, const size_t *phi, size_t S,
                                    size_t A, size_t C) {
-    size_t s, a, c;
-    for (c = 0; c < C * A; c++) prior[c] = 0.0;
-    for (s = 0; s < S; s++)
-        for (a = 0; a < A; a++) prior[phi[s] * A + a] += d[s] > 0.0 ? d[s] * pi[s * A + a] : 0.0;
-    for (c = 0; c < C; c++) {
-        double sum = 0.0;
-        for (a = 0; a < A; a++) sum += prior[c * A + a];
-        for (a = 0; a < A; a++) prior[c * A + a] = sum > 0.0 ? prior[c * A + a] / sum : 1.0 / (double)A;
-    }
+    size_t i;
+    for (i = 0; i < C * A; i++) prior[i] = 0.0;
+    bpi_mixture_add(prior, 1.0, d, pi, phi, S, A);
+    bpi_mixture_normalise(prior, C, A);
 }
 
 BPRIOR_API bp_status bp_asymmetric_solve(double *pi, double *prior, double *L, double *pi0, double *d,

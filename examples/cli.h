@@ -23,42 +23,50 @@
 #define CLI_ISATTY() isatty(2)
 #endif
 
+#if defined(__GNUC__)
+#define CLI_FN static __attribute__((unused)) /* a program need not use all of this */
+#else
+#define CLI_FN static
+#endif
+
 /* What the user may choose. */
 typedef struct cli_options {
     const char *name, *about; /* for --help */
     uint64_t seed;            /* --seed N, default 1 */
     uint64_t steps;           /* --steps N: environment steps, the program's own default */
     const char *out;          /* --out DIR, default build/NAME */
+    uint64_t seeds;           /* --seeds N: how many seeds an experiment has; 0: the program has no such option */
     size_t threads;           /* --threads N, default 2 */
     bool resume;              /* --resume: go on from the checkpoint in the output directory */
     bool quick;               /* --quick: a short setting that shows that everything runs */
+    bool no_run;              /* the program has no bp_run: --threads and --resume are not offered */
     char out_default[64];
 } cli_options;
 
 static volatile sig_atomic_t cli_interrupted;
 
-static void cli_on_signal(int number) {
+CLI_FN void cli_on_signal(int number) {
     cli_interrupted = 1;
     signal(number, SIG_DFL); /* a second Ctrl-C ends the program at once */
 }
 
-static bool cli_stop(void *ctx) {
+CLI_FN bool cli_stop(void *ctx) {
     (void)ctx;
     return cli_interrupted != 0;
 }
 
-static void cli_status(void *ctx, const char *text) {
+CLI_FN void cli_status(void *ctx, const char *text) {
     (void)ctx;
     fputs(text, stderr);
     fflush(stderr);
 }
 
-static void cli_log(void *ctx, int level, const char *text) {
+CLI_FN void cli_log(void *ctx, int level, const char *text) {
     (void)ctx;
     if (level > 0) fprintf(stderr, "%s: %s\n", level > 1 ? "error" : "warning", text);
 }
 
-static cli_options cli_defaults(const char *name, const char *about, uint64_t steps) {
+CLI_FN cli_options cli_defaults(const char *name, const char *about, uint64_t steps) {
     cli_options o;
     memset(&o, 0, sizeof o);
     o.name = name;
@@ -70,19 +78,24 @@ static cli_options cli_defaults(const char *name, const char *about, uint64_t st
     return o;
 }
 
-static void cli_help(const cli_options *o) {
+CLI_FN void cli_help(const cli_options *o) {
     printf("usage: %s [options]\n\n%s\n\n", o->name, o->about);
     printf("  --seed N     seed of everything random (default %llu)\n", (unsigned long long)o->seed);
     printf("  --steps N    environment steps (default %llu)\n", (unsigned long long)o->steps);
-    printf("  --out DIR    where CSV, configuration, checkpoint and plot go (default %s)\n", o->out_default);
-    printf("  --threads N  threads; never changes the result (default %lu)\n", (unsigned long)o->threads);
-    printf("  --resume     go on from the checkpoint in DIR\n");
+    printf("  --out DIR    where CSV, configuration%s and plot go (default %s)\n",
+           o->no_run ? "" : ", checkpoint", o->out_default);
+    if (o->seeds) printf("  --seeds N    how many seeds, counted up from --seed (default %llu)\n", (unsigned long long)o->seeds);
+    if (!o->no_run) {
+        printf("  --threads N  threads; never changes the result (default %lu)\n", (unsigned long)o->threads);
+        printf("  --resume     go on from the checkpoint in DIR\n");
+    }
     printf("  --quick      a short setting: shows that everything runs, not what it can learn\n");
-    printf("  --help       this text\n\nCtrl-C saves a checkpoint and says how to go on.\n");
+    printf("  --help       this text\n");
+    if (!o->no_run) printf("\nCtrl-C saves a checkpoint and says how to go on.\n");
 }
 
 /* A whole number from the next argument. */
-static bool cli_number(uint64_t *out, const char *option, const char *text) {
+CLI_FN bool cli_number(uint64_t *out, const char *option, const char *text) {
     char *end = NULL;
     unsigned long long value;
     errno = 0;
@@ -96,7 +109,7 @@ static bool cli_number(uint64_t *out, const char *option, const char *text) {
 }
 
 /* Returns an exit code (0 after --help, 2 after a bad option), or -1: go ahead. */
-static int cli_parse(cli_options *o, int argc, char **argv) {
+CLI_FN int cli_parse(cli_options *o, int argc, char **argv) {
     int i;
     for (i = 1; i < argc; i++) {
         const char *option = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
@@ -105,12 +118,14 @@ static int cli_parse(cli_options *o, int argc, char **argv) {
             cli_help(o);
             return 0;
         }
-        if (!strcmp(option, "--resume")) o->resume = true;
+        if (!strcmp(option, "--resume") && !o->no_run) o->resume = true;
         else if (!strcmp(option, "--quick")) o->quick = true;
         else if (!strcmp(option, "--out") && value) o->out = argv[++i];
-        else if (!strcmp(option, "--seed") || !strcmp(option, "--steps") || !strcmp(option, "--threads")) {
+        else if (!strcmp(option, "--seed") || !strcmp(option, "--steps") || (!strcmp(option, "--seeds") && o->seeds) ||
+                 (!strcmp(option, "--threads") && !o->no_run)) {
             if (!cli_number(&number, option, value)) return 2;
-            if (option[3] == 'e') o->seed = number;
+            if (!strcmp(option, "--seeds")) o->seeds = number ? number : 1;
+            else if (option[3] == 'e') o->seed = number;
             else if (option[3] == 't') o->steps = number;
             else o->threads = number ? (size_t)number : 1;
             i++;
@@ -127,7 +142,7 @@ static int cli_parse(cli_options *o, int argc, char **argv) {
 
 #ifdef BPRIOR_H
 /* Give a run the options and the terminal. */
-static void cli_attach(const cli_options *o, bp_run_config *config) {
+CLI_FN void cli_attach(const cli_options *o, bp_run_config *config) {
     config->seed = o->seed;
     config->learner.seed = o->seed;
     config->resume = o->resume;

@@ -13,7 +13,7 @@ log=build/log/$id.log
 result=build/results/$(echo "$id" | tr / +)
 mkdir -p "$(dirname "$log")" build/results
 limit=
-case $id in asan* | tsan*) seconds=300 ;; portability*) seconds=300 ;; *) seconds=${BPRIOR_TEST_SECONDS:-120} ;; esac
+case $id in asan* | tsan*) seconds=300 ;; portability* | paper*) seconds=300 ;; *) seconds=${BPRIOR_TEST_SECONDS:-120} ;; esac
 command -v timeout >/dev/null 2>&1 && limit="timeout $seconds"
 
 start=$(date +%s)
