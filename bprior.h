@@ -2428,7 +2428,7 @@ BPRIOR_API bp_status bp_trajectory_enumerate(bp_trajectory_sums *out, const bp_m
 /* ==========================================================================
  * 12. >>distral   Distral
  *    provides: bp_distral_*  bp_tworooms_*
- *    needs: 1, 2, 3, 10, 11        equations: E10 E11 E12 E13
+ *    needs: 1, 2, 3, 10, 11        equations: E7 E10 E11 E12 E13
  * ========================================================================== */
 /** @defgroup bp_distral_group 12. Distral
  *
@@ -2500,7 +2500,7 @@ BPRIOR_API bp_status bp_distral_objective(bp_distral_value *out, bp_distral_valu
                                           const bp_distral_tasks *tasks, const double *pi, const double *prior,
                                           double c_kl, double c_ent, bp_error *error);
 
-/** What the prior is trained on: sum_w p(w) sum_s d_w(s) KL[pi_w(.|s) || prior(.|phi(s))], nats, with d_w the discounted
+/** What the prior is trained on (E11): sum_w p(w) sum_s d_w(s) KL[pi_w(.|s) || prior(.|phi(s))], nats, with d_w the discounted
  *  visitation of pi_w; +infinity where a policy does what the prior never does. L contains it -c_kl times, and nothing
  *  else in L depends on the prior. @param pi [W][S][A] @param prior [C][A] @return as bp_mdp_visitation() */
 BPRIOR_API bp_status bp_distral_loss(double *loss, const bp_distral_tasks *tasks, const double *pi,
@@ -2524,7 +2524,7 @@ BPRIOR_API bp_status bp_distral_best_prior(double *prior, const bp_distral_tasks
 BPRIOR_API bp_status bp_distral_value_iteration(double *V, double *Q, double *pi, const bp_mdp *mdp,
                                                 const double *pi0, double c_kl, double c_ent, double tolerance,
                                                 size_t *iterations, bp_error *error);
-/** The same for all tasks and a prior over classes. @param pi [W][S][A] out @param V [W][S] out, or NULL
+/** The same (E13) for all tasks and a prior over classes. @param pi [W][S][A] out @param V [W][S] out, or NULL
  *  @param prior [C][A] */
 BPRIOR_API bp_status bp_distral_best_policies(double *pi, double *V, const bp_distral_tasks *tasks,
                                               const double *prior, double c_kl, double c_ent, double tolerance,
@@ -2985,7 +2985,7 @@ typedef struct bp_tensor {
 /* ==========================================================================
  * 15. >>latent   Latent lower bounds
  *    provides: bp_bound_*  bp_latent_*  bp_trajectories_*  bp_two_level_*  bp_option_*
- *    needs: 1-8, 10, 11        equations: E23 E24 E25 E26 E27 E28 E31
+ *    needs: 1-8, 10, 11        equations: E4 E23 E24 E25 E26 E27 E28 E30 E31 E34
  * ========================================================================== */
 /** @defgroup bp_latent 15. Latent lower bounds
  *
@@ -3046,7 +3046,7 @@ BPRIOR_API void bp_latent_softmax_backward(double *dlogits, const double *dlogp,
  *  With M = 1 the arrays hold one sample y ~ f, and the result estimates the same number.
  *  @param log_pi log pi(tau) @param log_joint0 [M] log pi0(tau,y) @param log_f [M] log f(y|tau) @return nats */
 BPRIOR_API double bp_bound_prior(double log_pi, const double *log_joint0, const double *log_f, size_t M);
-/** Derivative of bp_bound_prior() (that by log_pi is dout). Adds to dlog_joint0 [M] and dlog_f [M]; either may be NULL. */
+/** Derivative of bp_bound_prior() (E24; that by log_pi is dout). Adds to dlog_joint0 [M] and dlog_f [M]; either may be NULL. */
 BPRIOR_API void bp_bound_prior_backward(double *dlog_joint0, double *dlog_f, double dout, double log_pi,
                                         const double *log_joint0, const double *log_f, size_t M);
 /** E25 for one trajectory: an upper bound on log pi(tau) - log pi0(tau) when the *policy* has a latent,
@@ -3057,14 +3057,14 @@ BPRIOR_API void bp_bound_prior_backward(double *dlog_joint0, double *dlog_f, dou
  *  log pi(tau|z) - log pi0(tau) - bp_information_bonus() is what is averaged. @return nats
  *  @param log_joint [M] log pi(tau,z) @param log_g [M] log g(z|tau) @param log_pi0 log pi0(tau) */
 BPRIOR_API double bp_bound_policy(const double *log_joint, const double *log_g, double log_pi0, size_t M);
-/** Derivative of bp_bound_policy() (that by log_pi0 is -dout). Adds to dlog_joint [M] and dlog_g [M]; either may be NULL. */
+/** Derivative of bp_bound_policy() (E25; that by log_pi0 is -dout). Adds to dlog_joint [M] and dlog_g [M]; either may be NULL. */
 BPRIOR_API void bp_bound_policy_backward(double *dlog_joint, double *dlog_g, double dout, const double *log_joint,
                                          const double *log_g, double log_pi0, size_t M);
 /** E26 for one trajectory, the latent in both: sum_z pi(z|tau) [ log pi(tau,z) - log pi0(tau,z) ], nats. Its mean over tau ~ pi is
  *  KL[pi(z) || pi0(z)] + E_z KL[pi(tau|z) || pi0(tau|z)]. With M = 1: the z that was acted with.
  *  @param log_joint [M] log pi(tau,z) @param log_joint0 [M] log pi0(tau,z) */
 BPRIOR_API double bp_bound_both(const double *log_joint, const double *log_joint0, size_t M);
-/** Derivative of bp_bound_both(). Adds to dlog_joint [M] and dlog_joint0 [M]; either may be NULL. */
+/** Derivative of bp_bound_both() (E26). Adds to dlog_joint [M] and dlog_joint0 [M]; either may be NULL. */
 BPRIOR_API void bp_bound_both_backward(double *dlog_joint, double *dlog_joint0, double dout, const double *log_joint,
                                        const double *log_joint0, size_t M);
 /** E25's bonus, log g(z|tau) - log pi(z), nats: positive where the inference network recognises the latent better than by
@@ -3082,7 +3082,7 @@ typedef struct bp_bound {
 /** The inequality itself, summed over *all* trajectories. Put the joints of the table above in, and it is E24, E25, E26 or E27.
  *  @param log_p [N][M] log p(tau,z) @param log_q [N][M] log q(tau,z) @param N trajectories @param M values of the latent */
 BPRIOR_API void bp_bound_exact(bp_bound *out, const double *log_p, const double *log_q, size_t N, size_t M);
-/** Derivative of the exact bound, dlog_p += dout p (log p - log q + 1), dlog_q -= dout p; either may be NULL. */
+/** Derivative of the exact bound (E24, E25, E26), dlog_p += dout p (log p - log q + 1), dlog_q -= dout p; either may be NULL. */
 BPRIOR_API void bp_bound_exact_backward(double *dlog_p, double *dlog_q, double dout, const double *log_p, const double *log_q,
                                         size_t N, size_t M);
 
@@ -3140,12 +3140,12 @@ BPRIOR_API void bp_latent_tables_backward(double *dlogits, const double *dlogp, 
 /** M, how many values the latent of a whole episode has: K if held, else all K^T sequences y_0 ... y_{T-1}, y_t being digit t of
  *  the number in base K (the lowest digit is y_0). SIZE_MAX if that overflows. */
 BPRIOR_API size_t bp_latent_paths(const bp_latent_tables *tables, size_t T);
-/** log p(tau,y) of every trajectory and every value of the latent, dynamics included; bp_latent_marginal() of a row is
+/** log p(tau,y) of E23 for every trajectory and every value of the latent, dynamics included; bp_latent_marginal() of a row is
  *  log p(tau). Digits after the end of a trajectory count only as 0.
  *  @param log_joint [N][M] out @param logp [n_params] from bp_latent_tables_eval() */
 BPRIOR_API void bp_latent_log_joint(double *log_joint, const bp_trajectories *trajectories, const double *logp,
                                     const bp_latent_tables *tables);
-/** Derivative of bp_latent_log_joint(): dlogp [n_params] += sum over dlog_joint [N][M]. */
+/** Derivative of bp_latent_log_joint() (E23): dlogp [n_params] += sum over dlog_joint [N][M]. */
 BPRIOR_API void bp_latent_log_joint_backward(double *dlogp, const double *dlog_joint, const bp_trajectories *trajectories,
                                              const double *logp, const bp_latent_tables *tables);
 
@@ -3164,7 +3164,7 @@ typedef struct bp_two_level {
  *  @param log_low0 [K][A] log pi0L; NULL: shared with the policy (E28) */
 BPRIOR_API void bp_bound_two_level(bp_two_level *out, const double *log_high, const double *log_high0, const double *log_low,
                                    const double *log_low0, size_t K, size_t A);
-/** Derivative of the bound. Adds to the arrays given, shaped like their inputs; any may be NULL. With log_low0 NULL the bound does
+/** Derivative of the bound (E27). Adds to the arrays given, shaped like their inputs; any may be NULL. With log_low0 NULL the bound does
  *  not depend on the lower level, and nothing is added for it. */
 BPRIOR_API void bp_bound_two_level_backward(double *dlog_high, double *dlog_high0, double *dlog_low, double *dlog_low0,
                                             double dout, const double *log_high, const double *log_high0, const double *log_low,
@@ -3185,7 +3185,7 @@ typedef struct bp_gaussian_pair_grad {
  *  @param high the latent's Gaussians @param low the action's at this z; NULL: shared lower level (E28), and the KL is lifted
  *  to the latent @return nats, >= 0 */
 BPRIOR_API bp_real bp_bound_two_level_gaussian(const bp_gaussian_pair *high, const bp_gaussian_pair *low);
-/** Derivative of bp_bound_two_level_gaussian(). @param dlow may be NULL, and must be if `low` is */
+/** Derivative of bp_bound_two_level_gaussian() (E27). @param dlow may be NULL, and must be if `low` is */
 BPRIOR_API void bp_bound_two_level_gaussian_backward(const bp_gaussian_pair_grad *dhigh, const bp_gaussian_pair_grad *dlow,
                                                      bp_real dout, const bp_gaussian_pair *high, const bp_gaussian_pair *low);
 /** A lower bound on L (E4) of a finite MDP, exactly: reward as earned by the two-level policy, E27's bound in place of its KL.
@@ -3212,31 +3212,31 @@ BPRIOR_API bp_status bp_two_level_objective(bp_objective *out, double *pi, const
  * Three things come from networks: `log_emission`, log p(a_t|x_t,y) for each y; `log_option`, log p(y|x_t) (from logits:
  * bp_categorical_log_softmax()); `redraw`, the logit of b(x_t), +INFINITY for b = 1 and -INFINITY for b = 0. */
 
-/** What is believed about y_t before a_t is seen: the weights with which the options' densities mix (E34).
+/** What is believed about y_t before a_t is seen (E31): the weights with which the options' densities mix (E34).
  *  @param log_predict [K] out, may be the same array as belief @param belief [K] log p(y_{t-1}|a_<t); NULL at the start of an episode
  *  @param log_option [K] @param redraw logit of b */
 BPRIOR_API void bp_option_predict(bp_real *log_predict, const bp_real *belief, const bp_real *log_option, bp_real redraw,
                                   size_t K);
-/** ... and after. @param belief [K] out, may be the same array as log_predict @param log_emission [K] log p(a_t|x_t,y)
+/** ... and after (E31). @param belief [K] out, may be the same array as log_predict @param log_emission [K] log p(a_t|x_t,y)
  *  @return log p(a_t|a_<t), nats. If it is -INFINITY, an impossible action, the belief stays as predicted. */
 BPRIOR_API bp_real bp_option_update(bp_real *belief, const bp_real *log_predict, const bp_real *log_emission, size_t K);
 
 /** Numbers that bp_option_forward() saves: predictions [T][B][K], then beliefs [T][B][K]. SIZE_MAX if that overflows. */
 BPRIOR_API size_t bp_option_saved_reals(size_t T, size_t B, size_t K);
-/** The forward algorithm for a batch of sequences. A masked row (a boundary of chapter 16) wants emissions of 0 and a restart in the
+/** The forward algorithm (E31) for a batch of sequences. A masked row (a boundary of chapter 16) wants emissions of 0 and a restart in the
  *  row after it; its log_prob is then 0.
  *  @param log_prob [T][B] out: log p(a_t|a_<t) @param saved [bp_option_saved_reals()] out @param log_emission,log_option [T][B][K]
  *  @param redraw [T][B] @param restart [T][B] not 0: an episode begins here; NULL: only in row 0, where one always does */
 BPRIOR_API void bp_option_forward(bp_real *log_prob, bp_real *saved, const bp_real *log_emission, const bp_real *log_option,
                                   const bp_real *redraw, const bp_real *restart, size_t T, size_t B, size_t K);
-/** Its derivative: the backward algorithm. Adds to dlog_emission, dlog_option [T][B][K] and dredraw [T][B] (by the logit); any may
+/** Its derivative: the backward algorithm (E31). Adds to dlog_emission, dlog_option [T][B][K] and dredraw [T][B] (by the logit); any may
  *  be NULL.
  *  @param work [B][K] scratch @param dlog_prob [T][B]; NULL: 1 everywhere, the gradient of the sequences' log-likelihood
  *  @param saved from bp_option_forward() @param log_option,redraw,restart,T,B,K as in forward */
 BPRIOR_API void bp_option_backward(bp_real *dlog_emission, bp_real *dlog_option, bp_real *dredraw, bp_real *work,
                                    const bp_real *dlog_prob, const bp_real *saved, const bp_real *log_option,
                                    const bp_real *redraw, const bp_real *restart, size_t T, size_t B, size_t K);
-/** Smoothing: p(y_t = y | a_0 ... a_{T-1}), what is known about each latent in the end. It is the derivative of the log-likelihood
+/** Smoothing (E31): p(y_t = y | a_0 ... a_{T-1}), what is known about each latent in the end. It is the derivative of the log-likelihood
  *  by the emissions (Fisher's identity), and computed as that.
  *  @param marginal [T][B][K] out @param work,saved,log_option,redraw,restart,T,B,K as in bp_option_backward() */
 BPRIOR_API void bp_option_smooth(bp_real *marginal, bp_real *work, const bp_real *saved, const bp_real *log_option,
@@ -3562,7 +3562,7 @@ BPRIOR_API bp_status bp_rs0_create(bp_rs0 **out, const bp_spec *spec, const bp_r
                                    const bp_allocator *allocator, bp_error *error);
 /** Free; NULL is fine. */
 BPRIOR_API void bp_rs0_destroy(bp_rs0 *learner);
-/** One step on one batch; draws its noise from rng. @param team threads that share the work, or NULL.
+/** One step on one batch (E20, E21, E22); draws its noise from rng. @param team threads that share the work, or NULL.
  *  @return BP_ERR_NONFINITE: a loss or gradient was not finite; parameters, moments and weights are as
  *  before, `rejected` has grown, and the text names the loss. BP_ERR_SIZE: the batch does not fit. */
 BPRIOR_API bp_status bp_rs0_step(bp_rs0 *learner, const bp_batch *batch, bp_rng *rng, bp_team *team,
@@ -3570,7 +3570,7 @@ BPRIOR_API bp_status bp_rs0_step(bp_rs0 *learner, const bp_batch *batch, bp_rng 
 /** The same with the noise already in target_noise and policy_noise (tests, oracles). */
 BPRIOR_API bp_status bp_rs0_step_with_noise(bp_rs0 *learner, const bp_batch *batch, bp_team *team,
                                             bp_error *error);
-/** Losses and gradients only: nothing is updated. */
+/** Losses and gradients (E20, E21, E22) only: nothing is updated. */
 BPRIOR_API bp_status bp_rs0_gradients(bp_rs0 *learner, const bp_batch *batch, bp_team *team, bp_error *error);
 /** Multiply-adds of one step, the first layer's state part counted once per state. */
 BPRIOR_API uint64_t bp_rs0_macs(const bp_rs0 *learner);
@@ -9772,7 +9772,7 @@ BPRIOR_API bp_status bp_trajectory_enumerate(bp_trajectory_sums *out, const bp_m
 /* ==========================================================================
  * 12. >>distral-impl   Distral
  *    provides: bp_distral_*  bp_tworooms_*
- *    needs: 1, 2, 3, 10, 11        equations: E10 E11 E12 E13
+ *    needs: 1, 2, 3, 10, 11        equations: E7 E10 E11 E12 E13
  * ========================================================================== */
 
 /* ---- classes, mixtures: shared with chapter 13 ---------------------------- */
@@ -10993,7 +10993,7 @@ BPRIOR_API void bp_policy_isotropic(bp_real *dist0, double std, const bp_policy 
 /* ==========================================================================
  * 15. >>latent-impl   Latent lower bounds
  *    provides: bp_bound_*  bp_latent_*  bp_trajectories_*  bp_two_level_*  bp_option_*
- *    needs: 1-8, 10, 11        equations: E23 E24 E25 E26 E27 E28 E31
+ *    needs: 1-8, 10, 11        equations: E4 E23 E24 E25 E26 E27 E28 E30 E31 E34
  * ========================================================================== */
 
 /* --- 15.1 Bounds on log-probabilities (E24, E25, E26) ------------------------ */

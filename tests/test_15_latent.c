@@ -687,7 +687,7 @@ static void options_gradients(void **state) {
         CHECK(loss_options, o, option_logits, dlogits, ON);
         CHECK(loss_options, o, redraw, dredraw, OT * OB);
         bp_option_backward(NULL, NULL, NULL, work, d, o.saved, o.option, o.redraw, o.restart, OT, OB, OK);
-        if (i < 2) { /* NULL is 1 everywhere; and it adds */
+        if (i < 2) {         /* NULL is 1 everywhere; and it adds */
             options_run(&o); /* the differences have left other numbers in saved */
             bp_option_backward(ones, NULL, NULL, work, NULL, o.saved, o.option, o.redraw, o.restart, OT, OB, OK);
             bpt_close_array(ones, demission, ON, 0);

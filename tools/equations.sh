@@ -12,7 +12,7 @@
 #   2. A function in a Code line names the equation in its doc comment (of a family, one function does), and the banner of its
 #      chapter lists it. The other way round, an equation that a function's doc comment names lists this function.
 #   3. A test in a Test line is registered with cmocka in that file, and the equation is mentioned in the
-#      comment above it, in it, or in the file's opening comment.
+#      comment above it, in it, in the heading of its section (/* ---- ... */), or in the file's opening comment.
 #   4. No number without an equation behind it, in the headers, tests, examples and pages.
 here=$(cd "$(dirname "$0")/.." && pwd) || exit 1
 
@@ -60,7 +60,7 @@ check() {
     FNR == 1 {
         if (FILENAME == "docs/equations.md") kind = "index"
         else if (FILENAME == "bprior.h") kind = "header"
-        else if (FILENAME ~ /^tests\/test_/) { kind = "test"; in_head = 1; comment = body = ""; test = "" }
+        else if (FILENAME ~ /^tests\/test_/) { kind = "test"; in_head = 1; comment = section = test = "" }
         else kind = "other"
         exists[FILENAME] = 1
         field = ""
@@ -221,11 +221,12 @@ check() {
             next
         }
         if (test == "" && /^\/\*/) comment = ""
+        if (/^\/\* ----/) section = $0
         if (match($0, /^static void [A-Za-z0-9_]+\(void \*\*/)) {
             test = $3
             sub(/\(.*/, "", test)
             test_at[FILENAME, test] = FNR
-            n = numbers(comment)
+            n = numbers(comment " " section)
             for (i = 1; i <= n; i++) said[FILENAME, test, found[i]] = 1
             comment = ""
         }
@@ -308,7 +309,7 @@ check() {
                 else {
                     good = 1
                     if (!((file, name, eq) in said) && !((file, eq) in head))
-                        complain(file ":" test_at[file, name] + 0, "nothing in or above " name " mentions " eq ", under which the index lists it")
+                        complain(file ":" ((file, name) in test_at ? test_at[file, name] : 1), "nothing in or above " name " mentions " eq ", under which the index lists it")
                 }
             }
             if (good) with_test++
