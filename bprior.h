@@ -2570,7 +2570,8 @@ typedef struct bp_distral_config {
     double rate;         /**< learning rate of the soft Q-learning, in (0,1] (default .1) */
     double pseudo_count; /**< > 0: every action of every class counts as seen that often; keeps the prior positive (default 1) */
     double keep;         /**< in [0,1]: what a round leaves of the older counts. 1: all count alike, for ever. Lower: the
-                              prior follows faster what the policies do now, and is noisier (default 1) */
+                              prior follows faster what the policies do now, and is noisier. (The facts at hand do not
+                              say what the paper did.) (default .999) */
     size_t rollout;      /**< steps of a rollout, >= 1 (default 10) */
     bool learn_prior;    /**< false: the prior stays uniform, so that every task learns by itself (default true) */
 } bp_distral_config;
@@ -10149,7 +10150,7 @@ BPRIOR_API bp_distral_config bp_distral_config_make(uint32_t cookie) {
     c.c_ent = 0.0;
     c.rate = 0.1;
     c.pseudo_count = 1.0;
-    c.keep = 1.0;
+    c.keep = 0.999;
     c.rollout = 10;
     c.learn_prior = true;
     return c;
