@@ -394,6 +394,23 @@
 #define bp_option_gaussian_backward BPI_PREFIXED(bp_option_gaussian_backward)
 #define bp_option_categorical BPI_PREFIXED(bp_option_categorical)
 #define bp_option_categorical_backward BPI_PREFIXED(bp_option_categorical_backward)
+#define bp_latent_prior_config_make BPI_PREFIXED(bp_latent_prior_config_make)
+#define bp_latent_prior_size BPI_PREFIXED(bp_latent_prior_size)
+#define bp_latent_prior_init BPI_PREFIXED(bp_latent_prior_init)
+#define bp_latent_prior_create BPI_PREFIXED(bp_latent_prior_create)
+#define bp_latent_prior_destroy BPI_PREFIXED(bp_latent_prior_destroy)
+#define bp_latent_prior_gradients BPI_PREFIXED(bp_latent_prior_gradients)
+#define bp_latent_prior_step BPI_PREFIXED(bp_latent_prior_step)
+#define bp_latent_prior_decode BPI_PREFIXED(bp_latent_prior_decode)
+#define bp_latent_prior_encode BPI_PREFIXED(bp_latent_prior_encode)
+#define bp_discriminator_config_make BPI_PREFIXED(bp_discriminator_config_make)
+#define bp_discriminator_size BPI_PREFIXED(bp_discriminator_size)
+#define bp_discriminator_init BPI_PREFIXED(bp_discriminator_init)
+#define bp_discriminator_create BPI_PREFIXED(bp_discriminator_create)
+#define bp_discriminator_destroy BPI_PREFIXED(bp_discriminator_destroy)
+#define bp_discriminator_bonus BPI_PREFIXED(bp_discriminator_bonus)
+#define bp_discriminator_gradients BPI_PREFIXED(bp_discriminator_gradients)
+#define bp_discriminator_step BPI_PREFIXED(bp_discriminator_step)
 #define bp_replay_config_make BPI_PREFIXED(bp_replay_config_make)
 #define bp_sequence_reals BPI_PREFIXED(bp_sequence_reals)
 #define bp_sequence_init BPI_PREFIXED(bp_sequence_init)
@@ -2985,8 +3002,8 @@ typedef struct bp_tensor {
 
 /* ==========================================================================
  * 15. >>latent   Latent lower bounds
- *    provides: bp_bound_*  bp_latent_*  bp_trajectories_*  bp_two_level_*  bp_option_*
- *    needs: 1-8, 10, 11        equations: E4 E23 E24 E25 E26 E27 E28 E30 E31 E34
+ *    provides: bp_bound_*  bp_latent_*  bp_trajectories_*  bp_two_level_*  bp_option_*  bp_discriminator_*
+ *    needs: 1-11, 13        equations: E4 E23 E24 E25 E26 E27 E28 E30 E31 E34
  * ========================================================================== */
 /** @defgroup bp_latent 15. Latent lower bounds
  *
@@ -3255,6 +3272,185 @@ BPRIOR_API void bp_option_categorical(bp_real *log_emission, const size_t *actio
 /** Its derivative by logits [n][K][A], added. @param dlog_emission [n][K] */
 BPRIOR_API void bp_option_categorical_backward(bp_real *dlogits, const bp_real *dlog_emission, const size_t *action,
                                                const bp_real *logits, size_t n, size_t K, size_t A);
+
+/* ---- a prior with a continuous latent, trained by its evidence bound (E24) ------- *
+ *
+ *     pi0(tau) = integral N(y; 0, I) prod_t pi0(a_t|x^D_t,y) dy
+ *
+ * The decoder pi0(a|x^D,y) and the encoder f(y|tau) are networks. Their loss is minus the evidence bound of trajectories that a
+ * policy has made, in nats per row,
+ *
+ *     loss = - mean_rows log pi0(a_t|x^D_t,y) + kl_weight (sum over latents KL[f(y|tau) || N(0,I)]) / rows,     y ~ f
+ *
+ * with y = mean + std * noise, so that the gradient reaches the encoder through y. For kl_weight = 1 minimising it over both
+ * networks minimises E24's bound on KL[pi(tau) || pi0(tau)]: the decoder is distilled (E17), the encoder closes the gap.
+ *
+ * A latent is *held* for some rows: for the whole episode, for `hold` steps, or for one. The encoder is a network on single rows
+ * (x_t, a_t), whose outputs are averaged over the rows that a latent is held for and then become mean and std of f: a summary in
+ * which every row has a vote and their order has none. The decoder sees the fields x^D it is told to, the encoder all of them:
+ * it serves only to train. */
+
+/** Settings of a latent prior. Start from bp_latent_prior_config_default(). */
+typedef struct bp_latent_prior_config {
+    uint32_t cookie;                   /**< set by the default function */
+    size_t n_fields;                   /**< how many names follow (default 1) */
+    const char *fields[BP_MAX_FIELDS]; /**< x^D: the fields the decoder sees; "*" = all (default). Read by init only */
+    size_t latent;                     /**< Z >= 1: numbers in y (default 2). More: more kinds of behavior, each costs nats */
+    size_t hold;                       /**< rows that a latent is held for; 0 = to the end of the episode (default), 1 = one
+                                            for every row */
+    size_t length;                     /**< T >= 1: most rows of a sequence (default 10) */
+    size_t batch;                      /**< B >= 1: most sequences of a batch (default 32) */
+    size_t samples;                    /**< S >= 1: samples of y for each latent (default 1). More: a gradient with less noise */
+    size_t hidden_layers;              /**< of both networks, 0 .. BP_MAX_LAYERS (default 2) */
+    size_t width[BP_MAX_LAYERS];       /**< units of each hidden layer (default 64) */
+    bp_activation activation;          /**< of the hidden layers after the first (default ELU) */
+    bool layer_norm;                   /**< first layer: linear, layer norm, tanh (default true) */
+    bp_gaussian_head head;             /**< of the decoder, Gaussian actions only */
+    double kl_weight;                  /**< >= 0, default 1: the bound. Less, and y says more than it pays for; more, and less */
+    bp_adam_config adam;               /**< default lr 1e-3 */
+    uint64_t seed;                     /**< of the initial parameters (default 1) */
+    bp_kernel kernel;                  /**< default BP_KERNEL_AUTO */
+} bp_latent_prior_config;
+/** @internal */
+BPRIOR_API bp_latent_prior_config bp_latent_prior_config_make(uint32_t cookie);
+/** Defaults. */
+#define bp_latent_prior_config_default() bp_latent_prior_config_make(BP_COOKIE(bp_latent_prior_config))
+
+/** What the newest loss was made of; nats per unmasked row. */
+typedef struct bp_latent_prior_metrics {
+    double loss;      /**< -log_prob + kl_weight * kl */
+    double log_prob;  /**< E_f log pi0(a|x^D,y) */
+    double kl;        /**< KL[f(y|tau) || N(0,I)]: what the latent is told about the trajectory */
+    double bound;     /**< log_prob - kl: lower bound on log pi0(tau) per row (E24) */
+    double grad_norm; /**< before clipping */
+    size_t rows;      /**< unmasked rows */
+    size_t latents;   /**< latents that governed them */
+} bp_latent_prior_metrics;
+
+struct bpi_latent_work; /* working memory, private */
+
+/** A latent prior. Read any field; `params` may also be written between calls. */
+typedef struct bp_latent_prior {
+    bp_latent_prior_config config;   /**< as given; field name pointers are cleared */
+    bp_spec spec;                    /**< observations and actions */
+    bp_field_set fields;             /**< x^D */
+    bp_mlp decoder;                  /**< input x^D (a constant 1 if it sees nothing), extra y; output: a distribution's numbers */
+    bp_mlp encoder;                  /**< input: the observation, extra: the action (one-hot if discrete); output [2Z] */
+    bp_gaussian_head latent_head;    /**< from the averaged outputs to mean and std of f */
+    size_t dist_size;                /**< numbers of one action distribution: 2A or the number of choices */
+    size_t n_params;                 /**< decoder.n_params + encoder.n_params */
+    bp_real *params;                 /**< [n_params] the decoder's, then the encoder's */
+    bp_real *grad;                   /**< [n_params] of the newest loss */
+    bp_real *m, *v;                  /**< [n_params] Adam */
+    uint64_t steps;                  /**< Adam steps done */
+    bp_latent_prior_metrics metrics; /**< of the newest loss */
+    bp_real *row_log_prob;           /**< [T][B] E_f log pi0(a_t|x^D_t,y) of each row of the newest batch, 0 where masked */
+    bp_real *row_kl;                 /**< [T][B] the latent's KL, on the first row that it is held for, 0 elsewhere. So E24's
+                                          regularised reward is r - alpha (log pi - row_log_prob + row_kl) */
+    bp_compute compute;              /**< the kernel in use */
+    struct bpi_latent_work *work;    /**< private */
+    bp_owner owner;                  /**< where the memory came from */
+} bp_latent_prior;
+
+/** Bytes of a latent prior. @return BP_ERR_CONFIG or BP_ERR_ABI (cookie), BP_ERR_FIELD, BP_ERR_ARGUMENT, BP_ERR_SIZE */
+BPRIOR_API bp_status bp_latent_prior_size(const bp_spec *spec, const bp_latent_prior_config *config, size_t *bytes,
+                                          bp_error *error);
+/** Build in the caller's memory. */
+BPRIOR_API bp_status bp_latent_prior_init(bp_latent_prior **out, void *memory, size_t bytes, const bp_spec *spec,
+                                          const bp_latent_prior_config *config, bp_error *error);
+/** Allocate and build; parameters are drawn from config.seed. */
+BPRIOR_API bp_status bp_latent_prior_create(bp_latent_prior **out, const bp_spec *spec, const bp_latent_prior_config *config,
+                                            const bp_allocator *allocator, bp_error *error);
+/** Free; NULL is fine. */
+BPRIOR_API void bp_latent_prior_destroy(bp_latent_prior *prior);
+/** Loss and gradient on one batch; nothing is updated.
+ *  @param observation [T][B][O] @param action [T][B][A] (discrete: A = 1, the index) @param mask [T][B] 0 = a row that does not count
+ *  and after which the next episode begins (its numbers must be finite all the same); NULL: all rows count
+ *  @param T,B at most config.length and config.batch @param rng Z S normals for each latent, in the order of their first rows
+ *  @return BP_ERR_SIZE; BP_ERR_ARGUMENT: no row counts, or a discrete action is out of range; BP_ERR_NONFINITE: the loss or its
+ *  gradient is not finite */
+BPRIOR_API bp_status bp_latent_prior_gradients(bp_latent_prior *prior, const bp_real *observation, const bp_real *action,
+                                               const bp_real *mask, size_t T, size_t B, bp_rng *rng, bp_error *error);
+/** The same, then one step of Adam; none if there was an error. */
+BPRIOR_API bp_status bp_latent_prior_step(bp_latent_prior *prior, const bp_real *observation, const bp_real *action,
+                                          const bp_real *mask, size_t T, size_t B, bp_rng *rng, bp_error *error);
+/** pi0(a|x^D,y) for n rows. To act: draw y [Z] from bp_rng_normals(), keep it as long as the prior was trained to hold it.
+ *  @param dist Gaussian [2][n][A], means then standard deviations; discrete [n][choices] logits (the layout of chapter 14)
+ *  @param observation [n][O] @param y [n][Z] @param n at most length * batch; else BP_ERR_SIZE */
+BPRIOR_API bp_status bp_latent_prior_decode(bp_real *dist, bp_latent_prior *prior, const bp_real *observation, const bp_real *y,
+                                            size_t n, bp_error *error);
+/** f(y|tau): mean and standard deviation of the latent that governs each row; masked rows get the prior, 0 and 1.
+ *  @param mean,std [T][B][Z] out @param observation,action,mask,T,B as in bp_latent_prior_gradients() */
+BPRIOR_API bp_status bp_latent_prior_encode(bp_real *mean, bp_real *std, bp_latent_prior *prior, const bp_real *observation,
+                                            const bp_real *action, const bp_real *mask, size_t T, size_t B, bp_error *error);
+
+/* ---- a discriminator that pays the bonus of E25 ----------------------------------- *
+ * A policy with a discrete latent z held for the episode, and a network g(z|x) that guesses it from *one* observation. Paying
+ * log g(z|x_t) - log pi(z) in every step, with or without other reward, gives "diversity is all you need" (Eysenbach et al. 2019):
+ * the mean bonus of a row is a lower bound on I[z; x_t]. Paid once, for the last observation, it is the bonus of variational
+ * intrinsic control (Gregor et al. 2016) and of E25, with g(z|tau) = g(z|x_T). Paid in all of T steps it may count the same
+ * information T times: a reward like any other, and no longer a bound on a KL of trajectories. */
+
+/** Settings of a discriminator. Start from bp_discriminator_config_default(). */
+typedef struct bp_discriminator_config {
+    uint32_t cookie;                   /**< set by the default function */
+    size_t n_fields;                   /**< how many names follow (default 1) */
+    const char *fields[BP_MAX_FIELDS]; /**< the fields it sees; "*" = all (default). What it does not see need not differ */
+    size_t choices;                    /**< K >= 1: values of z (default 8) */
+    size_t batch;                      /**< most rows in one call (default 256) */
+    size_t hidden_layers;              /**< 0 .. BP_MAX_LAYERS (default 2) */
+    size_t width[BP_MAX_LAYERS];       /**< units of each hidden layer (default 64) */
+    bp_activation activation;          /**< of the hidden layers after the first (default ELU) */
+    bool layer_norm;                   /**< first layer: linear, layer norm, tanh (default true) */
+    bp_adam_config adam;               /**< default lr 1e-3 */
+    uint64_t seed;                     /**< of the initial parameters (default 1) */
+    bp_kernel kernel;                  /**< default BP_KERNEL_AUTO */
+} bp_discriminator_config;
+/** @internal */
+BPRIOR_API bp_discriminator_config bp_discriminator_config_make(uint32_t cookie);
+/** Defaults. */
+#define bp_discriminator_config_default() bp_discriminator_config_make(BP_COOKIE(bp_discriminator_config))
+
+/** A discriminator. Read any field; `params` may also be written between calls. */
+typedef struct bp_discriminator {
+    bp_discriminator_config config; /**< as given; field name pointers are cleared */
+    bp_spec spec;                   /**< observations */
+    bp_field_set fields;            /**< what it sees */
+    bp_mlp net;                     /**< output: logits [K] */
+    bp_real *params;                /**< [net.n_params] */
+    bp_real *grad;                  /**< [net.n_params] of the newest loss */
+    bp_real *m, *v;                 /**< [net.n_params] Adam */
+    uint64_t steps;                 /**< Adam steps done */
+    double loss;                    /**< the newest one: mean -log g(z|x), nats; log K is guessing */
+    double grad_norm;               /**< before clipping */
+    bp_compute compute;             /**< the kernel in use */
+    bp_real *x, *logits, *dlogits;  /**< private: [batch][*] */
+    bp_real *saved, *work;          /**< private */
+    bp_owner owner;                 /**< where the memory came from */
+} bp_discriminator;
+
+/** Bytes of a discriminator. @return as bp_latent_prior_size() */
+BPRIOR_API bp_status bp_discriminator_size(const bp_spec *spec, const bp_discriminator_config *config, size_t *bytes,
+                                           bp_error *error);
+/** Build in the caller's memory. */
+BPRIOR_API bp_status bp_discriminator_init(bp_discriminator **out, void *memory, size_t bytes, const bp_spec *spec,
+                                           const bp_discriminator_config *config, bp_error *error);
+/** Allocate and build; parameters are drawn from config.seed. */
+BPRIOR_API bp_status bp_discriminator_create(bp_discriminator **out, const bp_spec *spec, const bp_discriminator_config *config,
+                                             const bp_allocator *allocator, bp_error *error);
+/** Free; NULL is fine. */
+BPRIOR_API void bp_discriminator_destroy(bp_discriminator *discriminator);
+/** E25's bonus for n rows, bp_information_bonus() with g from the network.
+ *  @param bonus [n] out, nats @param observation [n][O] @param z [n] the latents that acted, < K @param log_pi [K] log pi(z); NULL:
+ *  uniform @param n at most config.batch @return BP_ERR_SIZE, BP_ERR_ARGUMENT (z out of range) */
+BPRIOR_API bp_status bp_discriminator_bonus(bp_real *bonus, bp_discriminator *discriminator, const bp_real *observation,
+                                            const size_t *z, const bp_real *log_pi, size_t n, bp_error *error);
+/** Loss (cross-entropy) and gradient on n rows; nothing is updated. @return as bp_discriminator_bonus(); BP_ERR_NONFINITE */
+BPRIOR_API bp_status bp_discriminator_gradients(bp_discriminator *discriminator, const bp_real *observation, const size_t *z,
+                                                size_t n, bp_error *error);
+/** The same, then one step of Adam; none if there was an error. */
+BPRIOR_API bp_status bp_discriminator_step(bp_discriminator *discriminator, const bp_real *observation, const size_t *z, size_t n,
+                                           bp_error *error);
 /** @} */
 
 /* ==========================================================================
@@ -10993,8 +11189,8 @@ BPRIOR_API void bp_policy_isotropic(bp_real *dist0, double std, const bp_policy 
 
 /* ==========================================================================
  * 15. >>latent-impl   Latent lower bounds
- *    provides: bp_bound_*  bp_latent_*  bp_trajectories_*  bp_two_level_*  bp_option_*
- *    needs: 1-8, 10, 11        equations: E4 E23 E24 E25 E26 E27 E28 E30 E31 E34
+ *    provides: bp_bound_*  bp_latent_*  bp_trajectories_*  bp_two_level_*  bp_option_*  bp_discriminator_*
+ *    needs: 1-11, 13        equations: E4 E23 E24 E25 E26 E27 E28 E30 E31 E34
  * ========================================================================== */
 
 /* --- 15.1 Bounds on log-probabilities (E24, E25, E26) ------------------------ */
@@ -11622,6 +11818,640 @@ BPRIOR_API void bp_option_categorical_backward(bp_real *dlogits, const bp_real *
     size_t i;
     for (i = 0; i < n * K; i++)
         bp_categorical_log_prob_backward(dlogits + i * A, dlog_emission[i], logits + i * A, action[i / K], A);
+}
+
+/* --- 15.5 A prior with a continuous latent (E24) -------------------------------- */
+
+/* What a step works with; R = T*B rows at most, and at most as many latents. */
+struct bpi_latent_work {
+    size_t *latent; /* [R] which latent governs a row; SIZE_MAX for masked rows */
+    size_t *count;  /* [R] rows of each latent */
+    size_t n_latents;
+    bp_real *x;                        /* [R][I] what the decoder sees */
+    bp_real *u;                        /* [R][E] one-hot actions, discrete only */
+    bp_real *votes, *pooled;           /* [R][2Z] the encoder's output by row, averaged by latent */
+    bp_real *mean, *std;               /* [R][Z] f, by latent */
+    bp_real *noise;                    /* [R][S][Z] by latent */
+    bp_real *y;                        /* [R][S][Z] by row: the decoder's second input */
+    bp_real *raw;                      /* [R][S][D] the decoder's output */
+    bp_real *action_mean, *action_std; /* [R][S][A] */
+    bp_real *draw, *daction_mean, *daction_std, *dy, *dmean, *dstd, *dpooled, *dvotes;
+    bp_real *zero, *one; /* [Z] the latent's prior */
+    bp_real *decoder_saved, *encoder_saved, *net_work;
+};
+
+BPRIOR_API bp_latent_prior_config bp_latent_prior_config_make(uint32_t cookie) {
+    bp_latent_prior_config config;
+    size_t i;
+    memset(&config, 0, sizeof config);
+    config.cookie = cookie;
+    if (cookie != BP_COOKIE(bp_latent_prior_config)) return config;
+    config.n_fields = 1;
+    config.fields[0] = "*";
+    config.latent = 2;
+    config.length = 10;
+    config.batch = 32;
+    config.samples = 1;
+    config.hidden_layers = 2;
+    for (i = 0; i < BP_MAX_LAYERS; i++) config.width[i] = 64;
+    config.activation = BP_ACT_ELU;
+    config.layer_norm = true;
+    config.head = bp_gaussian_head_default();
+    config.kl_weight = 1.0;
+    config.adam = bp_adam_config_default();
+    config.adam.lr = 1e-3;
+    config.seed = 1;
+    config.kernel = BP_KERNEL_AUTO;
+    return config;
+}
+
+BPI_FN bool bpi_latent_discrete(const bp_latent_prior *p) { return p->spec.action_kind == BP_ACTION_DISCRETE; }
+
+/* Everything but the memory. */
+BPI_FN bp_status bpi_latent_resolve(bp_latent_prior *p, const bp_spec *spec, const bp_latent_prior_config *config,
+                                    bp_error *error) {
+    bp_mlp_config net;
+    size_t reals, widest, i;
+    bp_status status;
+    memset(p, 0, sizeof *p);
+    if (!spec || !config) return bpi_fail(error, BP_ERR_ARGUMENT, "latent prior: spec or config is NULL");
+    status = bpi_check_cookie(config->cookie, BP_COOKIE(bp_latent_prior_config), "bp_latent_prior_config", error);
+    if (status != BP_OK) return status;
+    if (config->latent == 0 || config->latent > SIZE_MAX / 2 || config->length == 0 || config->batch == 0 || config->samples == 0)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "latent prior: latent %zu, length %zu, batch %zu, samples %zu must be at least 1",
+                        config->latent, config->length, config->batch, config->samples);
+    if (config->n_fields > BP_MAX_FIELDS)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "latent prior: n_fields is %zu, at most %d", config->n_fields, BP_MAX_FIELDS);
+    if (!(config->kl_weight >= 0.0) || !bpi_finite_d(config->kl_weight))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "latent prior: kl_weight must be >= 0 and finite, not %g", config->kl_weight);
+    status = bp_gaussian_head_check(&config->head, error);
+    if (status == BP_OK) status = bp_adam_config_check(&config->adam, error);
+    if (status == BP_OK) status = bp_spec_check(spec, error);
+    if (status == BP_OK) status = bp_field_set_make(&p->fields, spec, config->fields, config->n_fields, error);
+    if (status != BP_OK) return status;
+    p->config = *config;
+    p->spec = *spec;
+    memset((void *)p->config.fields, 0, sizeof p->config.fields); /* the caller's strings may go away */
+    p->dist_size = bpi_latent_discrete(p) ? spec->n_choices : 2 * spec->action_size;
+    /* The latent's head: any mean; std starts at 1, like its prior, so that learning starts from a KL of about 0. */
+    p->latent_head.init_std = 0.99;
+    p->latent_head.min_std = 0.01;
+    p->latent_head.tanh_mean = false;
+
+    net = bp_mlp_config_default(bpi_max_size(p->fields.size, 1), p->dist_size);
+    net.extra = config->latent;
+    net.hidden_layers = config->hidden_layers;
+    for (i = 0; i < BP_MAX_LAYERS; i++) net.width[i] = config->width[i];
+    net.activation = config->activation;
+    net.layer_norm = config->layer_norm;
+    status = bp_mlp_init(&p->decoder, &net, error);
+    if (status != BP_OK) return status;
+    net.input = spec->observation_size;
+    net.extra = bpi_latent_discrete(p) ? spec->n_choices : spec->action_size;
+    net.output = 2 * config->latent;
+    status = bp_mlp_init(&p->encoder, &net, error);
+    p->n_params = p->decoder.n_params + p->encoder.n_params;
+    if (status != BP_OK) return status;
+
+    /* no array of the layout has more numbers than this */
+    widest = bpi_max_size(p->decoder.config.input, bpi_max_size(p->dist_size, net.output));
+    if (!bp_size_mul(&reals, config->length, config->batch) || !bp_size_mul(&reals, reals, config->samples) ||
+        !bp_size_mul(&reals, reals, widest) || !bp_size_mul(&reals, reals, sizeof(bp_real)))
+        return bpi_fail(error, BP_ERR_SIZE, "latent prior: %zu x %zu rows of %zu samples overflow a size", config->length,
+                        config->batch, config->samples);
+    return BP_OK;
+}
+
+/* Run once to measure (p is a resolved prior on the stack) and once to place. */
+BPI_FN bp_status bpi_latent_layout(bp_latent_prior **out, const bp_latent_prior *resolved, bp_arena *arena, bp_error *error) {
+    bp_latent_prior *placed = (bp_latent_prior *)bp_arena_take(arena, 1, sizeof *placed), counting = *resolved, *p = &counting;
+    struct bpi_latent_work measured, *w;
+    size_t work;
+    const size_t R = resolved->config.length * resolved->config.batch, S = resolved->config.samples, Z = resolved->config.latent;
+    const size_t A = bpi_latent_discrete(resolved) ? 0 : resolved->spec.action_size, D = resolved->dist_size;
+    void *compute_memory;
+    if (placed) {
+        *placed = *resolved;
+        p = placed;
+    }
+    w = (struct bpi_latent_work *)bp_arena_take(arena, 1, sizeof *w);
+    p->work = w;
+    if (!w) w = &measured;
+    p->params = bp_arena_real(arena, p->n_params);
+    p->grad = bp_arena_real(arena, p->n_params);
+    p->m = bp_arena_real(arena, p->n_params);
+    p->v = bp_arena_real(arena, p->n_params);
+    p->row_log_prob = bp_arena_real(arena, R);
+    p->row_kl = bp_arena_real(arena, R);
+    w->latent = (size_t *)bp_arena_take(arena, R, sizeof(size_t));
+    w->count = (size_t *)bp_arena_take(arena, R, sizeof(size_t));
+    w->n_latents = 0;
+    w->x = bp_arena_real(arena, R * p->decoder.config.input);
+    w->u = bp_arena_real(arena, A ? 0 : R * D);
+    w->votes = bp_arena_real(arena, R * 2 * Z);
+    w->pooled = bp_arena_real(arena, R * 2 * Z);
+    w->mean = bp_arena_real(arena, R * Z);
+    w->std = bp_arena_real(arena, R * Z);
+    w->noise = bp_arena_real(arena, R * S * Z);
+    w->y = bp_arena_real(arena, R * S * Z);
+    w->raw = bp_arena_real(arena, R * S * D);
+    w->action_mean = bp_arena_real(arena, R * S * A);
+    w->action_std = bp_arena_real(arena, R * S * A);
+    w->draw = bp_arena_real(arena, R * S * D);
+    w->daction_mean = bp_arena_real(arena, R * S * A);
+    w->daction_std = bp_arena_real(arena, R * S * A);
+    w->dy = bp_arena_real(arena, R * S * Z);
+    w->dmean = bp_arena_real(arena, R * Z);
+    w->dstd = bp_arena_real(arena, R * Z);
+    w->dpooled = bp_arena_real(arena, R * 2 * Z);
+    w->dvotes = bp_arena_real(arena, R * 2 * Z);
+    w->zero = bp_arena_real(arena, Z);
+    w->one = bp_arena_real(arena, Z);
+    w->decoder_saved = bp_arena_real(arena, bp_mlp_saved_reals(&p->decoder, R, S));
+    w->encoder_saved = bp_arena_real(arena, bp_mlp_saved_reals(&p->encoder, R, 1));
+    work = bpi_max_size(bp_mlp_work_reals(&p->decoder, R, S), bp_mlp_work_reals(&p->decoder, R, 1));
+    w->net_work = bp_arena_real(arena, bpi_max_size(work, bp_mlp_work_reals(&p->encoder, R, 1)));
+    compute_memory = bp_arena_take(arena, 1, bp_compute_bytes());
+    if (arena->overflow) return bpi_fail(error, BP_ERR_SIZE, "latent prior: sizes overflow or memory block too small");
+    *out = placed;
+    return placed ? bp_compute_init(&placed->compute, placed->config.kernel, compute_memory, error) : BP_OK;
+}
+
+BPRIOR_API bp_status bp_latent_prior_size(const bp_spec *spec, const bp_latent_prior_config *config, size_t *bytes,
+                                          bp_error *error) {
+    bp_latent_prior resolved, *none;
+    bp_arena arena = bp_arena_make(NULL, 0);
+    bp_status status = bpi_latent_resolve(&resolved, spec, config, error);
+    if (status == BP_OK) status = bpi_latent_layout(&none, &resolved, &arena, error);
+    *bytes = status == BP_OK ? arena.used : 0;
+    return status == BP_OK ? bpi_ok(error) : status;
+}
+
+BPRIOR_API bp_status bp_latent_prior_init(bp_latent_prior **out, void *memory, size_t bytes, const bp_spec *spec,
+                                          const bp_latent_prior_config *config, bp_error *error) {
+    bp_latent_prior resolved, *p = NULL;
+    bp_arena arena;
+    bp_rng rng;
+    size_t need, i;
+    bp_status status;
+    *out = NULL;
+    status = bp_latent_prior_size(spec, config, &need, error);
+    if (status != BP_OK) return status;
+    if (!memory || bytes < need)
+        return bpi_fail(error, BP_ERR_SIZE, "latent prior: %zu bytes given, %zu needed", memory ? bytes : (size_t)0, need);
+    arena = bp_arena_make(memory, bytes);
+    status = bpi_latent_resolve(&resolved, spec, config, error);
+    if (status == BP_OK) status = bpi_latent_layout(&p, &resolved, &arena, error);
+    if (status != BP_OK) return status;
+    rng = bp_rng_make(bp_seed_mix(config->seed, 15, 0), 1);
+    bp_mlp_init_params(p->params, &p->decoder, &rng);
+    rng = bp_rng_make(bp_seed_mix(config->seed, 15, 0), 2);
+    bp_mlp_init_params(p->params + p->decoder.n_params, &p->encoder, &rng);
+    for (i = 0; i < config->latent; i++) p->work->one[i] = 1;
+    *out = p;
+    return bpi_ok(error);
+}
+
+BPRIOR_API bp_status bp_latent_prior_create(bp_latent_prior **out, const bp_spec *spec, const bp_latent_prior_config *config,
+                                            const bp_allocator *allocator, bp_error *error) {
+    size_t bytes;
+    void *memory;
+    bp_status status;
+    *out = NULL;
+    status = bp_latent_prior_size(spec, config, &bytes, error);
+    if (status != BP_OK) return status;
+    memory = bp_alloc(allocator, bytes);
+    if (!memory) return bpi_fail(error, BP_ERR_MEMORY, "latent prior: no memory for %zu bytes", bytes);
+    status = bp_latent_prior_init(out, memory, bytes, spec, config, error);
+    if (status != BP_OK) {
+        bp_free(allocator, memory, bytes);
+        return status;
+    }
+    bpi_own(&(*out)->owner, allocator, bytes);
+    return status;
+}
+
+BPRIOR_API void bp_latent_prior_destroy(bp_latent_prior *prior) {
+    if (prior) bpi_disown(&prior->owner, prior);
+}
+
+/* What the decoder sees; a decoder that sees nothing gets a constant. */
+BPI_FN void bpi_latent_gather(const bp_latent_prior *p, const bp_real *observation, size_t n) {
+    size_t i;
+    if (p->fields.size) bp_field_gather(p->work->x, observation, &p->fields, p->spec.observation_size, n, NULL);
+    else
+        for (i = 0; i < n; i++) p->work->x[i] = 1;
+}
+
+BPI_FN bp_status bpi_latent_check_batch(const bp_latent_prior *p, const bp_real *action, const bp_real *mask, size_t T, size_t B,
+                                        bp_error *error) {
+    size_t i;
+    if (T == 0 || B == 0 || T > p->config.length || B > p->config.batch)
+        return bpi_fail(error, BP_ERR_SIZE, "latent prior: %zu x %zu rows, at most %zu x %zu", T, B, p->config.length,
+                        p->config.batch);
+    for (i = 0; i < T * B && bpi_latent_discrete(p); i++)
+        if ((!mask || mask[i] > BP_R(0)) && bpi_action_index(action[i], p->spec.n_choices) == p->spec.n_choices)
+            return bpi_fail(error, BP_ERR_ARGUMENT, "latent prior: the action of row %zu is %g, not one of %zu choices", i,
+                            (double)action[i], p->spec.n_choices);
+    return BP_OK;
+}
+
+/* Which latent governs which row. Along each sequence a new one begins in row 0, behind a masked row, and when the last one has
+ * been held long enough. They are numbered in the order in which they begin, time first. Returns the unmasked rows. */
+BPI_FN size_t bpi_latent_assign(bp_latent_prior *p, const bp_real *mask, size_t T, size_t B) {
+    struct bpi_latent_work *w = p->work;
+    size_t rows = 0, t, b;
+    w->n_latents = 0;
+    for (t = 0; t < T; t++)
+        for (b = 0; b < B; b++) {
+            const size_t row = t * B + b, before = t ? w->latent[row - B] : SIZE_MAX;
+            if (mask && !(mask[row] > BP_R(0))) {
+                w->latent[row] = SIZE_MAX;
+                continue;
+            }
+            if (before == SIZE_MAX || (p->config.hold && w->count[before] == p->config.hold)) {
+                w->latent[row] = w->n_latents;
+                w->count[w->n_latents++] = 1;
+            } else {
+                w->latent[row] = before;
+                w->count[before]++;
+            }
+            rows++;
+        }
+    return rows;
+}
+
+/* f of every latent: the encoder's outputs, averaged over its rows, become mean and std. */
+BPI_FN void bpi_latent_encode(bp_latent_prior *p, const bp_real *observation, const bp_real *action, size_t R) {
+    struct bpi_latent_work *w = p->work;
+    const size_t Z2 = 2 * p->config.latent, E = p->spec.n_choices;
+    const bp_real *u = action;
+    size_t row, i;
+    if (bpi_latent_discrete(p)) { /* one-hot; masked rows stay empty */
+        memset(w->u, 0, R * E * sizeof *w->u);
+        for (row = 0; row < R; row++)
+            if (w->latent[row] != SIZE_MAX) w->u[row * E + bpi_action_index(action[row], E)] = 1;
+        u = w->u;
+    }
+    bp_mlp_forward(&p->compute, w->votes, w->encoder_saved, observation, u, p->params + p->decoder.n_params, &p->encoder, R, 1);
+    memset(w->pooled, 0, w->n_latents * Z2 * sizeof *w->pooled);
+    for (row = 0; row < R; row++) {
+        const size_t l = w->latent[row];
+        for (i = 0; i < Z2 && l != SIZE_MAX; i++) w->pooled[l * Z2 + i] += w->votes[row * Z2 + i] / (bp_real)w->count[l];
+    }
+    bp_gaussian_head_forward(w->mean, w->std, w->pooled, w->n_latents, p->config.latent, &p->latent_head);
+}
+
+/* loss = -1/rows sum_rows 1/S sum_s log pi0(a|x,y_s) + kl_weight/rows sum_latents KL[N(mean,std) || N(0,1)] */
+BPI_FN void bpi_latent_forward(bp_latent_prior *p, const bp_real *observation, const bp_real *action, size_t rows, size_t R,
+                               bp_rng *rng) {
+    struct bpi_latent_work *w = p->work;
+    const size_t Z = p->config.latent, S = p->config.samples, A = p->spec.action_size, D = p->dist_size;
+    double log_prob = 0.0, kl = 0.0;
+    size_t row, s, l;
+
+    /* pass 1: f(y|tau), and samples y = mean + std * noise of it for the rows that it governs */
+    bpi_latent_encode(p, observation, action, R);
+    bp_rng_normals(w->noise, rng, w->n_latents * S * Z);
+    memset(w->y, 0, R * S * Z * sizeof *w->y);
+    for (row = 0; row < R; row++)
+        for (s = 0, l = w->latent[row]; s < S && l != SIZE_MAX; s++)
+            bp_gaussian_sample(w->y + (row * S + s) * Z, w->mean + l * Z, w->std + l * Z, w->noise + (l * S + s) * Z, Z);
+
+    /* pass 2: the decoder; the part of its first layer that sees x is computed once for all samples */
+    bpi_latent_gather(p, observation, R);
+    bp_mlp_forward(&p->compute, w->raw, w->decoder_saved, w->x, w->y, p->params, &p->decoder, R, S);
+    if (!bpi_latent_discrete(p)) bp_gaussian_head_forward(w->action_mean, w->action_std, w->raw, R * S, A, &p->config.head);
+
+    /* pass 3: the two terms, by row */
+    memset(p->row_log_prob, 0, R * sizeof *p->row_log_prob);
+    memset(p->row_kl, 0, R * sizeof *p->row_kl);
+    for (row = 0, l = 0; row < R; row++) {
+        double sum = 0.0;
+        if (w->latent[row] == SIZE_MAX) continue;
+        for (s = 0; s < S; s++) {
+            const size_t at = row * S + s;
+            sum += (double)(bpi_latent_discrete(p)
+                                ? bp_categorical_log_prob(w->raw + at * D, bpi_action_index(action[row], D), D)
+                                : bp_gaussian_log_prob(action + row * A, w->action_mean + at * A, w->action_std + at * A, A));
+        }
+        p->row_log_prob[row] = BP_R(sum / (double)S);
+        log_prob += sum / (double)S;
+        if (w->latent[row] == l) { /* latents are numbered by their first rows, so this is one */
+            p->row_kl[row] = bp_gaussian_kl(w->mean + l * Z, w->std + l * Z, w->zero, w->one, Z);
+            kl += (double)p->row_kl[row];
+            l++;
+        }
+    }
+    p->metrics.rows = rows;
+    p->metrics.latents = w->n_latents;
+    p->metrics.log_prob = log_prob / (double)rows;
+    p->metrics.kl = kl / (double)rows;
+    p->metrics.bound = p->metrics.log_prob - p->metrics.kl;
+    p->metrics.loss = -p->metrics.log_prob + p->config.kl_weight * p->metrics.kl;
+}
+
+/* The passes of the forward function in reverse order. */
+BPI_FN void bpi_latent_backward(bp_latent_prior *p, const bp_real *observation, const bp_real *action, size_t rows, size_t R) {
+    struct bpi_latent_work *w = p->work;
+    const size_t Z = p->config.latent, S = p->config.samples, A = p->spec.action_size, D = p->dist_size;
+    const bp_real dlog_prob = BP_R(-1.0 / ((double)rows * (double)S)), dkl = BP_R(p->config.kl_weight / (double)rows);
+    size_t row, s, l, i;
+    memset(p->grad, 0, p->n_params * sizeof *p->grad);
+    memset(w->draw, 0, R * S * D * sizeof *w->draw);
+    memset(w->dy, 0, R * S * Z * sizeof *w->dy);
+    memset(w->dmean, 0, w->n_latents * Z * sizeof *w->dmean);
+    memset(w->dstd, 0, w->n_latents * Z * sizeof *w->dstd);
+    memset(w->dpooled, 0, w->n_latents * 2 * Z * sizeof *w->dpooled);
+    memset(w->dvotes, 0, R * 2 * Z * sizeof *w->dvotes);
+
+    /* pass 3: loss = -sum log_prob / (rows S) + kl_weight sum KL / rows */
+    if (!bpi_latent_discrete(p)) {
+        memset(w->daction_mean, 0, R * S * A * sizeof *w->daction_mean);
+        memset(w->daction_std, 0, R * S * A * sizeof *w->daction_std);
+    }
+    for (row = 0; row < R; row++)
+        for (s = 0; s < S && w->latent[row] != SIZE_MAX; s++) {
+            const size_t at = row * S + s;
+            if (bpi_latent_discrete(p))
+                bp_categorical_log_prob_backward(w->draw + at * D, dlog_prob, w->raw + at * D, bpi_action_index(action[row], D), D);
+            else
+                bp_gaussian_log_prob_backward(NULL, w->daction_mean + at * A, w->daction_std + at * A, dlog_prob, action + row * A,
+                                              w->action_mean + at * A, w->action_std + at * A, A);
+        }
+    for (l = 0; l < w->n_latents; l++)
+        bp_gaussian_kl_backward(w->dmean + l * Z, w->dstd + l * Z, NULL, NULL, dkl, w->mean + l * Z, w->std + l * Z, w->zero,
+                                w->one, Z);
+
+    /* pass 2: through the decoder, to its parameters and to y */
+    if (!bpi_latent_discrete(p))
+        bp_gaussian_head_backward(w->draw, w->daction_mean, w->daction_std, w->action_mean, w->action_std, w->raw, R * S, A,
+                                  &p->config.head);
+    bp_mlp_backward(&p->compute, p->grad, NULL, w->dy, w->decoder_saved, w->net_work, w->draw, w->x, w->y, p->params, &p->decoder,
+                    R, S);
+
+    /* pass 1: y = mean + std * noise collects from all rows and samples; pooled = mean of votes; through the encoder */
+    for (row = 0; row < R; row++)
+        for (s = 0, l = w->latent[row]; s < S && l != SIZE_MAX; s++)
+            bp_gaussian_sample_backward(w->dmean + l * Z, w->dstd + l * Z, w->dy + (row * S + s) * Z, w->noise + (l * S + s) * Z, Z);
+    bp_gaussian_head_backward(w->dpooled, w->dmean, w->dstd, w->mean, w->std, w->pooled, w->n_latents, Z, &p->latent_head);
+    for (row = 0; row < R; row++) {
+        l = w->latent[row];
+        for (i = 0; i < 2 * Z && l != SIZE_MAX; i++) w->dvotes[row * 2 * Z + i] = w->dpooled[l * 2 * Z + i] / (bp_real)w->count[l];
+    }
+    bp_mlp_backward(&p->compute, p->grad + p->decoder.n_params, NULL, NULL, w->encoder_saved, w->net_work, w->dvotes, observation,
+                    bpi_latent_discrete(p) ? w->u : action, p->params + p->decoder.n_params, &p->encoder, R, 1);
+}
+
+BPRIOR_API bp_status bp_latent_prior_gradients(bp_latent_prior *prior, const bp_real *observation, const bp_real *action,
+                                               const bp_real *mask, size_t T, size_t B, bp_rng *rng, bp_error *error) {
+    const bp_status status = bpi_latent_check_batch(prior, action, mask, T, B, error);
+    size_t rows;
+    if (status != BP_OK) return status;
+    rows = bpi_latent_assign(prior, mask, T, B);
+    if (rows == 0) return bpi_fail(error, BP_ERR_ARGUMENT, "latent prior: all %zu rows are masked", T * B);
+    bpi_latent_forward(prior, observation, action, rows, T * B, rng);
+    bpi_latent_backward(prior, observation, action, rows, T * B);
+    prior->metrics.grad_norm = bp_global_norm(&prior->compute, prior->grad, prior->n_params);
+    if (!bpi_finite_d(prior->metrics.loss) || !bpi_finite_d(prior->metrics.grad_norm))
+        return bpi_fail(error, BP_ERR_NONFINITE, "latent prior: the loss is %g, the norm of its gradient %g", prior->metrics.loss,
+                        prior->metrics.grad_norm);
+    return bpi_ok(error);
+}
+
+BPRIOR_API bp_status bp_latent_prior_step(bp_latent_prior *prior, const bp_real *observation, const bp_real *action,
+                                          const bp_real *mask, size_t T, size_t B, bp_rng *rng, bp_error *error) {
+    const bp_status status = bp_latent_prior_gradients(prior, observation, action, mask, T, B, rng, error);
+    if (status != BP_OK) return status;
+    bp_adam_step(prior->params, prior->m, prior->v, prior->grad, prior->n_params, &prior->config.adam, ++prior->steps, 1.0,
+                 bp_clip_scale(prior->metrics.grad_norm, prior->config.adam.clip_norm));
+    return status;
+}
+
+BPRIOR_API bp_status bp_latent_prior_decode(bp_real *dist, bp_latent_prior *prior, const bp_real *observation, const bp_real *y,
+                                            size_t n, bp_error *error) {
+    struct bpi_latent_work *w = prior->work;
+    if (n > prior->config.length * prior->config.batch)
+        return bpi_fail(error, BP_ERR_SIZE, "latent prior: %zu rows, at most %zu", n, prior->config.length * prior->config.batch);
+    bpi_latent_gather(prior, observation, n);
+    bp_mlp_eval(&prior->compute, bpi_latent_discrete(prior) ? dist : w->raw, w->net_work, w->x, y, prior->params, &prior->decoder,
+                n, 1);
+    if (!bpi_latent_discrete(prior))
+        bp_gaussian_head_forward(dist, dist + n * prior->spec.action_size, w->raw, n, prior->spec.action_size, &prior->config.head);
+    return bpi_ok(error);
+}
+
+BPRIOR_API bp_status bp_latent_prior_encode(bp_real *mean, bp_real *std, bp_latent_prior *prior, const bp_real *observation,
+                                            const bp_real *action, const bp_real *mask, size_t T, size_t B, bp_error *error) {
+    struct bpi_latent_work *w = prior->work;
+    const size_t Z = prior->config.latent;
+    const bp_status status = bpi_latent_check_batch(prior, action, mask, T, B, error);
+    size_t row;
+    if (status != BP_OK) return status;
+    (void)bpi_latent_assign(prior, mask, T, B);
+    bpi_latent_encode(prior, observation, action, T * B);
+    for (row = 0; row < T * B; row++) {
+        const size_t l = w->latent[row];
+        memcpy(mean + row * Z, l == SIZE_MAX ? w->zero : w->mean + l * Z, Z * sizeof *mean);
+        memcpy(std + row * Z, l == SIZE_MAX ? w->one : w->std + l * Z, Z * sizeof *std);
+    }
+    return bpi_ok(error);
+}
+
+/* --- 15.6 A discriminator (E25) --------------------------------------------------- */
+
+BPRIOR_API bp_discriminator_config bp_discriminator_config_make(uint32_t cookie) {
+    bp_discriminator_config config;
+    size_t i;
+    memset(&config, 0, sizeof config);
+    config.cookie = cookie;
+    if (cookie != BP_COOKIE(bp_discriminator_config)) return config;
+    config.n_fields = 1;
+    config.fields[0] = "*";
+    config.choices = 8;
+    config.batch = 256;
+    config.hidden_layers = 2;
+    for (i = 0; i < BP_MAX_LAYERS; i++) config.width[i] = 64;
+    config.activation = BP_ACT_ELU;
+    config.layer_norm = true;
+    config.adam = bp_adam_config_default();
+    config.adam.lr = 1e-3;
+    config.seed = 1;
+    config.kernel = BP_KERNEL_AUTO;
+    return config;
+}
+
+BPI_FN bp_status bpi_discriminator_resolve(bp_discriminator *d, const bp_spec *spec, const bp_discriminator_config *config,
+                                           bp_error *error) {
+    bp_mlp_config net;
+    size_t i;
+    bp_status status;
+    memset(d, 0, sizeof *d);
+    if (!spec || !config) return bpi_fail(error, BP_ERR_ARGUMENT, "discriminator: spec or config is NULL");
+    status = bpi_check_cookie(config->cookie, BP_COOKIE(bp_discriminator_config), "bp_discriminator_config", error);
+    if (status != BP_OK) return status;
+    if (config->choices == 0 || config->batch == 0)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "discriminator: choices %zu and batch %zu must be at least 1", config->choices,
+                        config->batch);
+    if (config->n_fields > BP_MAX_FIELDS)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "discriminator: n_fields is %zu, at most %d", config->n_fields, BP_MAX_FIELDS);
+    status = bp_adam_config_check(&config->adam, error);
+    if (status == BP_OK) status = bp_field_set_make(&d->fields, spec, config->fields, config->n_fields, error);
+    if (status != BP_OK) return status;
+    if (d->fields.size == 0) return bpi_fail(error, BP_ERR_ARGUMENT, "discriminator: it sees no field, so it can only guess");
+    d->config = *config;
+    d->spec = *spec;
+    memset((void *)d->config.fields, 0, sizeof d->config.fields); /* the caller's strings may go away */
+    net = bp_mlp_config_default(d->fields.size, config->choices);
+    net.hidden_layers = config->hidden_layers;
+    for (i = 0; i < BP_MAX_LAYERS; i++) net.width[i] = config->width[i];
+    net.activation = config->activation;
+    net.layer_norm = config->layer_norm;
+    net.output_scale = 1e-4; /* starts by guessing: a bonus of 0 */
+    return bp_mlp_init(&d->net, &net, error);
+}
+
+/* Run once to measure and once to place. */
+BPI_FN bp_status bpi_discriminator_layout(bp_discriminator **out, const bp_discriminator *resolved, bp_arena *arena,
+                                          bp_error *error) {
+    bp_discriminator *placed = (bp_discriminator *)bp_arena_take(arena, 1, sizeof *placed), counting = *resolved, *d = &counting;
+    const size_t n = resolved->config.batch, K = resolved->config.choices;
+    size_t reals, bytes;
+    void *compute_memory;
+    if (placed) {
+        *placed = *resolved;
+        d = placed;
+    }
+    if (!bp_size_mul(&reals, n, bpi_max_size(d->fields.size, K)) || !bp_size_mul(&bytes, reals, sizeof(bp_real)))
+        arena->overflow = true;
+    d->params = bp_arena_real(arena, d->net.n_params);
+    d->grad = bp_arena_real(arena, d->net.n_params);
+    d->m = bp_arena_real(arena, d->net.n_params);
+    d->v = bp_arena_real(arena, d->net.n_params);
+    d->x = bp_arena_real(arena, n * d->fields.size);
+    d->logits = bp_arena_real(arena, n * K);
+    d->dlogits = bp_arena_real(arena, n * K);
+    d->saved = bp_arena_real(arena, bp_mlp_saved_reals(&d->net, n, 1));
+    d->work = bp_arena_real(arena, bp_mlp_work_reals(&d->net, n, 1));
+    compute_memory = bp_arena_take(arena, 1, bp_compute_bytes());
+    if (arena->overflow) return bpi_fail(error, BP_ERR_SIZE, "discriminator: sizes overflow or memory block too small");
+    *out = placed;
+    return placed ? bp_compute_init(&placed->compute, placed->config.kernel, compute_memory, error) : BP_OK;
+}
+
+BPRIOR_API bp_status bp_discriminator_size(const bp_spec *spec, const bp_discriminator_config *config, size_t *bytes,
+                                           bp_error *error) {
+    bp_discriminator resolved, *none;
+    bp_arena arena = bp_arena_make(NULL, 0);
+    bp_status status = bpi_discriminator_resolve(&resolved, spec, config, error);
+    if (status == BP_OK) status = bpi_discriminator_layout(&none, &resolved, &arena, error);
+    *bytes = status == BP_OK ? arena.used : 0;
+    return status == BP_OK ? bpi_ok(error) : status;
+}
+
+BPRIOR_API bp_status bp_discriminator_init(bp_discriminator **out, void *memory, size_t bytes, const bp_spec *spec,
+                                           const bp_discriminator_config *config, bp_error *error) {
+    bp_discriminator resolved, *d = NULL;
+    bp_arena arena;
+    bp_rng rng;
+    size_t need;
+    bp_status status;
+    *out = NULL;
+    status = bp_discriminator_size(spec, config, &need, error);
+    if (status != BP_OK) return status;
+    if (!memory || bytes < need)
+        return bpi_fail(error, BP_ERR_SIZE, "discriminator: %zu bytes given, %zu needed", memory ? bytes : (size_t)0, need);
+    arena = bp_arena_make(memory, bytes);
+    status = bpi_discriminator_resolve(&resolved, spec, config, error);
+    if (status == BP_OK) status = bpi_discriminator_layout(&d, &resolved, &arena, error);
+    if (status != BP_OK) return status;
+    rng = bp_rng_make(bp_seed_mix(config->seed, 15, 1), 1);
+    bp_mlp_init_params(d->params, &d->net, &rng);
+    *out = d;
+    return bpi_ok(error);
+}
+
+BPRIOR_API bp_status bp_discriminator_create(bp_discriminator **out, const bp_spec *spec, const bp_discriminator_config *config,
+                                             const bp_allocator *allocator, bp_error *error) {
+    size_t bytes;
+    void *memory;
+    bp_status status;
+    *out = NULL;
+    status = bp_discriminator_size(spec, config, &bytes, error);
+    if (status != BP_OK) return status;
+    memory = bp_alloc(allocator, bytes);
+    if (!memory) return bpi_fail(error, BP_ERR_MEMORY, "discriminator: no memory for %zu bytes", bytes);
+    status = bp_discriminator_init(out, memory, bytes, spec, config, error);
+    if (status != BP_OK) {
+        bp_free(allocator, memory, bytes);
+        return status;
+    }
+    bpi_own(&(*out)->owner, allocator, bytes);
+    return status;
+}
+
+BPRIOR_API void bp_discriminator_destroy(bp_discriminator *discriminator) {
+    if (discriminator) bpi_disown(&discriminator->owner, discriminator);
+}
+
+BPI_FN bp_status bpi_discriminator_check(const bp_discriminator *d, const size_t *z, size_t n, bp_error *error) {
+    size_t i;
+    if (n == 0 || n > d->config.batch)
+        return bpi_fail(error, BP_ERR_SIZE, "discriminator: %zu rows, must be 1 .. %zu", n, d->config.batch);
+    for (i = 0; i < n; i++)
+        if (z[i] >= d->config.choices)
+            return bpi_fail(error, BP_ERR_ARGUMENT, "discriminator: z[%zu] is %zu, but there are %zu", i, z[i], d->config.choices);
+    return BP_OK;
+}
+
+BPRIOR_API bp_status bp_discriminator_bonus(bp_real *bonus, bp_discriminator *discriminator, const bp_real *observation,
+                                            const size_t *z, const bp_real *log_pi, size_t n, bp_error *error) {
+    bp_discriminator *d = discriminator;
+    const size_t K = d->config.choices;
+    const double uniform = -log((double)K);
+    const bp_status status = bpi_discriminator_check(d, z, n, error);
+    size_t i;
+    if (status != BP_OK) return status;
+    bp_field_gather(d->x, observation, &d->fields, d->spec.observation_size, n, NULL);
+    bp_mlp_eval(&d->compute, d->logits, d->work, d->x, NULL, d->params, &d->net, n, 1);
+    for (i = 0; i < n; i++)
+        bonus[i] = BP_R(bp_information_bonus((double)bp_categorical_log_prob(d->logits + i * K, z[i], K),
+                                             log_pi ? (double)log_pi[z[i]] : uniform));
+    return bpi_ok(error);
+}
+
+/* Maximising E log g(z|x) over g raises the lower bound on I[z; x] towards it: the gap is E KL[p(z|x) || g(z|x)]. */
+BPRIOR_API bp_status bp_discriminator_gradients(bp_discriminator *discriminator, const bp_real *observation, const size_t *z,
+                                                size_t n, bp_error *error) {
+    bp_discriminator *d = discriminator;
+    const size_t K = d->config.choices;
+    const bp_status status = bpi_discriminator_check(d, z, n, error);
+    size_t i;
+    if (status != BP_OK) return status;
+    bp_field_gather(d->x, observation, &d->fields, d->spec.observation_size, n, NULL);
+    bp_mlp_forward(&d->compute, d->logits, d->saved, d->x, NULL, d->params, &d->net, n, 1);
+    d->loss = 0.0;
+    memset(d->grad, 0, d->net.n_params * sizeof *d->grad);
+    memset(d->dlogits, 0, n * K * sizeof *d->dlogits);
+    for (i = 0; i < n; i++) {
+        d->loss -= (double)bp_categorical_log_prob(d->logits + i * K, z[i], K) / (double)n;
+        bp_categorical_log_prob_backward(d->dlogits + i * K, BP_R(-1.0 / (double)n), d->logits + i * K, z[i], K);
+    }
+    bp_mlp_backward(&d->compute, d->grad, NULL, NULL, d->saved, d->work, d->dlogits, d->x, NULL, d->params, &d->net, n, 1);
+    d->grad_norm = bp_global_norm(&d->compute, d->grad, d->net.n_params);
+    if (!bpi_finite_d(d->loss) || !bpi_finite_d(d->grad_norm))
+        return bpi_fail(error, BP_ERR_NONFINITE, "discriminator: the loss is %g, the norm of its gradient %g", d->loss, d->grad_norm);
+    return bpi_ok(error);
+}
+
+BPRIOR_API bp_status bp_discriminator_step(bp_discriminator *discriminator, const bp_real *observation, const size_t *z, size_t n,
+                                           bp_error *error) {
+    bp_discriminator *d = discriminator;
+    const bp_status status = bp_discriminator_gradients(d, observation, z, n, error);
+    if (status != BP_OK) return status;
+    bp_adam_step(d->params, d->m, d->v, d->grad, d->net.n_params, &d->config.adam, ++d->steps, 1.0,
+                 bp_clip_scale(d->grad_norm, d->config.adam.clip_norm));
+    return status;
 }
 
 /* ==========================================================================

@@ -14,7 +14,7 @@ static uint64_t seed = 1;
 #define CHECK(loss, p, array, grad, n) \
     bpt_check_gradient_at(loss, &(p), (p).array, grad, n, BPT_TOL(1e-2, 1e-3), BPT_TOL(1e-3, 1e-7), #loss " by " #array, __FILE__, __LINE__)
 
-/* ---- a random tiny problem ------------------------------------------------------------------------------------------ */
+/* ---- a random tiny problem ----------------------------------------------------------------------------------------- */
 
 typedef enum kind { E24,
                     E25,
@@ -110,7 +110,7 @@ static void problem_exact_posterior(problem *p) {
     for (size_t n = 0; n < p->N; n++) bp_latent_posterior(p->infer + n * p->M, joint + n * p->M, p->M);
 }
 
-/* ---- enumeration and marginalisation (E23) ------------------------------------------------------------------------------ */
+/* ---- enumeration and marginalisation (E23) ------------------------------------------------------------------------- */
 
 static void trajectories_are_all(void **state) {
     (void)state;
@@ -167,7 +167,7 @@ static void trajectories_refuse(void **state) {
     bp_mdp_destroy(&m);
 }
 
-/* ---- E24, E25, E26 ------------------------------------------------------------------------------------------------------ */
+/* ---- E24, E25, E26 ------------------------------------------------------------------------------------------------- */
 
 static double worst_gap;
 
@@ -259,7 +259,7 @@ static void one_sample_is_unbiased(void **state) {
     }
 }
 
-/* ---- gradients: central differences in double, with Richardson's correction ---------------------------------------------- */
+/* ---- gradients: central differences in double, with Richardson's correction ---------------------------------------- */
 
 static double worst_gradient;
 
@@ -366,7 +366,7 @@ static void rows_gradients(void **state) {
     }
 }
 
-/* ---- the mutual-information bonus (E25) ---------------------------------------------------------------------------------- */
+/* ---- the mutual-information bonus (E25) ---------------------------------------------------------------------------- */
 
 /* Its mean is at most I[z; tau], and equal to it at the exact posterior. Without reward and with an uninformative prior, the
  * bound on the KL is the plain ratio minus the bonus. */
@@ -399,7 +399,7 @@ static void information_bonus(void **state) {
     }
 }
 
-/* ---- one step, two levels (E27, E28) ---------------------------------------------------------------------------------------- */
+/* ---- one step, two levels (E27, E28) ------------------------------------------------------------------------------- */
 
 enum { K2 = 4,
        A2 = 3 };
@@ -555,7 +555,7 @@ static void two_levels_gaussian(void **state) {
     }
 }
 
-/* ---- options (E31) --------------------------------------------------------------------------------------------------------------- */
+/* ---- options (E31) ------------------------------------------------------------------------------------------------- */
 
 enum { OT = 5,
        OB = 2,
@@ -676,7 +676,8 @@ static void options_gradients(void **state) {
     (void)state;
     for (int i = 0; i < 10; i++) {
         options o;
-        bp_real demission[ON] = {0}, doption[ON] = {0}, dlogits[ON] = {0}, dredraw[OT * OB] = {0}, work[OB * OK], d[OT * OB], ones[ON] = {0};
+        bp_real demission[ON] = {0}, doption[ON] = {0}, dlogits[ON] = {0}, dredraw[OT * OB] = {0}, ones[ON] = {0};
+        bp_real work[OB * OK], d[OT * OB];
         options_make(&o, &rng, i);
         for (size_t k = 0; k < OT * OB; k++) o.weight[k] = i < 2 ? 1 : normal(&rng), d[k] = BP_R(o.weight[k]);
         options_run(&o);
@@ -769,6 +770,444 @@ static void options_emissions(void **state) {
     CHECK(loss_categorical_options, e, logits, dlogits, ON * EA);
 }
 
+/* ---- E24 for Gaussians, by Monte Carlo ----------------------------------------------------------------------------- */
+
+/* Both pi and pi0 are a_t = w y + sigma noise with y ~ N(0,1) held for T steps; pi is used through its density alone. In the
+ * direction (1 ... 1) the variance is sigma^2 + T w^2, in all others sigma^2, so KL[pi || pi0] has a closed form. So has the gap
+ * of an inference network f = N(c sum a, s^2) that is not the posterior. */
+static double log_gaussian_sum(const double *a, size_t T, double w, double sigma) {
+    const double along = sigma * sigma + (double)T * w * w;
+    double sum = 0, square = 0, log_p;
+    for (size_t t = 0; t < T; t++) sum += a[t], square += a[t] * a[t];
+    log_p = -0.5 * (square - sum * sum / (double)T) / (sigma * sigma) - 0.5 * sum * sum / (double)T / along;
+    return log_p - 0.5 * log(along) - (double)(T - 1) * log(sigma) - 0.5 * (double)T * log(2 * 3.14159265358979323846);
+}
+
+static double log_normal(double x, double mean, double std) {
+    return -0.5 * (x - mean) * (x - mean) / (std * std) - log(std) - 0.5 * log(2 * 3.14159265358979323846);
+}
+
+static void gaussian_latent_monte_carlo(void **state) {
+    bp_rng rng = bp_rng_make(seed, 10);
+    const double w = 1.2, sigma = 0.7, w0 = 0.8, sigma0 = 1;
+    const size_t T = 4;
+    const int n = 100000;
+    (void)state;
+    for (int exact = 0; exact < 2; exact++) {
+        const double l = sigma * sigma, l0 = sigma0 * sigma0, along = l + 4 * w * w, along0 = l0 + 4 * w0 * w0;
+        const double kl = 0.5 * (3 * (l / l0 - 1 - log(l / l0)) + along / along0 - 1 - log(along / along0));
+        const double precision = 1 + 4 * w0 * w0 / l0, c_exact = w0 / l0 / precision, s_exact = 1 / sqrt(precision);
+        const double c = exact ? c_exact : 0.15, s = exact ? s_exact : 0.6, var = 4 * l + 16 * w * w; /* of sum a, under pi */
+        const double gap = log(s_exact / s) + (s * s + (c - c_exact) * (c - c_exact) * var) / (2 * s_exact * s_exact) - 0.5;
+        double sum = 0, sum2 = 0;
+        for (int k = 0; k < n; k++) {
+            const double z = normal(&rng);
+            double a[4], total = 0, joint0, log_f;
+            for (size_t t = 0; t < T; t++) total += a[t] = w * z + sigma * normal(&rng);
+            const double y = c * total + s * normal(&rng); /* one sample of f */
+            joint0 = log_normal(y, 0, 1);
+            for (size_t t = 0; t < T; t++) joint0 += log_normal(a[t], w0 * y, sigma0);
+            log_f = log_normal(y, c * total, s);
+            const double row = bp_bound_prior(log_gaussian_sum(a, T, w, sigma), &joint0, &log_f, 1);
+            sum += row, sum2 += row * row;
+        }
+        const double mean = sum / n, error = sqrt((sum2 / n - mean * mean) / n);
+        print_message("KL %.4f, gap %.4f, E24 by Monte Carlo %.4f +- %.4f\n", kl, gap, mean, error);
+        assert_true(fabs(mean - (kl + gap)) < 4 * error);
+        if (exact) assert_true(fabs(gap) < 1e-12);
+        else assert_true(gap > 0.05);
+    }
+}
+
+/* ---- the latent prior ---------------------------------------------------------------------------------------------- */
+
+enum { PT = 4,
+       PB = 3,
+       PA = 2 };
+typedef struct setup {
+    bp_latent_prior *prior;
+    bp_rng rng; /* copied before use, so that the noise is the same each time */
+    bp_real observation[PT * PB * 3], action[PT * PB * PA], mask[PT * PB];
+} setup;
+
+static void make_spec(bp_spec *spec, bool discrete) {
+    bp_error e;
+    bp_spec_begin(spec, "toy");
+    bpt_ok(bp_spec_add_field(spec, "body", 2, &e), &e);
+    bpt_ok(bp_spec_add_field(spec, "goal", 1, &e), &e);
+    if (discrete) bpt_ok(bp_spec_actions_discrete(spec, 3, &e), &e);
+    else bpt_ok(bp_spec_actions_continuous(spec, PA, -1, 1, &e), &e);
+}
+
+static bp_latent_prior_config small_config(int i) {
+    bp_latent_prior_config c = bp_latent_prior_config_default();
+    c.fields[0] = "body";
+    c.latent = 2;
+    c.hold = (size_t)i % 3; /* an episode, a row, two rows */
+    c.length = PT, c.batch = PB, c.samples = 1 + (size_t)i % 2;
+    c.hidden_layers = 1, c.width[0] = 5;
+    c.kl_weight = i % 2 ? 0.5 : 1;
+    c.seed = 3 + (uint64_t)i;
+    return c;
+}
+
+static void setup_make(setup *s, int i, const bp_allocator *allocator) {
+    bp_latent_prior_config c = small_config(i);
+    const bool discrete = i % 4 >= 2;
+    bp_spec spec;
+    bp_error e;
+    bp_rng rng = bp_rng_make(seed, 11);
+    if (i == 5) c.n_fields = 0; /* sees nothing */
+    make_spec(&spec, discrete);
+    bpt_ok(bp_latent_prior_create(&s->prior, &spec, &c, allocator, &e), &e);
+    for (size_t k = 0; k < PT * PB * 3; k++) s->observation[k] = bp_rng_normal(&rng);
+    for (size_t k = 0; k < PT * PB * PA; k++) s->action[k] = discrete ? BP_R(bp_rng_index(&rng, 3)) : bp_rng_normal(&rng);
+    for (size_t k = 0; k < PT * PB; k++) s->mask[k] = 1;
+    s->mask[1 * PB + 0] = 0; /* sequence 0: an episode of one row, a boundary, two rows */
+    s->mask[3 * PB + 1] = 0; /* sequence 1: ends with a boundary */
+    s->rng = bp_rng_make(seed, 12);
+}
+
+static double setup_loss(void *ctx) {
+    setup *s = (setup *)ctx;
+    bp_rng rng = s->rng;
+    bp_error e;
+    bpt_ok(bp_latent_prior_gradients(s->prior, s->observation, s->action, s->mask, PT, PB, &rng, &e), &e);
+    return s->prior->metrics.loss;
+}
+
+static void latent_prior_gradients(void **state) {
+    (void)state;
+    for (int i = 0; i < 8; i++) {
+        setup s;
+        bp_real *grad;
+        double total = 0;
+        setup_make(&s, i, NULL);
+        setup_loss(&s);
+        grad = (bp_real *)malloc(s.prior->n_params * sizeof *grad);
+        memcpy(grad, s.prior->grad, s.prior->n_params * sizeof *grad);
+        bpt_check_gradient_at(setup_loss, &s, s.prior->params, grad, s.prior->decoder.n_params, BPT_TOL(1e-2, 1e-3), BPT_TOL(3e-3, 1e-6),
+                              "decoder", __FILE__, __LINE__);
+        bpt_check_gradient_at(setup_loss, &s, s.prior->params + s.prior->decoder.n_params, grad + s.prior->decoder.n_params,
+                              s.prior->encoder.n_params, BPT_TOL(1e-2, 1e-3), BPT_TOL(3e-3, 1e-6), "encoder", __FILE__, __LINE__);
+        /* the metrics are what they say, and the rows add up to them */
+        const bp_latent_prior_metrics *m = &s.prior->metrics;
+        setup_loss(&s);
+        assert_int_equal(m->rows, PT * PB - 2);
+        assert_int_equal(m->latents, i % 3 == 1 ? PT * PB - 2 : i % 3 == 0 ? 4
+                                                                           : 6);
+        for (size_t k = 0; k < PT * PB; k++) {
+            total += (double)s.prior->row_log_prob[k] - (double)s.prior->row_kl[k];
+            if (!(s.mask[k] > 0)) assert_true(s.prior->row_log_prob[k] == 0 && s.prior->row_kl[k] == 0);
+        }
+        bpt_close(total / (double)m->rows, m->bound, BPT_TOL(1e-5, 1e-12));
+        bpt_close(m->loss, -m->log_prob + s.prior->config.kl_weight * m->kl, 1e-12);
+        assert_true(m->kl >= 0);
+        bp_latent_prior_destroy(s.prior);
+        free(grad);
+    }
+}
+
+/* The rows of the newest loss from the public pieces: encode, sample, decode, log density. What is masked has no influence. */
+static void latent_prior_pieces(void **state) {
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        setup s;
+        bp_error e;
+        bp_real mean[PT * PB * 2], std[PT * PB * 2], y[PT * PB * 2], dist[PT * PB * 4], noise[PT * PB * 2 * 2], before;
+        const bp_real zero[2] = {0, 0}, one[2] = {1, 1};
+        size_t next = 0, S;
+        setup_make(&s, i, NULL);
+        S = s.prior->config.samples;
+        setup_loss(&s);
+        bpt_ok(bp_latent_prior_encode(mean, std, s.prior, s.observation, s.action, s.mask, PT, PB, &e), &e);
+        bp_rng rng = s.rng;
+        bp_rng_normals(noise, &rng, s.prior->metrics.latents * S * 2);
+        if (i != 1) { /* each latent's first sample; with hold = 1 rows and latents coincide */
+            bpt_close(std[(1 * PB + 0) * 2], 1, 0);
+            assert_true(mean[(1 * PB + 0) * 2 + 1] == 0);
+        }
+        for (size_t r = 0; r < PT * PB; r++)
+            if (s.prior->row_kl[r] > 0) {
+                bpt_close(s.prior->row_kl[r], bp_gaussian_kl(mean + r * 2, std + r * 2, zero, one, 2), 1e-6);
+                if (i == 0) /* held to the end: rows of one sequence share y */
+                    for (size_t q = r; q < PT * PB && s.mask[q] > 0; q += PB)
+                        bp_gaussian_sample(y + q * 2, mean + q * 2, std + q * 2, noise + next * 2, 2);
+                next++;
+            }
+        assert_int_equal(next, s.prior->metrics.latents);
+        if (i == 0) {
+            bpt_ok(bp_latent_prior_decode(dist, s.prior, s.observation, y, PT * PB, &e), &e);
+            for (size_t r = 0; r < PT * PB; r++)
+                if (s.mask[r] > 0)
+                    bpt_close(s.prior->row_log_prob[r],
+                              bp_gaussian_log_prob(s.action + r * PA, dist + r * PA, dist + (PT * PB + r) * PA, PA), BPT_TOL(1e-5, 1e-12));
+        }
+        before = BP_R(s.prior->metrics.loss);
+        s.observation[(1 * PB + 0) * 3] = 100;
+        s.action[(1 * PB + 0) * (i >= 2 ? 1 : PA)] = 50; /* not even a choice */
+        setup_loss(&s);
+        assert_true(BP_R(s.prior->metrics.loss) == before);
+        bp_latent_prior_destroy(s.prior);
+    }
+}
+
+static void latent_prior_refuses(void **state) {
+    bp_spec spec;
+    bp_error e;
+    bp_latent_prior *prior;
+    bp_latent_prior_config c, bad;
+    bpt_memory memory;
+    size_t bytes;
+    setup s;
+    char small[64];
+    (void)state;
+    make_spec(&spec, false);
+    c = small_config(0);
+    memset(&bad, 0, sizeof bad);
+    assert_int_equal(bp_latent_prior_size(&spec, &bad, &bytes, &e), BP_ERR_CONFIG);
+    assert_int_equal(bp_latent_prior_size(NULL, &c, &bytes, &e), BP_ERR_ARGUMENT);
+    bad = c, bad.latent = 0;
+    assert_int_equal(bp_latent_prior_size(&spec, &bad, &bytes, &e), BP_ERR_ARGUMENT);
+    bad = c, bad.samples = 0;
+    assert_int_equal(bp_latent_prior_size(&spec, &bad, &bytes, &e), BP_ERR_ARGUMENT);
+    bad = c, bad.kl_weight = -1;
+    assert_int_equal(bp_latent_prior_size(&spec, &bad, &bytes, &e), BP_ERR_ARGUMENT);
+    bad = c, bad.adam.lr = 0;
+    assert_int_equal(bp_latent_prior_size(&spec, &bad, &bytes, &e), BP_ERR_ARGUMENT);
+    bad = c, bad.head.init_std = 0;
+    assert_int_equal(bp_latent_prior_size(&spec, &bad, &bytes, &e), BP_ERR_ARGUMENT);
+    bad = c, bad.fields[0] = "tail";
+    assert_int_equal(bp_latent_prior_size(&spec, &bad, &bytes, &e), BP_ERR_FIELD);
+    bad = c, bad.length = SIZE_MAX / 4;
+    assert_int_equal(bp_latent_prior_size(&spec, &bad, &bytes, &e), BP_ERR_SIZE);
+    assert_int_equal(bp_latent_prior_init(&prior, small, sizeof small, &spec, &c, &e), BP_ERR_SIZE);
+    bpt_memory_use(&memory);
+    memory.fail_at = 1;
+    assert_int_equal(bp_latent_prior_create(&prior, &spec, &c, &memory.allocator, &e), BP_ERR_MEMORY);
+    assert_null(prior);
+    memory.fail_at = 0;
+    setup_make(&s, 2, &memory.allocator);
+    assert_int_equal(memory.requests, 2); /* one block, then nothing more */
+    setup_loss(&s);
+    bp_rng rng = s.rng;
+    bpt_ok(bp_latent_prior_step(s.prior, s.observation, s.action, NULL, PT, PB, &rng, &e), &e);
+    assert_int_equal(memory.requests, 2);
+    s.action[4] = 3; /* of 3 choices */
+    assert_int_equal(bp_latent_prior_step(s.prior, s.observation, s.action, NULL, PT, PB, &rng, &e), BP_ERR_ARGUMENT);
+    assert_non_null(strstr(e.text, "row 4"));
+    s.action[4] = 0;
+    assert_int_equal(bp_latent_prior_step(s.prior, s.observation, s.action, NULL, PT + 1, PB, &rng, &e), BP_ERR_SIZE);
+    assert_int_equal(bp_latent_prior_decode(s.observation, s.prior, s.observation, s.action, PT * PB + 1, &e), BP_ERR_SIZE);
+    memset(s.mask, 0, sizeof s.mask);
+    assert_int_equal(bp_latent_prior_step(s.prior, s.observation, s.action, s.mask, PT, PB, &rng, &e), BP_ERR_ARGUMENT);
+    s.observation[0] = BP_R(NAN);
+    assert_int_equal(bp_latent_prior_step(s.prior, s.observation, s.action, NULL, PT, PB, &rng, &e), BP_ERR_NONFINITE);
+    assert_int_equal(s.prior->steps, 1);
+    bp_latent_prior_destroy(s.prior);
+    bp_latent_prior_destroy(NULL);
+    bpt_memory_check(&memory);
+}
+
+/* Two equally good directions, one of which is kept for an episode of T rows: a_t = +-0.6 + noise of 0.2. The latent prior learns both;
+ * the best Gaussian stands in the middle. KL[pi(tau) || pi0(tau)] by samples of tau, pi0(tau) by quadrature over y. */
+enum { BT = 4,
+       BB = 32,
+       GRID = 161 };
+
+static void bimodal_batch(bp_real *action, bp_rng *rng) {
+    for (size_t b = 0; b < BB; b++) {
+        const double way = bp_rng_index(rng, 2) ? 0.6 : -0.6;
+        for (size_t t = 0; t < BT; t++) action[t * BB + b] = BP_R(way + 0.2 * normal(rng));
+    }
+}
+
+static void bimodal_target(void **state) {
+    bp_spec spec;
+    bp_error e;
+    bp_latent_prior *prior, *twin;
+    bp_latent_prior_config c = bp_latent_prior_config_default();
+    bp_rng rng = bp_rng_make(seed, 13), other;
+    static bp_real observation[BT * BB], action[BT * BB], y[GRID], dist[2 * GRID];
+    double log_weight[GRID], kl = 0, kl2 = 0, kl_gaussian = 0, bound = 0;
+    const double broad = sqrt(0.36 + 0.04);
+    const int rounds = 60;
+    (void)state;
+    bp_spec_begin(&spec, "fork");
+    bpt_ok(bp_spec_add_field(&spec, "nothing", 1, &e), &e);
+    bpt_ok(bp_spec_actions_continuous(&spec, 1, -1, 1, &e), &e);
+    c.latent = 1, c.length = BT, c.batch = BB, c.hidden_layers = 1, c.width[0] = 16;
+    c.head.init_std = 0.4, c.head.min_std = 0.01;
+    c.adam.lr = 1e-2;
+    bpt_ok(bp_latent_prior_create(&prior, &spec, &c, NULL, &e), &e);
+    bpt_ok(bp_latent_prior_create(&twin, &spec, &c, NULL, &e), &e);
+    for (int k = 0; k < 1500; k++) {
+        if (k == 1000) prior->config.adam.lr = 1e-3, twin->config.adam.lr = 1e-3;
+        bimodal_batch(action, &rng);
+        other = rng;
+        bpt_ok(bp_latent_prior_step(prior, observation, action, NULL, BT, BB, &rng, &e), &e);
+        if (k < 50) bpt_ok(bp_latent_prior_step(twin, observation, action, NULL, BT, BB, &other, &e), &e);
+        if (k == 49) assert_memory_equal(prior->params, twin->params, prior->n_params * sizeof(bp_real));
+    }
+    for (size_t g = 0; g < GRID; g++) y[g] = BP_R(-4 + 8 * (double)g / (GRID - 1));
+    bpt_ok(bp_latent_prior_decode(dist, prior, observation, y, 100, &e), &e); /* in two parts: at most BT * BB rows */
+    {
+        static bp_real rest[2 * GRID];
+        bpt_ok(bp_latent_prior_decode(rest, prior, observation, y + 100, GRID - 100, &e), &e);
+        memmove(dist + GRID, dist + 100, 100 * sizeof *dist);
+        memcpy(dist + 100, rest, (GRID - 100) * sizeof *dist);
+        memcpy(dist + GRID + 100, rest + (GRID - 100), (GRID - 100) * sizeof *dist);
+    }
+    for (size_t g = 0; g < GRID; g++) log_weight[g] = log_normal((double)y[g], 0, 1) + log(8.0 / (GRID - 1));
+    for (int k = 0; k < rounds; k++) {
+        bimodal_batch(action, &rng);
+        bpt_ok(bp_latent_prior_gradients(prior, observation, action, NULL, BT, BB, &rng, &e), &e);
+        for (size_t b = 0; b < BB; b++) {
+            double left = 0, right = 0, middle = 0, joint[GRID], evidence = 0;
+            memcpy(joint, log_weight, sizeof joint);
+            for (size_t t = 0; t < BT; t++) {
+                const double a = (double)action[t * BB + b];
+                left += log_normal(a, -0.6, 0.2), right += log_normal(a, 0.6, 0.2), middle += log_normal(a, 0, broad);
+                for (size_t g = 0; g < GRID; g++) joint[g] += log_normal(a, (double)dist[g], (double)dist[GRID + g]);
+                evidence += (double)prior->row_log_prob[t * BB + b] - (double)prior->row_kl[t * BB + b];
+            }
+            const double both[2] = {left + log(0.5), right + log(0.5)}, log_pi = bp_latent_marginal(both, 2);
+            const double ratio = log_pi - bp_latent_marginal(joint, GRID);
+            kl += ratio, kl2 += ratio * ratio, kl_gaussian += log_pi - middle, bound += log_pi - evidence;
+        }
+    }
+    {
+        const double n = rounds * BB;
+        kl /= n, kl2 /= n, kl_gaussian /= n, bound /= n;
+        print_message("KL of %d rows: latent prior %.3f +- %.3f nats, its bound %.3f, best Gaussian %.3f\n", BT, kl,
+                      sqrt((kl2 - kl * kl) / n), bound, kl_gaussian);
+    }
+    assert_true(kl < 0.3 && kl > 0 && bound > kl && bound < kl + 0.5);
+    assert_true(kl_gaussian > 2);
+    bp_latent_prior_destroy(prior);
+    bp_latent_prior_destroy(twin);
+}
+
+/* ---- the discriminator --------------------------------------------------------------------------------------------- */
+
+enum { CELLS = 6,
+       SKILLS = 3 };
+typedef struct guesser {
+    bp_discriminator *d;
+    bp_real x[CELLS * SKILLS * CELLS]; /* every pair (cell, z): one-hot cell */
+    size_t z[CELLS * SKILLS];
+} guesser;
+static double loss_guesser(void *ctx) {
+    guesser *g = (guesser *)ctx;
+    bp_error e;
+    bpt_ok(bp_discriminator_gradients(g->d, g->x, g->z, CELLS * SKILLS, &e), &e);
+    return g->d->loss;
+}
+
+/* Skills that visit cells with probability p(x|z). The exact mean of the bonus never exceeds I[z;x], and training closes the gap. */
+static void discriminator_learns(void **state) {
+    bp_rng rng = bp_rng_make(seed, 14);
+    bp_spec spec;
+    bp_error e;
+    bp_discriminator_config c = bp_discriminator_config_default();
+    guesser g;
+    double visit[SKILLS * CELLS], px[CELLS] = {0}, information = 0, first = 0, last = 0;
+    const double pz[SKILLS] = {0.5, 0.3, 0.2};
+    bp_real log_pz[SKILLS], bonus[CELLS * SKILLS];
+    (void)state;
+    bp_mdp_random_policy(visit, &rng, SKILLS, CELLS);
+    visit[0] = 0.9, visit[1] = 0.02, visit[2] = 0.02, visit[3] = 0.02, visit[4] = 0.02, visit[5] = 0.02;
+    for (size_t z = 0; z < SKILLS; z++) {
+        log_pz[z] = BP_R(log(pz[z]));
+        for (size_t x = 0; x < CELLS; x++) px[x] += pz[z] * visit[z * CELLS + x];
+    }
+    for (size_t z = 0; z < SKILLS; z++)
+        for (size_t x = 0; x < CELLS; x++) information += pz[z] * visit[z * CELLS + x] * log(visit[z * CELLS + x] / px[x]);
+    bp_spec_begin(&spec, "cells");
+    bpt_ok(bp_spec_add_field(&spec, "cell", CELLS, &e), &e);
+    bpt_ok(bp_spec_actions_discrete(&spec, 2, &e), &e);
+    c.choices = SKILLS, c.batch = 64, c.hidden_layers = 1, c.width[0] = 8;
+    c.adam.lr = 3e-3;
+    bpt_ok(bp_discriminator_create(&g.d, &spec, &c, NULL, &e), &e);
+    memset(g.x, 0, sizeof g.x);
+    for (size_t k = 0; k < CELLS * SKILLS; k++) g.z[k] = k % SKILLS, g.x[k * CELLS + k / SKILLS] = 1;
+    for (int step = 0; step <= 4000; step++) {
+        bp_real x[64 * CELLS] = {0};
+        size_t z[64];
+        if (step % 1000 == 0) {
+            double mean = 0;
+            bpt_ok(bp_discriminator_bonus(bonus, g.d, g.x, g.z, log_pz, CELLS * SKILLS, &e), &e);
+            for (size_t k = 0; k < CELLS * SKILLS; k++) mean += pz[g.z[k]] * visit[g.z[k] * CELLS + k / SKILLS] * (double)bonus[k];
+            assert_true(mean <= information + 1e-6);
+            if (step == 0) first = mean;
+            last = mean;
+        }
+        for (size_t k = 0; k < 64; k++) {
+            double mark = bp_rng_uniform(&rng), sum = 0;
+            size_t at = 0;
+            z[k] = mark < 0.5 ? 0 : mark < 0.8 ? 1
+                                               : 2;
+            mark = bp_rng_uniform(&rng);
+            while (at + 1 < CELLS && mark >= (sum += visit[z[k] * CELLS + at])) at++;
+            x[k * CELLS + at] = 1;
+        }
+        if (step == 3000) g.d->config.adam.lr = 3e-4;
+        bpt_ok(bp_discriminator_step(g.d, x, z, 64, &e), &e);
+        if (step == 10) { /* not at the start, where the last layer is almost nothing */
+            bp_real grad[200];
+            assert_true(g.d->net.n_params <= 200);
+            loss_guesser(&g);
+            memcpy(grad, g.d->grad, g.d->net.n_params * sizeof *grad);
+            bpt_check_gradient_at(loss_guesser, &g, g.d->params, grad, g.d->net.n_params, BPT_TOL(1e-2, 1e-3), BPT_TOL(1e-2, 1e-6),
+                                  "discriminator", __FILE__, __LINE__);
+        }
+    }
+    print_message("I[z;x] = %.4f nats; mean bonus untrained %.4f, trained %.4f\n", information, first, last);
+    assert_true(last > information - 0.01 && first < 0.2 * information);
+    bpt_ok(bp_discriminator_bonus(bonus, g.d, g.x, g.z, NULL, 1, &e), &e); /* uniform pi(z) */
+    bp_discriminator_destroy(g.d);
+}
+
+static void discriminator_refuses(void **state) {
+    bp_spec spec;
+    bp_error e;
+    bp_discriminator *d;
+    bp_discriminator_config c = bp_discriminator_config_default(), bad;
+    bpt_memory memory;
+    size_t bytes, z[2] = {0, 8};
+    bp_real x[6] = {0}, bonus[2];
+    (void)state;
+    make_spec(&spec, true);
+    memset(&bad, 0, sizeof bad);
+    assert_int_equal(bp_discriminator_size(&spec, &bad, &bytes, &e), BP_ERR_CONFIG);
+    assert_int_equal(bp_discriminator_size(NULL, &c, &bytes, &e), BP_ERR_ARGUMENT);
+    bad = c, bad.choices = 0;
+    assert_int_equal(bp_discriminator_size(&spec, &bad, &bytes, &e), BP_ERR_ARGUMENT);
+    bad = c, bad.n_fields = 0;
+    assert_int_equal(bp_discriminator_size(&spec, &bad, &bytes, &e), BP_ERR_ARGUMENT);
+    bad = c, bad.fields[0] = "tail";
+    assert_int_equal(bp_discriminator_size(&spec, &bad, &bytes, &e), BP_ERR_FIELD);
+    bad = c, bad.batch = SIZE_MAX / 8;
+    assert_int_equal(bp_discriminator_size(&spec, &bad, &bytes, &e), BP_ERR_SIZE);
+    bpt_memory_use(&memory);
+    memory.fail_at = 1;
+    assert_int_equal(bp_discriminator_create(&d, &spec, &c, &memory.allocator, &e), BP_ERR_MEMORY);
+    bpt_ok(bp_discriminator_create(&d, &spec, &c, &memory.allocator, &e), &e);
+    assert_int_equal(bp_discriminator_bonus(bonus, d, x, z, NULL, 2, &e), BP_ERR_ARGUMENT);
+    assert_non_null(strstr(e.text, "z[1] is 8"));
+    assert_int_equal(bp_discriminator_step(d, x, z, 0, &e), BP_ERR_SIZE);
+    assert_int_equal(bp_discriminator_step(d, x, z, 257, &e), BP_ERR_SIZE);
+    z[1] = 7;
+    bpt_ok(bp_discriminator_step(d, x, z, 2, &e), &e);
+    x[0] = BP_R(NAN);
+    assert_int_equal(bp_discriminator_step(d, x, z, 2, &e), BP_ERR_NONFINITE);
+    assert_int_equal(d->steps, 1);
+    assert_int_equal(memory.requests, 2);
+    bp_discriminator_destroy(d);
+    bp_discriminator_destroy(NULL);
+    bpt_memory_check(&memory);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(trajectories_are_all),
@@ -786,6 +1225,13 @@ int main(void) {
         cmocka_unit_test(options_gradients),
         cmocka_unit_test(options_step_by_step),
         cmocka_unit_test(options_emissions),
+        cmocka_unit_test(gaussian_latent_monte_carlo),
+        cmocka_unit_test(latent_prior_gradients),
+        cmocka_unit_test(latent_prior_pieces),
+        cmocka_unit_test(latent_prior_refuses),
+        cmocka_unit_test(bimodal_target),
+        cmocka_unit_test(discriminator_learns),
+        cmocka_unit_test(discriminator_refuses),
     };
     seed = bpt_seed();
     return cmocka_run_group_tests(tests, NULL, NULL);
