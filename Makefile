@@ -17,7 +17,7 @@ HEADERS := $(wildcard bprior.h bprior_mujoco.h)
 # Parallel unless the user chose a number.
 JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
 
-.PHONY: help demo test deps bench lint format examples install uninstall clean
+.PHONY: help demo test deps bench lint equations format examples install uninstall clean
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo 'make deps       install what all the targets need, and say what and why'
 	@echo 'make bench      measure speed into build/bench.json'
 	@echo 'make lint       layout, names, documentation; make format applies the layout'
+	@echo 'make equations  does docs/equations.md agree with code and tests, in all directions?'
 	@echo 'make format     clang-format on all sources'
 	@echo 'make examples   build examples/NN_*.c and examples/paper/*.c into build/examples'
 	@echo 'make install    headers and pkg-config file to PREFIX=$(PREFIX) (DESTDIR=); make uninstall removes them'
@@ -55,6 +56,9 @@ bench:
 lint:
 	@tools/deps.sh lint
 	@tools/lint.sh
+
+equations:
+	@tools/equations.sh
 
 format:
 	@tools/deps.sh lint

@@ -339,6 +339,9 @@
 #define bp_distillation_backward BPI_PREFIXED(bp_distillation_backward)
 #define bp_distilled_prior BPI_PREFIXED(bp_distilled_prior)
 #define bp_asymmetric_solve BPI_PREFIXED(bp_asymmetric_solve)
+#define bp_bottleneck_objective BPI_PREFIXED(bp_bottleneck_objective)
+#define bp_bottleneck_curve BPI_PREFIXED(bp_bottleneck_curve)
+#define bp_bottleneck_estimate BPI_PREFIXED(bp_bottleneck_estimate)
 #define bp_policy_config_make BPI_PREFIXED(bp_policy_config_make)
 #define bp_policy_init BPI_PREFIXED(bp_policy_init)
 #define bp_policy_init_level BPI_PREFIXED(bp_policy_init_level)
@@ -973,7 +976,7 @@ BPRIOR_API void bp_team_destroy(bp_team *team);
 /* ==========================================================================
  * 5. >>distributions   Distributions and their derivatives
  *    provides: bp_gaussian_*  bp_categorical_*  bp_mixture_*
- *    needs: 1, 3, 4        equations: E32 E33 E34
+ *    needs: 1, 3, 4        equations: E8 E18 E32 E33 E34
  * ========================================================================== */
 /** @defgroup bp_distributions 5. Distributions
  *  @brief The distributions of policies and priors, each with everything that training differentiates.
@@ -1068,7 +1071,7 @@ BPRIOR_API bp_real bp_gaussian_kl_uniform_box(const bp_real *std, size_t dim, bp
 BPRIOR_API void bp_gaussian_sample(bp_real *a, const bp_real *mean, const bp_real *std, const bp_real *noise, size_t dim);
 
 /** @brief Pullback of bp_gaussian_sample(): `dmean += da`, `dstd += da * noise`. This one line is what makes the policy
- *         gradient of E18 work: the derivative of the critic by the action becomes one of the loss by mean and std.
+ *         gradient of E18 work (E32): the derivative of the critic by the action becomes one of the loss by mean and std.
  *  @param dmean,dstd [dim] added to; either may be NULL
  *  @param da    [dim] derivative of the loss with respect to the sample
  *  @param noise [dim] as in the forward call
@@ -1248,7 +1251,7 @@ BPRIOR_API size_t bp_mixture_sample(bp_real *a, bp_rng *rng, const bp_real *logi
 BPRIOR_API void bp_linear_eval(const bp_compute *c, bp_real *y, const bp_real *x, const bp_real *w, const bp_real *b, size_t n,
                                size_t in, size_t out, bp_activation act);
 
-/** @brief The same as bp_linear_eval(): all that backward needs is x and y, which the caller has anyway. */
+/** @brief The same as bp_linear_eval(): all that backward needs is x and y, which the caller has anyway (E35). */
 BPRIOR_API void bp_linear_forward(const bp_compute *c, bp_real *y, const bp_real *x, const bp_real *w, const bp_real *b, size_t n,
                                   size_t in, size_t out, bp_activation act);
 
@@ -1289,7 +1292,7 @@ BPRIOR_API void bp_linear_backward_input(const bp_compute *c, bp_real *dx, const
 BPRIOR_API void bp_layer_norm_forward(bp_real *y, bp_real *saved, const bp_real *x, const bp_real *gain, const bp_real *shift,
                                       size_t n, size_t dim);
 
-/** @brief bp_layer_norm_forward() that saves nothing; the same bits.
+/** @brief bp_layer_norm_forward() that saves nothing; the same bits (E35).
  *  @param y     [n][dim] out; may be the same array as x
  *  @param x     [n][dim]
  *  @param gain,shift [dim]
@@ -1308,7 +1311,7 @@ BPRIOR_API void bp_layer_norm_eval(bp_real *y, const bp_real *x, const bp_real *
 BPRIOR_API void bp_layer_norm_backward(bp_real *dx, bp_real *dgain, bp_real *dshift, const bp_real *dy, const bp_real *saved,
                                        const bp_real *x, const bp_real *gain, size_t n, size_t dim);
 
-/** @brief The dx part of bp_layer_norm_backward().
+/** @brief The dx part of bp_layer_norm_backward() (E35).
  *  @param dx    [n][dim] added to
  *  @param dy    [n][dim]
  *  @param saved [n][2] from forward
@@ -1442,7 +1445,7 @@ typedef enum bp_fan {
 } bp_fan;
 
 /** @brief Variance-scaling initialisation: independent uniform weights of variance scale / fan,
- *         that is uniform in [-limit, limit] with limit = sqrt(3 * scale / fan).
+ *         that is uniform in [-limit, limit] with limit = sqrt(3 * scale / fan) (E35).
  *  @param w   [in][out] out
  *  @param rng the generator; advanced
  *  @param in,out sizes
@@ -1455,7 +1458,7 @@ BPRIOR_API void bp_init_variance_scaling(bp_real *w, bp_rng *rng, size_t in, siz
 /* ==========================================================================
  * 7. >>networks   Networks
  *    provides: bp_mlp_*  bp_view  bp_rnn_*  bp_fd_derivative
- *    needs: 1, 3, 4, 6        equations: E35
+ *    needs: 1, 3, 4, 6        equations: E18 E35
  * ========================================================================== */
 /** @defgroup bp_networks 7. Networks
  *  @brief Multi-layer perceptrons with an optional second input that is cheap to sample, and recurrent networks.
@@ -1586,7 +1589,7 @@ BPRIOR_API size_t bp_mlp_saved_reals(const bp_mlp *mlp, size_t n, size_t s);
  *  @return a count of bp_real; SIZE_MAX if it overflows */
 BPRIOR_API size_t bp_mlp_work_reals(const bp_mlp *mlp, size_t n, size_t s);
 
-/** @brief The network's output, nothing saved.
+/** @brief The network's output, nothing saved (E35).
  *  @param c      compute context
  *  @param out    [n*s][output] out
  *  @param work   [bp_mlp_work_reals(n,s)] scratch
@@ -1599,7 +1602,7 @@ BPRIOR_API size_t bp_mlp_work_reals(const bp_mlp *mlp, size_t n, size_t s);
 BPRIOR_API void bp_mlp_eval(const bp_compute *c, bp_real *out, bp_real *work, const bp_real *x, const bp_real *u,
                             const bp_real *params, const bp_mlp *mlp, size_t n, size_t s);
 
-/** @brief The network's output, keeping what backward needs. With s > 1 it needs scratch of its own, which it takes from the
+/** @brief The network's output, keeping what backward needs (E35). With s > 1 it needs scratch of its own, which it takes from the
  *         end of `saved`: bp_mlp_saved_reals() counts it.
  *  @param c      compute context
  *  @param out    [n*s][output] out
@@ -1625,7 +1628,7 @@ BPRIOR_API void bp_mlp_backward(const bp_compute *c, bp_real *dparams, bp_real *
                                 bp_real *work, const bp_real *dout, const bp_real *x, const bp_real *u, const bp_real *params,
                                 const bp_mlp *mlp, size_t n, size_t s);
 
-/** @brief The dx and du part of bp_mlp_backward(), same bits, for half the work: dQ/du of the policy gradient (E18).
+/** @brief The dx and du part of bp_mlp_backward(), same bits, for half the work: dQ/du of the policy gradient (E18, E35).
  *  @param c       compute context
  *  @param dx      [n][input] added to, or NULL
  *  @param du      [n*s][extra] added to, or NULL
@@ -1762,7 +1765,7 @@ BPRIOR_API double bp_fd_derivative(double (*f)(void *ctx), void *ctx, bp_real *p
 /* ==========================================================================
  * 8. >>optimiser   Optimiser
  *    provides: bp_adam_*  bp_clip_scale  bp_global_norm  bp_schedule_*  bp_dual_*  bp_polyak
- *    needs: 1, 4        equations: E36
+ *    needs: 1, 4        equations: E22 E36
  * ========================================================================== */
 /** @defgroup bp_optimiser 8. Optimiser
  *  @brief Turning gradients into better parameters: Adam (E36), clipping, schedules, adapted multipliers, target averages.
@@ -1816,14 +1819,14 @@ BPRIOR_API bp_status bp_adam_config_check(const bp_adam_config *config, bp_error
 BPRIOR_API void bp_adam_step(bp_real *params, bp_real *m, bp_real *v, const bp_real *grad, size_t n,
                              const bp_adam_config *config, uint64_t step, double lr_scale, double grad_scale);
 
-/** @brief Euclidean norm of a whole gradient.
+/** @brief Euclidean norm of a whole gradient (E36).
  *  @param c    compute context
  *  @param grad [n]
  *  @param n    length
  *  @return the norm, summed in double precision in a fixed order; NaN or infinite if any element is */
 BPRIOR_API double bp_global_norm(const bp_compute *c, const bp_real *grad, size_t n);
 
-/** @brief Factor that brings a gradient of the given norm down to max_norm, and leaves smaller ones alone.
+/** @brief Factor that brings a gradient of the given norm down to max_norm, and leaves smaller ones alone (E36).
  *  @param norm     from bp_global_norm()
  *  @param max_norm <= 0 is off
  *  @return in [0,1]; NaN for a NaN norm, so that a broken gradient does not pass for a clipped one */
@@ -1894,7 +1897,7 @@ BPRIOR_API double bp_dual_value(const bp_dual *dual);
  *  @param measured this step's value of the constrained quantity */
 BPRIOR_API void bp_dual_update(bp_dual *dual, double measured);
 
-/** @brief Moves a target network towards the online one: target += tau (online - target). tau = 1 copies exactly.
+/** @brief Moves a target network towards the online one: target += tau (online - target) (E22). tau = 1 copies exactly.
  *  @param target [n] updated
  *  @param online [n]
  *  @param n      length
@@ -2206,7 +2209,7 @@ BPRIOR_API bp_env_maker bp_pointmass_maker(const bp_pointmass_config *config);
 /* ==========================================================================
  * 10. >>finite   Finite MDPs
  *    provides: bp_mdp_* bp_gridworld_* bp_q_learning_update bp_inference_*
- *    needs: 1, 2, 3, 9        equations: E3 E3b E6 E7 E9 E11(d)
+ *    needs: 1, 2, 3, 9        equations: E2 E3 E3b E6 E7 E9 E11(d)
  * ========================================================================== */
 /** @defgroup bp_finite 10. Finite MDPs
  *
@@ -2283,7 +2286,7 @@ BPRIOR_API bp_status bp_mdp_soft_evaluate(double *V, double *Q, const bp_mdp *md
  *  @return BP_ERR_ARGUMENT for a tolerance <= 0; BP_ERR_NONFINITE if gamma = 1 and there is no convergence. */
 BPRIOR_API bp_status bp_mdp_value_iteration(double *V, double *Q, const bp_mdp *mdp, double tolerance,
                                             size_t *iterations, bp_error *error);
-/** pi [S][A]: all mass on the best action of Q [S][A]; the first one of several that are equal to 11 digits. */
+/** pi [S][A]: all mass on the best action of Q [S][A] (E3); the first one of several that are equal to 11 digits. */
 BPRIOR_API void bp_mdp_greedy(double *pi, const double *Q, size_t S, size_t A);
 /** E7: the best policy for a fixed prior, by soft value iteration.
  *  @f[ V^*(s) = \alpha \log \sum_a \pi_0(a|s) \exp(Q^*(s,a)/\alpha),\qquad
@@ -2294,12 +2297,12 @@ BPRIOR_API void bp_mdp_greedy(double *pi, const double *Q, size_t S, size_t A);
 BPRIOR_API bp_status bp_mdp_soft_value_iteration(double *V, double *Q, double *pi, const bp_mdp *mdp,
                                                  const double *pi0, double alpha, double tolerance,
                                                  size_t *iterations, bp_error *error);
-/** E7 over T steps, after which nothing is worth anything: a backward sweep, no iteration.
+/** E7 over T steps, after which nothing is worth anything: a backward sweep, no iteration. The repair of E9.
  *  @param V [T+1][S] @param Q [T][S][A] or NULL @param pi [T][S][A] or NULL @param pi0 [S][A]; NULL: uniform. */
 BPRIOR_API bp_status bp_mdp_soft_horizon(double *V, double *Q, double *pi, const bp_mdp *mdp, const double *pi0,
                                          double alpha, size_t T, bp_error *error);
-/** Discounted visitation d(s) = sum_t gamma^t P(s_t = s) under pi; 0 in terminal states, where nothing is
- *  decided. Adds up to 1/(1-gamma) if there are none. Any return is then a sum over states:
+/** The d of E11, discounted visitation d(s) = sum_t gamma^t P(s_t = s) under pi; 0 in terminal states, where nothing is
+ *  decided. Adds up to 1/(1-gamma) if there are none. Any return is then a sum over states (E2):
  *  J = sum_s d(s) sum_a pi(a|s) r(s,a). @param d [S] @return as bp_mdp_evaluate() */
 BPRIOR_API bp_status bp_mdp_visitation(double *d, const bp_mdp *mdp, const double *pi, bp_error *error);
 
@@ -2328,17 +2331,17 @@ BPRIOR_API double bp_q_learning_update(double *Q, size_t s, size_t a, double rew
  * Time runs from 0 to T-1; gamma is not used (it is 1 here). Messages are kept as logarithms. Rewards may
  * have any sign: only their differences matter. A trajectory that reaches a terminal state stays there and is optimal from then on. */
 
-/** Backward messages. @param log_beta_sa [T][S][A] @param log_beta [T+1][S] @param prior [S][A]; NULL: uniform
+/** Backward messages (E9). @param log_beta_sa [T][S][A] @param log_beta [T+1][S] @param prior [S][A]; NULL: uniform
  *  @param alpha > 0 @return BP_ERR_ARGUMENT */
 BPRIOR_API bp_status bp_inference_backward_messages(double *log_beta_sa, double *log_beta, const bp_mdp *mdp,
                                                     const double *prior, double alpha, size_t T, bp_error *error);
-/** The posterior policy pi [T][S][A]; rows of terminal states are the prior's. */
+/** The posterior policy pi [T][S][A] (E9); rows of terminal states are the prior's. */
 BPRIOR_API void bp_inference_policy(double *pi, const double *log_beta_sa, const double *log_beta, const bp_mdp *mdp,
                                     const double *prior, size_t T);
-/** Forward messages f [T+1][S], each a distribution over states. */
+/** Forward messages f [T+1][S] (E9), each a distribution over states. */
 BPRIOR_API bp_status bp_inference_forward_messages(double *f, const bp_mdp *mdp, const double *prior, double alpha,
                                                    size_t T, bp_error *error);
-/** Smoothing marginals [T+1][S] p(s_t | everything was optimal), from both kinds of messages. */
+/** Smoothing marginals [T+1][S] p(s_t | everything was optimal) (E9), from both kinds of messages. */
 BPRIOR_API void bp_inference_marginals(double *marginal, const double *f, const double *log_beta, size_t S, size_t T);
 
 /* ---- grid worlds --------------------------------------------------------- */
@@ -2398,7 +2401,7 @@ BPRIOR_API bp_status bp_mdp_env(bp_env *out, const bp_mdp *mdp, size_t steps, co
 /* ==========================================================================
  * 11. >>objectives   KL-regularised objectives
  *    provides: bp_prior_kind_* bp_regularised_reward bp_box_* bp_mdp_objective_* bp_trajectory_*
- *    needs: 1, 2, 9, 10        equations: E1 E2 E4 E5 E7 E8
+ *    needs: 1, 2, 9, 10        equations: E1 E2 E4 E5 E6 E7 E8
  * ========================================================================== */
 /** @defgroup bp_objectives 11. KL-regularised objectives
  *
@@ -2434,7 +2437,7 @@ BPRIOR_API bp_status bp_prior_kind_parse(bp_prior_kind *kind, const char *name, 
 
 /** r - alpha (log pi(a|x) - log pi0(a|x)): one sample of E4's summand. Its mean over a ~ pi is r - alpha KL. */
 BPRIOR_API bp_real bp_regularised_reward(bp_real reward, bp_real log_pi, bp_real log_pi0, bp_real alpha);
-/** log Omega, the logarithm of the volume of the action box; log K for K choices; +infinity if a bound is infinite. */
+/** log Omega of E8, the logarithm of the volume of the action box; log K for K choices; +infinity if a bound is infinite. */
 BPRIOR_API double bp_box_log_volume(const bp_spec *spec);
 /** E8: KL[pi || uniform on a volume Omega] = log Omega - H[pi]. True when pi lives inside the box; a Gaussian leaks out of it,
  *  and then this is the formula that entropy-regularised learners use all the same. */
@@ -2449,7 +2452,7 @@ typedef struct bp_objective {
     double divergence; /**< E sum gamma^t KL[pi || pi0], nats */
 } bp_objective;
 
-/** E4 from p0, exactly. @param pi [S][A] @param pi0 [S][A], NULL: uniform. With alpha = 0 the divergence is
+/** E4 and its parts, E2 among them, from p0, exactly. @param pi [S][A] @param pi0 [S][A], NULL: uniform. With alpha = 0 the divergence is
  *  reported (it may be infinite) but not paid.
  *  @return as bp_mdp_soft_evaluate() */
 BPRIOR_API bp_status bp_mdp_objective(bp_objective *out, const bp_mdp *mdp, const double *pi, const double *pi0,
@@ -2476,7 +2479,7 @@ typedef struct bp_trajectory_sums {
                                included. They cancel: equal to `divergence` if gamma = 1 */
 } bp_trajectory_sums;
 
-/** E5 by brute force: every trajectory s_0 a_0 s_1 ... s_T that pi can produce, at cost (S A)^T. A
+/** E5 by brute force, from the probabilities of E1: every trajectory s_0 a_0 s_1 ... s_T that pi can produce, at cost (S A)^T. A
  *  trajectory ends early in a terminal state.
  *  @param pi [T][S][A] with pi_stride = S*A, or [S][A] with pi_stride = 0 (the same policy in each step); pi0 alike.
  *  @return BP_ERR_NONFINITE if pi can do what pi0 cannot. */
@@ -2488,7 +2491,7 @@ BPRIOR_API bp_status bp_trajectory_enumerate(bp_trajectory_sums *out, const bp_m
 /* ==========================================================================
  * 12. >>distral   Distral
  *    provides: bp_distral_*  bp_tworooms_*
- *    needs: 1, 2, 3, 10, 11        equations: E10 E11 E12 E13
+ *    needs: 1, 2, 3, 10, 11        equations: E7 E10 E11 E12 E13
  * ========================================================================== */
 /** @defgroup bp_distral_group 12. Distral
  *
@@ -2560,7 +2563,7 @@ BPRIOR_API bp_status bp_distral_objective(bp_distral_value *out, bp_distral_valu
                                           const bp_distral_tasks *tasks, const double *pi, const double *prior,
                                           double c_kl, double c_ent, bp_error *error);
 
-/** What the prior is trained on: sum_w p(w) sum_s d_w(s) KL[pi_w(.|s) || prior(.|phi(s))], nats, with d_w the discounted
+/** What the prior is trained on (E11): sum_w p(w) sum_s d_w(s) KL[pi_w(.|s) || prior(.|phi(s))], nats, with d_w the discounted
  *  visitation of pi_w; +infinity where a policy does what the prior never does. L contains it -c_kl times, and nothing
  *  else in L depends on the prior. @param pi [W][S][A] @param prior [C][A] @return as bp_mdp_visitation() */
 BPRIOR_API bp_status bp_distral_loss(double *loss, const bp_distral_tasks *tasks, const double *pi,
@@ -2584,7 +2587,7 @@ BPRIOR_API bp_status bp_distral_best_prior(double *prior, const bp_distral_tasks
 BPRIOR_API bp_status bp_distral_value_iteration(double *V, double *Q, double *pi, const bp_mdp *mdp,
                                                 const double *pi0, double c_kl, double c_ent, double tolerance,
                                                 size_t *iterations, bp_error *error);
-/** The same for all tasks and a prior over classes. @param pi [W][S][A] out @param V [W][S] out, or NULL
+/** The same (E13) for all tasks and a prior over classes. @param pi [W][S][A] out @param V [W][S] out, or NULL
  *  @param prior [C][A] */
 BPRIOR_API bp_status bp_distral_best_policies(double *pi, double *V, const bp_distral_tasks *tasks,
                                               const double *prior, double c_kl, double c_ent, double tolerance,
@@ -2630,7 +2633,8 @@ typedef struct bp_distral_config {
     double rate;         /**< learning rate of the soft Q-learning, in (0,1] (default .1) */
     double pseudo_count; /**< > 0: every action of every class counts as seen that often; keeps the prior positive (default 1) */
     double keep;         /**< in [0,1]: what a round leaves of the older counts. 1: all count alike, for ever. Lower: the
-                              prior follows faster what the policies do now, and is noisier (default 1) */
+                              prior follows faster what the policies do now, and is noisier. (The facts at hand do not
+                              say what the paper did.) (default .999) */
     size_t rollout;      /**< steps of a rollout, >= 1 (default 10) */
     bool learn_prior;    /**< false: the prior stays uniform, so that every task learns by itself (default true) */
 } bp_distral_config;
@@ -2751,8 +2755,8 @@ BPRIOR_API void bp_tworooms_slice(double *pi0, const double *prior, const size_t
 
 /* ==========================================================================
  * 13. >>asymmetry   Information asymmetry
- *    provides: bp_field_set_* bp_asymmetric_*  bp_distilled_prior
- *    needs: 1, 9, 10, 11, 12        equations: E14 E17
+ *    provides: bp_field_set_* bp_asymmetric_* bp_distilled_prior bp_distillation_* bp_bottleneck_*
+ *    needs: 1, 9, 10, 11, 12        equations: E7 E14 E15 E16 E17
  * ========================================================================== */
 /** @defgroup bp_asymmetry 13. Information asymmetry
  *
@@ -2777,7 +2781,7 @@ typedef struct bp_field_set {
     size_t size;                  /**< numbers in all: the length of a gathered row */
 } bp_field_set;
 
-/** Resolve names against a spec. "*" stands for all fields, in the spec's order. An empty list is
+/** Resolve the names of an x^D (E14) against a spec. "*" stands for all fields, in the spec's order. An empty list is
  *  allowed and gives size 0: a prior that sees nothing.
  *  @return BP_ERR_FIELD: a name is not in the spec (the text names it and lists those that are);
  *  BP_ERR_ARGUMENT: a field is named twice, or names is NULL. Thread safe. */
@@ -2785,11 +2789,11 @@ BPRIOR_API bp_status bp_field_set_make(bp_field_set *set, const bp_spec *spec, c
                                        bp_error *error);
 /** Does the set hold this field of the spec? */
 BPRIOR_API bool bp_field_set_has(const bp_field_set *set, size_t field_index);
-/** Copy what a network may see: out [n][set->size] from observation [*][observation_size].
+/** Copy what a network may see (E14): out [n][set->size] from observation [*][observation_size].
  *  @param rows [n] which rows of observation to take, or NULL for rows 0 .. n-1 */
 BPRIOR_API void bp_field_gather(bp_real *out, const bp_real *observation, const bp_field_set *set,
                                 size_t observation_size, size_t n, const size_t *rows);
-/** The pullback of bp_field_gather(): dobservation [*][observation_size] += dout [n][set->size], scattered to
+/** The pullback of bp_field_gather() (E14): dobservation [*][observation_size] += dout [n][set->size], scattered to
  *  where each number came from. A row that was gathered twice collects both. */
 BPRIOR_API void bp_field_gather_backward(bp_real *dobservation, const bp_real *dout, const bp_field_set *set,
                                          size_t observation_size, size_t n, const size_t *rows);
@@ -2798,7 +2802,7 @@ BPRIOR_API void bp_field_gather_backward(bp_real *dobservation, const bp_real *d
  * The prior sees phi(s), the class of a state, one of C: rooms in place of cells, cells without the goal, or
  * nothing (C = 1). A prior over classes is a table [C][A]. */
 
-/** pi0 [S][A] <- prior [C][A]: the same prior as a function of the full state. Entries of phi must be below C. */
+/** pi0 [S][A] <- prior [C][A]: the same prior as a function of the full state (E14). Entries of phi must be below C. */
 BPRIOR_API void bp_asymmetric_expand(double *pi0, const double *prior, const size_t *phi, size_t S, size_t A);
 /** E14 exactly: bp_mdp_objective() with the prior prior(.|phi(s)). @param prior [C][A] @param phi [S] classes below C
  *  @return as bp_mdp_objective(); BP_ERR_ARGUMENT for a class out of range */
@@ -2809,7 +2813,7 @@ BPRIOR_API bp_status bp_asymmetric_objective(bp_objective *out, const bp_mdp *md
  *  @param d [S] visitation, see bp_mdp_visitation() */
 BPRIOR_API double bp_distillation_loss(const double *prior, const double *d, const double *pi, const size_t *phi,
                                        size_t S, size_t A);
-/** Its gradient with respect to the logits of prior = softmax(logits) [C][A], added:
+/** Its gradient (E17) with respect to the logits of prior = softmax(logits) [C][A], added:
  *  dlogits(c,a) += dloss sum_{s: phi(s)=c} d(s) (prior(a|c) - pi(a|s)). That of the cross-entropy is the same. */
 BPRIOR_API void bp_distillation_backward(double *dlogits, double dloss, const double *prior, const double *d,
                                          const double *pi, const size_t *phi, size_t S, size_t A);
@@ -2825,6 +2829,100 @@ BPRIOR_API void bp_distilled_prior(double *prior, const double *d, const double 
 BPRIOR_API bp_status bp_asymmetric_solve(double *pi, double *prior, double *L, double *pi0, double *d,
                                          const bp_mdp *mdp, const size_t *phi, size_t C, double alpha,
                                          size_t rounds, bp_error *error);
+
+/* ---- the information bottleneck (E15, E16) --------------------------------
+ * How much of what is hidden from the prior shows in the actions? That is the conditional mutual information
+ * I[x^G; a | x^D]; here x^D is the class phi(s) and x^G all else about the state. Rewarding a policy for *not*
+ * using it is the bottleneck objective
+ *
+ *     L_I = E_pi sum_t gamma^t ( r_t - alpha I[x^G_t; a_t | x^D_t] )                                   (E15)
+ *
+ * and what a behavior prior is trained on bounds it from below. With pi(a|c) the policy's *marginal*, the mixture
+ * of what it does in the states of class c, weighted by how often they are seen (bp_distilled_prior()):
+ *
+ *     bound        information   gap
+ *     E KL[pi||pi0] =  I[x^G;a|x^D]  +  E KL[ pi(.|x^D) || pi0(.|x^D) ]                                (E16)
+ *
+ * The gap is a KL, so bound >= information, L <= L_I, and they meet when the prior is the marginal. Which is what
+ * E17 makes it: max over pi0 of E14 is E15, and bp_asymmetric_solve() climbs both.
+ *
+ * **Which distribution.** States are weighted by the discounted visitation d(s) = sum_t gamma^t P(s_t = s), for
+ * both sides of E16: a prior that is not told the time cannot have a marginal for each time. Taking the information at
+ * each t by itself gives a smaller number, by the information between time and action given the class; to get
+ * that one, let the state and phi contain t. */
+
+/** What the actions of a policy reveal, and what that costs (E15, E16). Sums over an episode are discounted; a
+ *  `_rate` is the same per step: divided by `steps`. Everything is in nats except rewards and the two objectives. */
+typedef struct bp_bottleneck {
+    double alpha;            /**< the price it was computed for, reward per nat */
+    double reward;           /**< E2: E sum gamma^t r */
+    double steps;            /**< E sum gamma^t over the decisions of an episode: 1/(1-gamma) if it never ends */
+    double information;      /**< sum_s d(s) KL[pi(.|s) || pi(.|phi(s))], never negative */
+    double bound;            /**< sum_s d(s) KL[pi(.|s) || pi0(.|phi(s))], the divergence of E14 */
+    double gap;              /**< sum_c d(c) KL[pi(.|c) || pi0(.|c)] = bound - information, summed for itself */
+    double value;            /**< L_I = reward - alpha information (E15) */
+    double lower;            /**< L = reward - alpha bound <= L_I (E14) */
+    double information_rate; /**< nats per step */
+    double bound_rate;       /**< nats per step: what bp_bottleneck_estimate() estimates */
+    double gap_rate;         /**< nats per step */
+} bp_bottleneck;
+
+/** E15 and E16 exactly, for a policy under its own visitation.
+ *  @f[ I[x^G;a|x^D] = \sum_s d(s)\, KL[\pi(\cdot|s)\|\pi(\cdot|\phi(s))],\qquad
+ *      \sum_s d(s)\, KL[\pi(\cdot|s)\|\pi_0(\cdot|\phi(s))] = I[x^G;a|x^D] + \sum_c d(c)\, KL[\pi(\cdot|c)\|\pi_0(\cdot|c)] @f]
+ *  @param out what to fill; zeroed on failure
+ *  @param marginal [C][A] out: the policy's own marginal pi(a|c), uniform in classes that are never seen; not NULL
+ *  @param mdp the problem; its scratch is used
+ *  @param pi [S][A]
+ *  @param prior [C][A]; NULL: the marginal itself, which closes the gap. Must not be the array `marginal`
+ *  @param phi [S] classes below C
+ *  @param C number of classes, >= 1
+ *  @param alpha >= 0, reward per nat. With 0 a bound may be infinite, as it is not paid
+ *  @param error detail, or NULL
+ *  @return BP_ERR_ARGUMENT: a class out of range, alpha negative, a row of pi or of the prior that is visited and no
+ *  distribution, or as bp_mdp_visitation(); BP_ERR_NONFINITE: alpha > 0 and the prior lacks support */
+BPRIOR_API bp_status bp_bottleneck_objective(bp_bottleneck *out, double *marginal, const bp_mdp *mdp,
+                                             const double *pi, const double *prior, const size_t *phi, size_t C,
+                                             double alpha, bp_error *error);
+/** The rate-return curve of E15: for each price alpha the policy that bp_asymmetric_solve() finds from the uniform
+ *  prior, and what it earns and reveals. At the end of each solve the prior is the marginal, so gap is 0 and `lower` is
+ *  `value` (E16). Where solves find the best policy, a higher price never buys more information or more reward.
+ *  @param curve [n] out: one point per price
+ *  @param pi [S][A] out: the policy of the last price
+ *  @param prior [C][A] out: its prior
+ *  @param pi0,d [S][A] and [S]: the caller's scratch
+ *  @param mdp,phi,C as in bp_bottleneck_objective()
+ *  @param alpha [n] prices, each > 0, in any order
+ *  @param n number of prices
+ *  @param rounds of bp_asymmetric_solve() per price, >= 1; 30 are usually plenty
+ *  @param error detail, or NULL
+ *  @return as bp_asymmetric_solve() and bp_bottleneck_objective(); BP_ERR_ARGUMENT for a price that is not above 0 */
+BPRIOR_API bp_status bp_bottleneck_curve(bp_bottleneck *curve, double *pi, double *prior, double *pi0, double *d,
+                                         const bp_mdp *mdp, const size_t *phi, size_t C, const double *alpha,
+                                         size_t n, size_t rounds, bp_error *error);
+
+/** What a run can say about E16: the bound, from samples. */
+typedef struct bp_bottleneck_sample {
+    double mean;           /**< nats per step */
+    double standard_error; /**< of the mean, nats per step; infinite if there is but one sequence */
+    double steps;          /**< total mask: how many steps were averaged */
+    size_t sequences;      /**< columns with at least one step: what counts as independent */
+} bp_bottleneck_sample;
+
+/** The bound of E16 from the visited states of a run: mean KL[pi(.|x) || pi0(.|x^D)] per step, with the online policy and the
+ *  online prior (with target copies it bounds nothing about the policy that acts). It is at least the information per step, and
+ *  nearly that once the prior is trained. Steps of a sequence resemble each other, so the standard error
+ *  treats a *sequence* as one observation and its length as random (a ratio estimate); for independent
+ *  numbers pass T = 1. Data from a replay weight states as the replay does, not by the policy's own visitation.
+ *  @param out what to fill; zeroed on failure
+ *  @param kl [T][B] nats, closed form as from bp_policy_kl(), or samples of log pi - log pi0
+ *  @param mask [T][B] weights >= 0, 0 for rows to leave out (their kl is not read); NULL: all 1
+ *  @param T,B steps and sequences
+ *  @param error detail, or NULL
+ *  @return BP_ERR_EMPTY without any step; BP_ERR_NONFINITE for a kl in use, BP_ERR_ARGUMENT for a mask, that is
+ *  no finite number or a negative mask; the text says where. Thread safe. */
+BPRIOR_API bp_status bp_bottleneck_estimate(bp_bottleneck_sample *out, const bp_real *kl, const bp_real *mask,
+                                            size_t T, size_t B, bp_error *error);
 /** @} */
 
 /* ==========================================================================
@@ -3085,7 +3183,7 @@ typedef struct bp_tensor {
 /* ==========================================================================
  * 15. >>latent   Latent lower bounds
  *    provides: bp_bound_*  bp_latent_*  bp_trajectories_*  bp_two_level_*  bp_option_*  bp_discriminator_*
- *    needs: 1-11, 13        equations: E23 E24 E25 E26 E27 E28 E31
+ *    needs: 1-11, 13        equations: E4 E23 E24 E25 E26 E27 E28 E30 E31 E34
  * ========================================================================== */
 /** @defgroup bp_latent 15. Latent lower bounds
  *
@@ -3146,7 +3244,7 @@ BPRIOR_API void bp_latent_softmax_backward(double *dlogits, const double *dlogp,
  *  With M = 1 the arrays hold one sample y ~ f, and the result estimates the same number.
  *  @param log_pi log pi(tau) @param log_joint0 [M] log pi0(tau,y) @param log_f [M] log f(y|tau) @return nats */
 BPRIOR_API double bp_bound_prior(double log_pi, const double *log_joint0, const double *log_f, size_t M);
-/** Derivative of bp_bound_prior() (that by log_pi is dout). Adds to dlog_joint0 [M] and dlog_f [M]; either may be NULL. */
+/** Derivative of bp_bound_prior() (E24; that by log_pi is dout). Adds to dlog_joint0 [M] and dlog_f [M]; either may be NULL. */
 BPRIOR_API void bp_bound_prior_backward(double *dlog_joint0, double *dlog_f, double dout, double log_pi,
                                         const double *log_joint0, const double *log_f, size_t M);
 /** E25 for one trajectory: an upper bound on log pi(tau) - log pi0(tau) when the *policy* has a latent,
@@ -3157,14 +3255,14 @@ BPRIOR_API void bp_bound_prior_backward(double *dlog_joint0, double *dlog_f, dou
  *  log pi(tau|z) - log pi0(tau) - bp_information_bonus() is what is averaged. @return nats
  *  @param log_joint [M] log pi(tau,z) @param log_g [M] log g(z|tau) @param log_pi0 log pi0(tau) */
 BPRIOR_API double bp_bound_policy(const double *log_joint, const double *log_g, double log_pi0, size_t M);
-/** Derivative of bp_bound_policy() (that by log_pi0 is -dout). Adds to dlog_joint [M] and dlog_g [M]; either may be NULL. */
+/** Derivative of bp_bound_policy() (E25; that by log_pi0 is -dout). Adds to dlog_joint [M] and dlog_g [M]; either may be NULL. */
 BPRIOR_API void bp_bound_policy_backward(double *dlog_joint, double *dlog_g, double dout, const double *log_joint,
                                          const double *log_g, double log_pi0, size_t M);
 /** E26 for one trajectory, the latent in both: sum_z pi(z|tau) [ log pi(tau,z) - log pi0(tau,z) ], nats. Its mean over tau ~ pi is
  *  KL[pi(z) || pi0(z)] + E_z KL[pi(tau|z) || pi0(tau|z)]. With M = 1: the z that was acted with.
  *  @param log_joint [M] log pi(tau,z) @param log_joint0 [M] log pi0(tau,z) */
 BPRIOR_API double bp_bound_both(const double *log_joint, const double *log_joint0, size_t M);
-/** Derivative of bp_bound_both(). Adds to dlog_joint [M] and dlog_joint0 [M]; either may be NULL. */
+/** Derivative of bp_bound_both() (E26). Adds to dlog_joint [M] and dlog_joint0 [M]; either may be NULL. */
 BPRIOR_API void bp_bound_both_backward(double *dlog_joint, double *dlog_joint0, double dout, const double *log_joint,
                                        const double *log_joint0, size_t M);
 /** E25's bonus, log g(z|tau) - log pi(z), nats: positive where the inference network recognises the latent better than by
@@ -3182,7 +3280,7 @@ typedef struct bp_bound {
 /** The inequality itself, summed over *all* trajectories. Put the joints of the table above in, and it is E24, E25, E26 or E27.
  *  @param log_p [N][M] log p(tau,z) @param log_q [N][M] log q(tau,z) @param N trajectories @param M values of the latent */
 BPRIOR_API void bp_bound_exact(bp_bound *out, const double *log_p, const double *log_q, size_t N, size_t M);
-/** Derivative of the exact bound, dlog_p += dout p (log p - log q + 1), dlog_q -= dout p; either may be NULL. */
+/** Derivative of the exact bound (E24, E25, E26), dlog_p += dout p (log p - log q + 1), dlog_q -= dout p; either may be NULL. */
 BPRIOR_API void bp_bound_exact_backward(double *dlog_p, double *dlog_q, double dout, const double *log_p, const double *log_q,
                                         size_t N, size_t M);
 
@@ -3240,12 +3338,12 @@ BPRIOR_API void bp_latent_tables_backward(double *dlogits, const double *dlogp, 
 /** M, how many values the latent of a whole episode has: K if held, else all K^T sequences y_0 ... y_{T-1}, y_t being digit t of
  *  the number in base K (the lowest digit is y_0). SIZE_MAX if that overflows. */
 BPRIOR_API size_t bp_latent_paths(const bp_latent_tables *tables, size_t T);
-/** log p(tau,y) of every trajectory and every value of the latent, dynamics included; bp_latent_marginal() of a row is
+/** log p(tau,y) of E23 for every trajectory and every value of the latent, dynamics included; bp_latent_marginal() of a row is
  *  log p(tau). Digits after the end of a trajectory count only as 0.
  *  @param log_joint [N][M] out @param logp [n_params] from bp_latent_tables_eval() */
 BPRIOR_API void bp_latent_log_joint(double *log_joint, const bp_trajectories *trajectories, const double *logp,
                                     const bp_latent_tables *tables);
-/** Derivative of bp_latent_log_joint(): dlogp [n_params] += sum over dlog_joint [N][M]. */
+/** Derivative of bp_latent_log_joint() (E23): dlogp [n_params] += sum over dlog_joint [N][M]. */
 BPRIOR_API void bp_latent_log_joint_backward(double *dlogp, const double *dlog_joint, const bp_trajectories *trajectories,
                                              const double *logp, const bp_latent_tables *tables);
 
@@ -3264,7 +3362,7 @@ typedef struct bp_two_level {
  *  @param log_low0 [K][A] log pi0L; NULL: shared with the policy (E28) */
 BPRIOR_API void bp_bound_two_level(bp_two_level *out, const double *log_high, const double *log_high0, const double *log_low,
                                    const double *log_low0, size_t K, size_t A);
-/** Derivative of the bound. Adds to the arrays given, shaped like their inputs; any may be NULL. With log_low0 NULL the bound does
+/** Derivative of the bound (E27). Adds to the arrays given, shaped like their inputs; any may be NULL. With log_low0 NULL the bound does
  *  not depend on the lower level, and nothing is added for it. */
 BPRIOR_API void bp_bound_two_level_backward(double *dlog_high, double *dlog_high0, double *dlog_low, double *dlog_low0,
                                             double dout, const double *log_high, const double *log_high0, const double *log_low,
@@ -3285,7 +3383,7 @@ typedef struct bp_gaussian_pair_grad {
  *  @param high the latent's Gaussians @param low the action's at this z; NULL: shared lower level (E28), and the KL is lifted
  *  to the latent @return nats, >= 0 */
 BPRIOR_API bp_real bp_bound_two_level_gaussian(const bp_gaussian_pair *high, const bp_gaussian_pair *low);
-/** Derivative of bp_bound_two_level_gaussian(). @param dlow may be NULL, and must be if `low` is */
+/** Derivative of bp_bound_two_level_gaussian() (E27). @param dlow may be NULL, and must be if `low` is */
 BPRIOR_API void bp_bound_two_level_gaussian_backward(const bp_gaussian_pair_grad *dhigh, const bp_gaussian_pair_grad *dlow,
                                                      bp_real dout, const bp_gaussian_pair *high, const bp_gaussian_pair *low);
 /** A lower bound on L (E4) of a finite MDP, exactly: reward as earned by the two-level policy, E27's bound in place of its KL.
@@ -3312,31 +3410,31 @@ BPRIOR_API bp_status bp_two_level_objective(bp_objective *out, double *pi, const
  * Three things come from networks: `log_emission`, log p(a_t|x_t,y) for each y; `log_option`, log p(y|x_t) (from logits:
  * bp_categorical_log_softmax()); `redraw`, the logit of b(x_t), +INFINITY for b = 1 and -INFINITY for b = 0. */
 
-/** What is believed about y_t before a_t is seen: the weights with which the options' densities mix (E34).
+/** What is believed about y_t before a_t is seen (E31): the weights with which the options' densities mix (E34).
  *  @param log_predict [K] out, may be the same array as belief @param belief [K] log p(y_{t-1}|a_<t); NULL at the start of an episode
  *  @param log_option [K] @param redraw logit of b */
 BPRIOR_API void bp_option_predict(bp_real *log_predict, const bp_real *belief, const bp_real *log_option, bp_real redraw,
                                   size_t K);
-/** ... and after. @param belief [K] out, may be the same array as log_predict @param log_emission [K] log p(a_t|x_t,y)
+/** ... and after (E31). @param belief [K] out, may be the same array as log_predict @param log_emission [K] log p(a_t|x_t,y)
  *  @return log p(a_t|a_<t), nats. If it is -INFINITY, an impossible action, the belief stays as predicted. */
 BPRIOR_API bp_real bp_option_update(bp_real *belief, const bp_real *log_predict, const bp_real *log_emission, size_t K);
 
 /** Numbers that bp_option_forward() saves: predictions [T][B][K], then beliefs [T][B][K]. SIZE_MAX if that overflows. */
 BPRIOR_API size_t bp_option_saved_reals(size_t T, size_t B, size_t K);
-/** The forward algorithm for a batch of sequences. A masked row (a boundary of chapter 16) wants emissions of 0 and a restart in the
+/** The forward algorithm (E31) for a batch of sequences. A masked row (a boundary of chapter 16) wants emissions of 0 and a restart in the
  *  row after it; its log_prob is then 0.
  *  @param log_prob [T][B] out: log p(a_t|a_<t) @param saved [bp_option_saved_reals()] out @param log_emission,log_option [T][B][K]
  *  @param redraw [T][B] @param restart [T][B] not 0: an episode begins here; NULL: only in row 0, where one always does */
 BPRIOR_API void bp_option_forward(bp_real *log_prob, bp_real *saved, const bp_real *log_emission, const bp_real *log_option,
                                   const bp_real *redraw, const bp_real *restart, size_t T, size_t B, size_t K);
-/** Its derivative: the backward algorithm. Adds to dlog_emission, dlog_option [T][B][K] and dredraw [T][B] (by the logit); any may
+/** Its derivative: the backward algorithm (E31). Adds to dlog_emission, dlog_option [T][B][K] and dredraw [T][B] (by the logit); any may
  *  be NULL.
  *  @param work [B][K] scratch @param dlog_prob [T][B]; NULL: 1 everywhere, the gradient of the sequences' log-likelihood
  *  @param saved from bp_option_forward() @param log_option,redraw,restart,T,B,K as in forward */
 BPRIOR_API void bp_option_backward(bp_real *dlog_emission, bp_real *dlog_option, bp_real *dredraw, bp_real *work,
                                    const bp_real *dlog_prob, const bp_real *saved, const bp_real *log_option,
                                    const bp_real *redraw, const bp_real *restart, size_t T, size_t B, size_t K);
-/** Smoothing: p(y_t = y | a_0 ... a_{T-1}), what is known about each latent in the end. It is the derivative of the log-likelihood
+/** Smoothing (E31): p(y_t = y | a_0 ... a_{T-1}), what is known about each latent in the end. It is the derivative of the log-likelihood
  *  by the emissions (Fisher's identity), and computed as that.
  *  @param marginal [T][B][K] out @param work,saved,log_option,redraw,restart,T,B,K as in bp_option_backward() */
 BPRIOR_API void bp_option_smooth(bp_real *marginal, bp_real *work, const bp_real *saved, const bp_real *log_option,
@@ -3673,7 +3771,7 @@ BPRIOR_API void bp_retrace_trace(bp_real *c, const bp_real *log_pi, const bp_rea
  *  @param c [T][B] traces; row 0 is not read. Rows of boundary steps get a number that no loss may use. */
 BPRIOR_API void bp_retrace(bp_real *target, const bp_real *reward, const bp_real *discount, const bp_real *value,
                            const bp_real *q, const bp_real *c, size_t T, size_t B);
-/** The same by Munos et al.'s double sum, O(T^2): readable, slow, the oracle of bp_retrace(). */
+/** The same by the double sum of Munos et al. (E19), O(T^2): readable, slow, the oracle of bp_retrace(). */
 BPRIOR_API void bp_retrace_reference(bp_real *target, const bp_real *reward, const bp_real *discount,
                                      const bp_real *value, const bp_real *q, const bp_real *c, size_t T, size_t B);
 /** @} */
@@ -3900,7 +3998,7 @@ BPRIOR_API bp_status bp_rs0_create(bp_rs0 **out, const bp_spec *spec, const bp_r
                                    const bp_allocator *allocator, bp_error *error);
 /** Free; NULL is fine. */
 BPRIOR_API void bp_rs0_destroy(bp_rs0 *learner);
-/** One step on one batch; draws its noise from rng. @param team threads that share the work, or NULL.
+/** One step on one batch (E20, E21, E22); draws its noise from rng. @param team threads that share the work, or NULL.
  *  @return BP_ERR_NONFINITE: a loss or gradient was not finite; parameters, moments and weights are as
  *  before, `rejected` has grown, and the text names the loss. BP_ERR_SIZE: the batch does not fit. */
 BPRIOR_API bp_status bp_rs0_step(bp_rs0 *learner, const bp_batch *batch, bp_rng *rng, bp_team *team,
@@ -3908,7 +4006,7 @@ BPRIOR_API bp_status bp_rs0_step(bp_rs0 *learner, const bp_batch *batch, bp_rng 
 /** The same with the noise already in target_noise, policy_noise and the two of the latents (tests, oracles). */
 BPRIOR_API bp_status bp_rs0_step_with_noise(bp_rs0 *learner, const bp_batch *batch, bp_team *team,
                                             bp_error *error);
-/** Losses and gradients only: nothing is updated. */
+/** Losses and gradients (E20, E21, E22) only: nothing is updated. */
 BPRIOR_API bp_status bp_rs0_gradients(bp_rs0 *learner, const bp_batch *batch, bp_team *team, bp_error *error);
 /** Multiply-adds of one step, the first layer's state part counted once per state. */
 BPRIOR_API uint64_t bp_rs0_macs(const bp_rs0 *learner);
@@ -6592,7 +6690,7 @@ BPRIOR_API void bp_team_destroy(bp_team *team) {
 /* ==========================================================================
  * 5. >>distributions   Distributions and their derivatives
  *    provides: bp_gaussian_*  bp_categorical_*  bp_mixture_*
- *    needs: 1, 3, 4        equations: E32 E33 E34
+ *    needs: 1, 3, 4        equations: E8 E18 E32 E33 E34
  * ========================================================================== */
 
 #define BPI_LOG_2PI BP_R(1.8378770664093454836) /* log(2 pi)   */
@@ -7465,7 +7563,7 @@ BPRIOR_API void bp_init_variance_scaling(bp_real *w, bp_rng *rng, size_t in, siz
 /* ==========================================================================
  * 7. >>networks   Networks
  *    provides: bp_mlp_*  bp_view  bp_rnn_*  bp_fd_derivative
- *    needs: 1, 3, 4, 6        equations: E35
+ *    needs: 1, 3, 4, 6        equations: E18 E35
  * ========================================================================== */
 
 /* --- 7.1 Structure ---------------------------------------------------------- */
@@ -7945,7 +8043,7 @@ BPRIOR_API double bp_fd_derivative(double (*f)(void *ctx), void *ctx, bp_real *p
 /* ==========================================================================
  * 8. >>optimiser   Optimiser
  *    provides: bp_adam_*  bp_clip_scale  bp_global_norm  bp_schedule_*  bp_dual_*  bp_polyak
- *    needs: 1, 4        equations: E36
+ *    needs: 1, 4        equations: E22 E36
  * ========================================================================== */
 
 /* --- 8.1 Adam (E36) ----------------------------------------------------------- */
@@ -9277,7 +9375,7 @@ BPRIOR_API bp_status bp_env_check(bp_env *env, uint64_t seed, size_t steps, bp_e
 /* ==========================================================================
  * 10. >>finite-impl   Finite MDPs
  *    provides: bp_mdp_* bp_gridworld_* bp_q_learning_update bp_inference_*
- *    needs: 1, 2, 3, 9        equations: E3 E3b E6 E7 E9 E11(d)
+ *    needs: 1, 2, 3, 9        equations: E2 E3 E3b E6 E7 E9 E11(d)
  * ========================================================================== */
 
 /* Scratch of an MDP: one S x S matrix, four vectors over states, three tables over state-actions. */
@@ -10033,7 +10131,7 @@ BPRIOR_API bp_status bp_mdp_env(bp_env *out, const bp_mdp *mdp, size_t steps, co
 /* ==========================================================================
  * 11. >>objectives-impl   KL-regularised objectives
  *    provides: bp_prior_kind_* bp_regularised_reward bp_box_* bp_mdp_objective_* bp_trajectory_*
- *    needs: 1, 2, 9, 10        equations: E1 E2 E4 E5 E7 E8
+ *    needs: 1, 2, 9, 10        equations: E1 E2 E4 E5 E6 E7 E8
  * ========================================================================== */
 
 BPRIOR_API const char *bp_prior_kind_str(bp_prior_kind kind) {
@@ -10212,7 +10310,7 @@ BPRIOR_API bp_status bp_trajectory_enumerate(bp_trajectory_sums *out, const bp_m
 /* ==========================================================================
  * 12. >>distral-impl   Distral
  *    provides: bp_distral_*  bp_tworooms_*
- *    needs: 1, 2, 3, 10, 11        equations: E10 E11 E12 E13
+ *    needs: 1, 2, 3, 10, 11        equations: E7 E10 E11 E12 E13
  * ========================================================================== */
 
 /* ---- classes, mixtures: shared with chapter 13 ---------------------------- */
@@ -10589,7 +10687,7 @@ BPRIOR_API bp_distral_config bp_distral_config_make(uint32_t cookie) {
     c.c_ent = 0.0;
     c.rate = 0.1;
     c.pseudo_count = 1.0;
-    c.keep = 1.0;
+    c.keep = 0.999;
     c.rollout = 10;
     c.learn_prior = true;
     return c;
@@ -10889,8 +10987,8 @@ BPRIOR_API void bp_tworooms_slice(double *pi0, const double *prior, const size_t
 
 /* ==========================================================================
  * 13. >>asymmetry-impl   Information asymmetry
- *    provides: bp_field_set_* bp_asymmetric_*  bp_distilled_prior
- *    needs: 1, 9, 10, 11, 12        equations: E14 E17
+ *    provides: bp_field_set_* bp_asymmetric_* bp_distilled_prior bp_distillation_* bp_bottleneck_*
+ *    needs: 1, 9, 10, 11, 12        equations: E7 E14 E15 E16 E17
  * ========================================================================== */
 
 /* "angle, velocity, target": the fields there are, for an error text; cut when it does not fit. */
@@ -11043,6 +11141,160 @@ BPRIOR_API bp_status bp_asymmetric_solve(double *pi, double *prior, double *L, d
         }
     }
     return s == BP_OK ? bpi_ok(error) : s;
+}
+
+/* ---- the information bottleneck ------------------------------------------- */
+
+/* Derivation of E16. Weigh states by d(s), classes by d(c) = sum of d(s) over the states of c, and let
+ *
+ *     pi(a|c) = sum_{s in c} d(s) pi(a|s) / d(c)                                     the marginal
+ *
+ * Insert it into the divergence, then use that log pi(a|c)/pi0(a|c) depends on s only through c:
+ *
+ *     sum_s d(s) sum_a pi(a|s) log pi(a|s)/pi0(a|c)
+ *         = sum_s d(s) sum_a pi(a|s) [ log pi(a|s)/pi(a|c)  +  log pi(a|c)/pi0(a|c) ]
+ *         = sum_s d(s) KL[pi(.|s) || pi(.|c)]  +  sum_c d(c) sum_a pi(a|c) log pi(a|c)/pi0(a|c)
+ *         =        information                 +        gap
+ *
+ * Both are sums of KLs, hence >= 0. The first is the conditional mutual information by its definition: the KL of the
+ * joint distribution p(s,a|c) = p(s|c) pi(a|s) from the product p(s|c) pi(a|c), averaged over c.
+ *
+ * The gap is summed for itself rather than as bound - information, which would lose its digits exactly when it
+ * gets small. Where pi(a|s) > 0 the marginal is positive too, unless d(s) pi(a|s) has underflowed; such an
+ * action weighs less than 1e-300 and is left out of the information. */
+BPRIOR_API bp_status bp_bottleneck_objective(bp_bottleneck *out, double *marginal, const bp_mdp *mdp,
+                                             const double *pi, const double *prior, const size_t *phi, size_t C,
+                                             double alpha, bp_error *error) {
+    const size_t S = mdp->S, A = mdp->A;
+    double *d = bpi_mdp_vector(mdp, 1);
+    size_t s, c, a;
+    bp_status status = bpi_check_classes(phi, S, C, error);
+    memset(out, 0, sizeof *out);
+    if (status != BP_OK) return status;
+    if (!(alpha >= 0.0 && bpi_finite_d(alpha)))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "alpha is %g; it must be finite and not negative", alpha);
+    if (!marginal || marginal == prior)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "the marginal needs an array of its own");
+    status = bp_mdp_visitation(d, mdp, pi, error);
+    if (status != BP_OK) return status;
+    for (s = 0; s < S; s++) {
+        if (!(d[s] > 0.0)) continue;
+        if (!bpi_is_distribution(pi + s * A, A))
+            return bpi_fail(error, BP_ERR_ARGUMENT, "pi(.|%zu) is no probability distribution", s);
+        if (prior && !bpi_is_distribution(prior + phi[s] * A, A))
+            return bpi_fail(error, BP_ERR_ARGUMENT, "the prior of class %zu is no probability distribution", phi[s]);
+    }
+    bp_distilled_prior(marginal, d, pi, phi, S, A, C);
+
+    out->alpha = alpha;
+    for (s = 0; s < S; s++) {
+        const double *p = pi + s * A, *q = marginal + phi[s] * A;
+        double kl = 0.0;
+        if (!(d[s] > 0.0)) continue;
+        out->steps += d[s];
+        for (a = 0; a < A; a++) {
+            out->reward += d[s] * p[a] * mdp->R[s * A + a];
+            if (p[a] > 0.0 && q[a] > 0.0) kl += p[a] * log(p[a] / q[a]);
+        }
+        if (kl > 0.0) out->information += d[s] * kl; /* rounding can take a zero below zero */
+        if (prior) out->bound += d[s] * bpi_kl_row(p, prior + phi[s] * A, A);
+    }
+    if (!prior) out->bound = out->information;
+    for (c = 0; c < C && prior; c++) {
+        double dc = 0.0, kl;
+        for (s = 0; s < S; s++)
+            if (phi[s] == c && d[s] > 0.0) dc += d[s];
+        kl = dc > 0.0 ? bpi_kl_row(marginal + c * A, prior + c * A, A) : 0.0;
+        if (kl > 0.0) out->gap += dc * kl;
+    }
+    out->value = out->reward - alpha * out->information;
+    out->lower = out->reward;
+    if (alpha > 0.0) out->lower -= alpha * out->bound;
+    if (out->steps > 0.0) { /* an episode that starts at its end decides nothing */
+        out->information_rate = out->information / out->steps;
+        out->bound_rate = out->bound / out->steps;
+        out->gap_rate = out->gap / out->steps;
+    }
+    if (!bpi_finite_d(out->lower)) {
+        memset(out, 0, sizeof *out);
+        return bpi_fail(error, BP_ERR_NONFINITE, "the policy has mass where the prior has none: the KL is infinite");
+    }
+    return bpi_ok(error);
+}
+
+/* Why the curve falls. Let pi_1, pi_2 maximise R - alpha I for alpha_1 < alpha_2. Then
+ *
+ *     R_1 - alpha_1 I_1 >= R_2 - alpha_1 I_2      and      R_2 - alpha_2 I_2 >= R_1 - alpha_2 I_1
+ *
+ * and the sum of both is (alpha_2 - alpha_1)(I_1 - I_2) >= 0: less information at the higher price, and by the
+ * first line no more reward either. */
+BPRIOR_API bp_status bp_bottleneck_curve(bp_bottleneck *curve, double *pi, double *prior, double *pi0, double *d,
+                                         const bp_mdp *mdp, const size_t *phi, size_t C, const double *alpha,
+                                         size_t n, size_t rounds, bp_error *error) {
+    size_t k;
+    if (rounds == 0) return bpi_fail(error, BP_ERR_ARGUMENT, "a curve needs at least one round per price");
+    for (k = 0; k < n; k++)
+        if (!(alpha[k] > 0.0 && bpi_finite_d(alpha[k])))
+            return bpi_fail(error, BP_ERR_ARGUMENT, "price %zu is %g; it must be finite and above 0", k, alpha[k]);
+    for (k = 0; k < n; k++) {
+        bp_status status;
+        bp_mdp_uniform_policy(prior, C, mdp->A);
+        status = bp_asymmetric_solve(pi, prior, NULL, pi0, d, mdp, phi, C, alpha[k], rounds, error);
+        /* the solve ended with the prior distilled from pi: the marginal, which is computed here again */
+        if (status == BP_OK) status = bp_bottleneck_objective(&curve[k], prior, mdp, pi, NULL, phi, C, alpha[k], error);
+        if (status != BP_OK) return status;
+    }
+    return bpi_ok(error);
+}
+
+/* A ratio estimate. Sequence b brings y_b = sum_t mask kl and n_b = sum_t mask; the mean is Y/N with Y = sum_b y_b,
+ * N = sum_b n_b, and to first order its error is that of the average of the residuals e_b = y_b - mean n_b, which
+ * add up to 0:
+ *
+ *     Y/N - true = (1/N) sum_b (y_b - true n_b)         variance  ~=  B/(B-1) sum_b e_b^2 / N^2
+ *
+ * With one step per sequence this is the usual s / sqrt(B). Two passes, since sums of squares minus squares of
+ * sums cancel. */
+BPRIOR_API bp_status bp_bottleneck_estimate(bp_bottleneck_sample *out, const bp_real *kl, const bp_real *mask,
+                                            size_t T, size_t B, bp_error *error) {
+    double sum = 0.0, squares = 0.0;
+    size_t t, b;
+    memset(out, 0, sizeof *out);
+    if (T > 0 && B > 0 && !kl) return bpi_fail(error, BP_ERR_ARGUMENT, "there is no array of KLs");
+    for (b = 0; b < B; b++) {
+        double n = 0.0;
+        for (t = 0; t < T; t++) {
+            const size_t i = t * B + b;
+            const double m = mask ? (double)mask[i] : 1.0;
+            if (!(m >= 0.0 && bpi_finite_d(m))) {
+                memset(out, 0, sizeof *out);
+                return bpi_fail(error, BP_ERR_ARGUMENT, "mask[%zu][%zu] is %g; it must be finite and not negative", t, b, m);
+            }
+            if (!(m > 0.0)) continue;
+            if (!bpi_finite_d((double)kl[i])) {
+                memset(out, 0, sizeof *out);
+                return bpi_fail(error, BP_ERR_NONFINITE, "kl[%zu][%zu] is %g", t, b, (double)kl[i]);
+            }
+            n += m;
+            sum += m * (double)kl[i];
+        }
+        out->steps += n;
+        if (n > 0.0) out->sequences++;
+    }
+    if (out->sequences == 0) return bpi_fail(error, BP_ERR_EMPTY, "no step of the %zu x %zu is in use", T, B);
+    out->mean = sum / out->steps;
+    for (b = 0; b < B; b++) {
+        double e = 0.0;
+        for (t = 0; t < T; t++) {
+            const double m = mask ? (double)mask[t * B + b] : 1.0;
+            if (m > 0.0) e += m * ((double)kl[t * B + b] - out->mean);
+        }
+        squares += e * e;
+    }
+    out->standard_error = (double)INFINITY;
+    if (out->sequences > 1)
+        out->standard_error = sqrt((double)out->sequences / (double)(out->sequences - 1) * squares) / out->steps;
+    return bpi_ok(error);
 }
 
 /* ==========================================================================
@@ -11574,7 +11826,7 @@ BPRIOR_API void bp_behavior_act(const bp_compute *c, bp_real *action, bp_real *l
 /* ==========================================================================
  * 15. >>latent-impl   Latent lower bounds
  *    provides: bp_bound_*  bp_latent_*  bp_trajectories_*  bp_two_level_*  bp_option_*  bp_discriminator_*
- *    needs: 1-11, 13        equations: E23 E24 E25 E26 E27 E28 E31
+ *    needs: 1-11, 13        equations: E4 E23 E24 E25 E26 E27 E28 E30 E31 E34
  * ========================================================================== */
 
 /* --- 15.1 Bounds on log-probabilities (E24, E25, E26) ------------------------ */

@@ -1,6 +1,6 @@
 /* 01_network.c - a network, its gradient, and how to be sure that the gradient is right
  *
- * What you learn:  parameters as one plain array; forward, backward and the memory between them; checking a
+ * What you learn:  parameters as one plain array; forward, backward (E35) and the memory between them; checking a
  *                  hand-written derivative against differences; training with Adam.
  * Difficulty:      * (of *****)
  * Build:           cc -O2 -I. examples/01_network.c -o 01_network -lm

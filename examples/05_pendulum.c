@@ -22,8 +22,8 @@
 
 /* Two things differ from the authors' settings for the ant: everything is smaller, and there is a prior.
  *
- * The prior is N(0, 1) in every state: KL-regularised RL in its plainest form (E4, E8). It has a job to do. Actions
- * are clipped to [-1, 1], so once the policy's standard deviation is large nearly every sample sits on the
+ * The prior is N(0, 1) in every state: KL-regularised RL in its plainest form (E4, E8; the losses are E20 and E21). It
+ * has a job to do. Actions are clipped to [-1, 1], so once the policy's standard deviation is large nearly every sample sits on the
  * border and Q has no gradient left to give. An entropy bonus alone would then push the deviation up for
  * ever; the KL to a prior of width one brings it back. */
 static bp_run_config settings(uint64_t seed, uint64_t steps) {

@@ -1,6 +1,6 @@
 /* 06_prior.c - a behavior prior, on and off
  *
- * What you learn:  how to write an environment; how to train a policy together with a prior that may not see the goal (E14);
+ * What you learn:  how to write an environment; how to train a policy together with a prior (E22) that may not see the goal (E14);
  *                  what such a prior learns; and what it is worth when the next task is too hard for trial and error.
  * Difficulty:      ** (of *****)
  * Build:           cc -O2 -I. examples/06_prior.c -o 06_prior -lm                                  (runs about 20 s)

@@ -165,6 +165,7 @@ static void gaussian_kl_with_tiny_std(void **state) {
     bpt_close(bp_gaussian_kl(&mean, &tiny, &same, &tiny2, 1), log(2.0) + 0.125 - 0.5, BPT_TOL(1e-6, 1e-14));
 }
 
+/* E8 with a uniform prior on a box. */
 static void gaussian_uniform_box(void **state) {
     (void)state;
     const problem p = make_problem();
@@ -194,6 +195,7 @@ static double loss_sample(void *ctx) {
     return sum;
 }
 
+/* Every derivative of E32, and the pullback of the sample that E18 is made of. */
 static void gaussian_gradients(void **state) {
     (void)state;
     problem p = make_problem();

@@ -1,4 +1,4 @@
-/* The LSTM and recurrent networks against torch.nn.LSTM (tests/oracle/README.md).
+/* The LSTM and recurrent networks (E35) against torch.nn.LSTM (tests/oracle/README.md).
  *
  * Each file holds inputs, parameters, resets, and what PyTorch in double precision makes of them: outputs, last state, loss,
  * and autograd's derivative by everything. Here it is computed again, under every kernel: by the layer (chapter 6) from the

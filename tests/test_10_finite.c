@@ -305,6 +305,7 @@ static double brute_beta(const brute *b, size_t t, size_t s) {
     return sum;
 }
 
+/* E9: messages and policy against all trajectories; E7 over the same horizon is the same where nothing is random. */
 static void test_inference(void **state) {
     int i, random_differs = 0, random_total = 0;
     (void)state;
@@ -377,7 +378,7 @@ static void test_inference(void **state) {
     assert_int_equal(random_differs, random_total);
 }
 
-/* The optimism in one picture: a lottery (1 % of 10, else -1) against a sure 0. */
+/* The optimism of E9 in one picture: a lottery (1 % of 10, else -1) against a sure 0. */
 static void test_lottery(void **state) {
     bp_mdp m;
     bp_error e;
@@ -404,7 +405,7 @@ static void test_lottery(void **state) {
 
 /* ---- E3b --------------------------------------------------------------------------------------- */
 
-/* The worked example of the lecture, all cells after each of its seven steps; states S1..S4, actions
+/* E3b: the worked example of the lecture, all cells after each of its seven steps; states S1..S4, actions
  * up, down, left, right. Each line: state, action, next, reward, new value of the cell. */
 static void test_q_learning_example(void **state) {
     enum { UP,
@@ -443,7 +444,7 @@ static void test_q_learning_example(void **state) {
     bpt_close(Q[1], 1, 0);
 }
 
-/* Q-learning from samples finds Q* of a random MDP. */
+/* E3b from samples finds Q* of a random MDP. */
 static void test_q_learning_converges(void **state) {
     bp_mdp m;
     bp_rng rng;

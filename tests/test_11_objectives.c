@@ -51,7 +51,7 @@ static void test_objective(void **state) {
     }
 }
 
-/* E1, E5: all trajectories of a short horizon. The dynamics cancel in the KL of trajectories; L/alpha =
+/* E1, E2, E5: all trajectories of a short horizon. The dynamics cancel in the KL of trajectories; L/alpha =
  * E[R/alpha] - KL[pi(tau) || pi0(tau)]; and the sums are those of dynamic programming. */
 static void test_enumeration(void **state) {
     int i;
@@ -132,7 +132,7 @@ static double score(const bp_mdp *m, const double *logits, const double *logits0
     return o.value;
 }
 
-/* Exact gradients of both sets of logits, against central differences. */
+/* Exact gradients of E4 by both sets of logits, against central differences. */
 static void test_gradient(void **state) {
     int i;
     (void)state;

@@ -262,11 +262,13 @@ static void check_all_kinds(bool discrete) {
             }
 }
 
+/* E18, E20, E21, E22. */
 static void test_gradients_box(void **state) {
     (void)state;
     check_all_kinds(false);
 }
 
+/* E20, E21, E22, with the expectation over choices as a sum. */
 static void test_gradients_choices(void **state) {
     (void)state;
     check_all_kinds(true);
@@ -513,7 +515,7 @@ static void test_batch_of_another_shape(void **state) {
     }
 }
 
-/* Masked rows hold whatever happened to be there. */
+/* Masked rows hold whatever happened to be there; E20 and the other losses are means over the rest. */
 static void test_masked_rows_contribute_nothing(void **state) {
     size_t variant;
     (void)state;
@@ -843,7 +845,7 @@ static void test_memory_of_the_callers(void **state) {
     bp_free(NULL, memory, bytes);
 }
 
-/* ---- targets and weights ---------------------------------------------------------------------------------- */
+/* ---- targets (E22) and weights -------------------------------------------------------------------------------- */
 
 static bp_learned *network(bp_rs0 *l, size_t k) { return k == 0 ? &l->policy_p : k == 1 ? &l->prior_p
                                                                                         : &l->critic_p; }
@@ -1028,7 +1030,7 @@ static void test_uniform_prior_is_entropy(void **state) {
     }
 }
 
-/* What the prior may not see does not reach it: other goals in the batch, the same prior (its loss changes, as the
+/* What the prior may not see (E14) does not reach it: other goals in the batch, the same prior (its loss changes, as the
  * policy does). */
 static void test_prior_sees_only_its_fields(void **state) {
     bp_rs0_config c = small_config();
@@ -1062,6 +1064,7 @@ static void set_tasks(world *w, size_t task) {
     }
 }
 
+/* The sum of E10 has one term per task: a task pulls on its own policy and on what is shared. */
 static void test_a_task_teaches_only_its_policy(void **state) {
     int discrete;
     size_t task;
@@ -1390,7 +1393,7 @@ static void train_quadratic(double mean[2], double std[2], bp_prior_kind kind, d
     bandit_free(&b);
 }
 
-/* No prior, no entropy: the mean at the optimum and as little noise as the head allows. */
+/* E18 with no prior, no entropy: the mean at the optimum and as little noise as the head allows. */
 static void test_quadratic_bandit(void **state) {
     double mean[2], std[2];
     (void)state;
@@ -1399,7 +1402,7 @@ static void test_quadratic_bandit(void **state) {
     assert_true(std[0] < 0.06 && std[1] < 0.06);
 }
 
-/* With N(0,1) as prior the loss of N(m,s) is, with c = SHARPNESS,
+/* With N(0,1) as prior the loss (E21) of N(m,s) is, with c = SHARPNESS,
  *     c ((m - a*)^2 + s^2) + alpha (-log s + (s^2 + m^2 - 1) / 2)
  * so m = 2 c a* / (2 c + alpha) and s^2 = alpha / (2 c + alpha). */
 static void test_quadratic_bandit_with_isotropic_prior(void **state) {
@@ -1442,7 +1445,7 @@ static void look_at_probabilities(double *p, const bandit *b, size_t goal, bool 
     softmax(p, logits);
 }
 
-/* E7 for one step: pi = softmax(log pi0 + Q / alpha). */
+/* E7 for one step, from E21: pi = softmax(log pi0 + Q / alpha). */
 static void test_discrete_bandit_with_fixed_prior(void **state) {
     static const double prior_logits[ARMS] = {-1, 1, 0, 0.5};
     const double alpha = 0.5;
@@ -1529,11 +1532,13 @@ static void check_learned_prior(size_t tasks) {
     bandit_free(&b);
 }
 
+/* E17 and E22: the prior becomes the mixture while the policies move toward it. */
 static void test_discrete_bandit_with_learned_prior(void **state) {
     (void)state;
     check_learned_prior(1);
 }
 
+/* The same with a policy for each task (E10): the prior is the mixture of E11. */
 static void test_discrete_bandit_with_two_policies(void **state) {
     (void)state;
     check_learned_prior(2);

@@ -122,6 +122,10 @@ if [ -n "$headers" ]; then
     grep -o '[0-9][0-9]*\. >>[a-z0-9_]*' bprior.h | sed 's/\. >>/ /' | sort | uniq -c |
         awk '$1 < 3 { print "chapter " $2 " >>" $3 " appears " $1 " time(s): contents, declarations, implementation?" }' >$out
     report "chapter banners agree with the contents" <$out
+
+    # Does the checker of the equation index notice what it should? (Whether the index agrees: make equations.)
+    tools/equations.sh selftest | grep FAIL >$out
+    report "tools/equations.sh notices every kind of mistake" <$out
 fi
 
 echo "lint: $passed passed, $failed failed"
