@@ -2082,6 +2082,14 @@ BPRIOR_API bp_status bp_env_repeat(bp_env *io, size_t k, const bp_allocator *all
  *  terminated in that very step). */
 BPRIOR_API bp_status bp_env_time_limit(bp_env *io, size_t steps, const bp_allocator *allocator, bp_error *error);
 
+/** Many tasks as one environment: each episode draws a task w with probability p(w) (E10) and is played there. Observations get one more
+ *  field at the end, "task" [n], one-hot: the goal for the policy, hidden from a prior, and what per-task policies go by.
+ *  @param tasks [n] environments with the same fields and actions. On success they belong to *out and are zeroed; else untouched
+ *  @param p [n] weights, >= 0 and not all 0, of any sum; NULL: all alike
+ *  @return BP_ERR_ARGUMENT, BP_ERR_MISMATCH (the text names the task), BP_ERR_FIELD (there is a "task" already, or no room), BP_ERR_MEMORY */
+BPRIOR_API bp_status bp_env_mix(bp_env *out, bp_env *tasks, size_t n, const double *p, const bp_allocator *allocator,
+                                bp_error *error);
+
 /** Running mean and variance of each entry of an observation, over memory of the caller's.
  *
  * The complete state is one block of doubles (`state`, n_state of them): save that, load that. Variance is
@@ -3909,26 +3917,26 @@ BPRIOR_API bp_rs0_config bp_rs0_config_make(uint32_t cookie);
 #define bp_rs0_config_default() bp_rs0_config_make(BP_COOKIE(bp_rs0_config))
 
 /** What a step reports: X(name, meaning). All are means over the batch's unmasked rows. */
-#define BP_RS0_METRICS(X)                                                                  \
-    X(critic_loss, "E20, mean of 1/2 (Q - Q^ret)^2 (sum of both when twin)")               \
-    X(policy_loss, "E21")                                                                  \
+#define BP_RS0_METRICS(X)                                                                       \
+    X(critic_loss, "E20, mean of 1/2 (Q - Q^ret)^2 (sum of both when twin)")                    \
+    X(policy_loss, "E21")                                                                       \
     X(prior_loss, "E22, KL[pi||pi0] to the online prior, nats; 0 unless prior_kind is LEARNED") \
-    X(kl, "KL[pi||pi0'] of the online policy to the target prior, nats")                   \
-    X(kl_high, "the high levels' part of kl; 0 with one level")                            \
-    X(entropy, "H[pi], nats")                                                              \
-    X(q_mean, "mean Q(x,a) of stored actions, first critic")                               \
-    X(q_std, "its standard deviation over the batch")                                      \
-    X(target_mean, "mean Retrace target")                                                  \
-    X(td_abs, "mean |Q - Q^ret|")                                                          \
-    X(value_mean, "mean soft value V_{t+1}")                                               \
-    X(trace_mean, "mean c over rows t >= 1")                                               \
-    X(policy_std, "mean standard deviation of pi (Gaussian)")                              \
-    X(em_kl, "EM: KL of the weighted actions to the target policy, nats; else 0")          \
-    X(em_temperature, "EM: eta used in this step; else 0")                                 \
-    X(alpha, "weight of the KL used in this step")                                         \
-    X(entropy_cost, "c_H used in this step")                                               \
-    X(critic_grad_norm, "before clipping")                                                 \
-    X(policy_grad_norm, "before clipping")                                                 \
+    X(kl, "KL[pi||pi0'] of the online policy to the target prior, nats")                        \
+    X(kl_high, "the high levels' part of kl; 0 with one level")                                 \
+    X(entropy, "H[pi], nats")                                                                   \
+    X(q_mean, "mean Q(x,a) of stored actions, first critic")                                    \
+    X(q_std, "its standard deviation over the batch")                                           \
+    X(target_mean, "mean Retrace target")                                                       \
+    X(td_abs, "mean |Q - Q^ret|")                                                               \
+    X(value_mean, "mean soft value V_{t+1}")                                                    \
+    X(trace_mean, "mean c over rows t >= 1")                                                    \
+    X(policy_std, "mean standard deviation of pi (Gaussian)")                                   \
+    X(em_kl, "EM: KL of the weighted actions to the target policy, nats; else 0")               \
+    X(em_temperature, "EM: eta used in this step; else 0")                                      \
+    X(alpha, "weight of the KL used in this step")                                              \
+    X(entropy_cost, "c_H used in this step")                                                    \
+    X(critic_grad_norm, "before clipping")                                                      \
+    X(policy_grad_norm, "before clipping")                                                      \
     X(prior_grad_norm, "before clipping")
 
 /** The numbers of the newest step, by name. */
@@ -8663,6 +8671,139 @@ BPRIOR_API bp_status bp_env_normalise(bp_env *io, bp_normaliser *normaliser, boo
     if (!w) return s;
     w->normaliser = normaliser;
     w->update = update;
+    return bpi_ok(error);
+}
+
+/* ---- many tasks in one ----------------------------------------------------- */
+
+typedef struct bpi_mix {
+    bp_env *task;      /* [n] */
+    bp_real *p;        /* [n] probabilities */
+    size_t n, current; /* n: no episode yet */
+    size_t offset;     /* of the field "task" */
+    bp_owner owner;
+} bpi_mix;
+
+BPI_FN void bpi_mix_name_task(const bpi_mix *m, bp_real *observation) {
+    memset(observation + m->offset, 0, m->n * sizeof(bp_real));
+    observation[m->offset + m->current] = BP_R(1);
+}
+
+/* The seed draws the task and, mixed differently, seeds its episode. */
+BPI_FN bp_status bpi_mix_reset(void *self, uint64_t seed, bp_real *observation) {
+    bpi_mix *m = (bpi_mix *)self;
+    bp_rng rng = bp_rng_make(bp_seed_mix(seed, 9, 0), 0);
+    bp_status s;
+    m->current = bp_rng_pick(&rng, m->p, m->n);
+    s = m->task[m->current].reset(m->task[m->current].self, bp_seed_mix(seed, 9, 1), observation);
+    bpi_mix_name_task(m, observation);
+    return s;
+}
+
+BPI_FN bp_status bpi_mix_step(void *self, const bp_real *action, bp_real *observation, bp_step *out) {
+    bpi_mix *m = (bpi_mix *)self;
+    bp_status s;
+    if (m->current >= m->n) return BP_ERR_ENV;
+    s = m->task[m->current].step(m->task[m->current].self, action, observation, out);
+    bpi_mix_name_task(m, observation);
+    return s;
+}
+
+/* A state is "bp mix 1" | task | bytes | the task's own state, padded to the longest of all tasks so that its size is constant. */
+BPI_FN size_t bpi_mix_save(void *self, void *buffer, size_t capacity) {
+    const bpi_mix *m = (const bpi_mix *)self;
+    unsigned char *at = (unsigned char *)buffer;
+    size_t longest = 0, k;
+    uint64_t head[2];
+    for (k = 0; k < m->n; k++) longest = bpi_max_size(longest, m->task[k].save(m->task[k].self, NULL, 0));
+    if (!buffer) return longest + 24;
+    if (capacity < longest + 24) return 0;
+    memset(at, 0, longest + 24);
+    head[0] = (uint64_t)m->current;
+    head[1] = m->current < m->n ? (uint64_t)m->task[m->current].save(m->task[m->current].self, at + 24, capacity - 24) : 0;
+    if (m->current < m->n && head[1] == 0) return 0;
+    memcpy(at, "bp mix 1", 8);
+    memcpy(at + 8, head, 16);
+    return longest + 24;
+}
+
+BPI_FN bp_status bpi_mix_load(void *self, const void *buffer, size_t bytes) {
+    bpi_mix *m = (bpi_mix *)self;
+    const unsigned char *at = (const unsigned char *)buffer;
+    uint64_t head[2];
+    bp_status s = BP_OK;
+    if (!buffer || bytes < 24 || memcmp(at, "bp mix 1", 8) != 0) return BP_ERR_FORMAT;
+    memcpy(head, at + 8, 16);
+    if (head[0] > m->n || head[1] > bytes - 24) return BP_ERR_FORMAT;
+    if (head[0] < m->n) s = m->task[head[0]].load(m->task[head[0]].self, at + 24, (size_t)head[1]);
+    if (s >= BP_OK) m->current = (size_t)head[0];
+    return s;
+}
+
+BPI_FN void bpi_mix_close(void *self) {
+    bpi_mix *m = (bpi_mix *)self;
+    size_t k;
+    for (k = 0; k < m->n; k++) bp_env_close(&m->task[k]);
+    bpi_disown(&m->owner, m);
+}
+
+BPRIOR_API bp_status bp_env_mix(bp_env *out, bp_env *tasks, size_t n, const double *p, const bp_allocator *allocator,
+                                bp_error *error) {
+    bp_arena arena = bp_arena_make(NULL, 0);
+    bp_spec spec;
+    bpi_mix *m = NULL;
+    double total = 0.0;
+    size_t k, pass, bytes = 0;
+    bool saves = true;
+    bp_status s;
+    void *block = NULL;
+    if (!out || !tasks || n == 0) return bpi_fail(error, BP_ERR_ARGUMENT, "bp_env_mix: it takes at least one task");
+    memset(out, 0, sizeof *out);
+    for (k = 0; k < n; k++) {
+        if (!tasks[k].reset || !tasks[k].step)
+            return bpi_fail(error, BP_ERR_ARGUMENT, "bp_env_mix: task %lu has no reset or no step", (unsigned long)k);
+        spec = tasks[k].spec; /* the names of tasks may differ, their contracts not */
+        memcpy(spec.name, tasks[0].spec.name, sizeof spec.name);
+        if (!bp_spec_equal(&spec, &tasks[0].spec))
+            return bpi_fail(error, BP_ERR_MISMATCH, "bp_env_mix: task %lu ('%s') has other fields or actions than task 0 ('%s')",
+                            (unsigned long)k, tasks[k].spec.name, tasks[0].spec.name);
+        if (p && (!(p[k] >= 0.0) || !bpi_finite_d(p[k])))
+            return bpi_fail(error, BP_ERR_ARGUMENT, "bp_env_mix: weight %g of task %lu is not a finite number >= 0", p[k],
+                            (unsigned long)k);
+        total += p ? p[k] : 1.0;
+        saves = saves && tasks[k].save && tasks[k].load;
+    }
+    if (!(total > 0.0)) return bpi_fail(error, BP_ERR_ARGUMENT, "bp_env_mix: all weights are 0");
+    spec = tasks[0].spec;
+    s = bp_spec_add_field(&spec, "task", n, error);
+    if (s != BP_OK) return s;
+    for (pass = 0; pass < 2; pass++) { /* measure, then place */
+        m = (bpi_mix *)bp_arena_take(&arena, 1, sizeof *m);
+        if (m) memset(m, 0, sizeof *m);
+        {
+            bp_env *task = (bp_env *)bp_arena_take(&arena, n, sizeof *task);
+            bp_real *weight = bp_arena_real(&arena, n);
+            if (m) m->task = task, m->p = weight;
+        }
+        if (pass == 1) break;
+        bytes = arena.used;
+        block = arena.overflow ? NULL : bp_alloc(allocator, bytes);
+        if (!block) return bpi_fail(error, BP_ERR_MEMORY, "bp_env_mix: no memory for %lu tasks", (unsigned long)n);
+        arena = bp_arena_make(block, bytes);
+    }
+    memcpy(m->task, tasks, n * sizeof *tasks);
+    memset(tasks, 0, n * sizeof *tasks);
+    for (k = 0; k < n; k++) m->p[k] = BP_R((p ? p[k] : 1.0) / total);
+    m->n = m->current = n;
+    m->offset = spec.observation_size - n;
+    bpi_own(&m->owner, allocator, bytes);
+    out->self = m;
+    out->reset = bpi_mix_reset;
+    out->step = bpi_mix_step;
+    out->save = saves ? bpi_mix_save : NULL;
+    out->load = saves ? bpi_mix_load : NULL;
+    out->close = bpi_mix_close;
+    out->spec = spec;
     return bpi_ok(error);
 }
 
