@@ -257,6 +257,7 @@
 #define bp_env_rescale_actions BPI_PREFIXED(bp_env_rescale_actions)
 #define bp_env_repeat BPI_PREFIXED(bp_env_repeat)
 #define bp_env_time_limit BPI_PREFIXED(bp_env_time_limit)
+#define bp_env_mix BPI_PREFIXED(bp_env_mix)
 #define bp_normaliser_size BPI_PREFIXED(bp_normaliser_size)
 #define bp_normaliser_init BPI_PREFIXED(bp_normaliser_init)
 #define bp_normaliser_create BPI_PREFIXED(bp_normaliser_create)
@@ -3875,6 +3876,7 @@ typedef struct bp_rs0_config {
 
     size_t n_tasks;           /**< > 1: one policy per task, prior and critic shared (E10). Default 1 */
     char task_field[BP_NAME]; /**< the one-hot field that tells the task (default "task") */
+    bool separate_critics;    /**< n_tasks > 1: also one critic (or pair) per task; default false: one for all, which sees the task */
 
     bp_memory_start memory_start; /**< where memories begin a sequence (default STORED) */
     size_t burn_in;               /**< first rows of a sequence that only fill memories: no loss, no gradient; < length (default 0) */
@@ -3977,7 +3979,7 @@ typedef struct bp_rs0 {
     bp_field_set task;                /**< the task field when n_tasks > 1 */
     bp_learned policy_p;              /**< n = n_tasks * policy.n_params; two levels: high.n_params + policy.n_params, in this order */
     bp_learned prior_p;               /**< n = 0 unless LEARNED or FIXED; two levels: high_prior, then prior, as far as they exist */
-    bp_learned critic_p;              /**< n = (1 or 2) * (critic.n_params + critic_rnn.n_params) */
+    bp_learned critic_p;              /**< n = (1 or 2) * (critic.n_params + critic_rnn.n_params), for each task if separate */
     uint64_t steps;                   /**< steps done */
     uint64_t rejected;                /**< steps undone because something was not finite */
     bp_dual alpha_dual, entropy_dual; /**< state of ADAPTED weights */
@@ -13623,9 +13625,12 @@ struct bpi_rs0_shard {
     bp_real *pi_old;                                     /* EM: target policy, t = 0..T-1 */
     bp_real *log_det;                                    /* [n] squash: mean over the samples of log |da/du| */
 
-    bp_real *x;      /* [R][X] what the critic sees: fields, z, h of its memory */
-    bp_real *fields; /* [.][F] its fields alone, when there is more: a chunk's, or all n + Bs rows for its memory */
-    bp_real *u, *du; /* [R][S+1][U] actions as the critic sees them */
+    size_t *critic_rows;  /* [n] rows of a window in the order in which the critics take them: sorted by group */
+    size_t *critic_start; /* [groups + 1] where each group's begin there */
+    size_t *piece_rows;   /* [R] row numbers of the batch's arrays for the piece at hand */
+    bp_real *x;           /* [R][X] what the critic sees: fields, z, h of its memory */
+    bp_real *fields;      /* [.][F] its fields alone, when there is more: a chunk's, or all n + Bs rows for its memory */
+    bp_real *u, *du;      /* [R][S+1][U] actions as the critic sees them */
     bp_real *critic_out[2], *critic_saved[2], *critic_dout, *critic_work;
 
     /* memory: states before row 0 [Bs][.], and where they are zeroed */
@@ -13786,6 +13791,11 @@ BPI_FN size_t bpi_rs0_low_prior_at(const bp_rs0 *l) { return bpi_rs0_has_high_pr
 BPI_FN size_t bpi_rs0_critic_size(const bp_rs0 *l) { return l->critic.n_params + l->critic_rnn.n_params; }
 
 BPI_FN size_t bpi_rs0_n_critics(const bp_rs0 *l) { return l->config.twin_critics ? 2 : 1; }
+BPI_FN size_t bpi_rs0_critic_groups(const bp_rs0 *l) { return l->config.separate_critics ? l->config.n_tasks : 1; }
+/* Where critic k of a group begins in the parameter vector. */
+BPI_FN size_t bpi_rs0_critic_at(const bp_rs0 *l, size_t group, size_t k) {
+    return (group * bpi_rs0_n_critics(l) + k) * bpi_rs0_critic_size(l);
+}
 
 /* Size of a part of the state. */
 BPI_FN size_t bpi_rs0_state_part(const bp_rs0 *l, int part) {
@@ -13920,6 +13930,8 @@ BPI_FN bp_status bpi_rs0_resolve(bp_rs0 *l, const bp_spec *spec, const bp_rs0_co
         s = bp_rnn_init(&l->critic_rnn, &net, config->critic_lstm, error);
         if (s != BP_OK) return s;
     }
+    if (config->separate_critics && (config->n_tasks == 1 || config->critic_lstm))
+        return bpi_fail(error, BP_ERR_UNSUPPORTED, "learner: separate_critics needs n_tasks > 1 and critic_lstm 0");
     net = bp_mlp_config_default(l->critic_fields.size, 1);
     if (!bp_size_add(&net.input, net.input, l->critic_rnn.units) ||
         !bp_size_add(&net.input, net.input, config->latent.critic_sees_latent ? l->latent.size : 0))
@@ -13936,7 +13948,7 @@ BPI_FN bp_status bpi_rs0_resolve(bp_rs0 *l, const bp_spec *spec, const bp_rs0_co
 
     l->policy_p.n = config->n_tasks * l->policy.n_params + l->high.n_params;
     l->prior_p.n = l->high_prior.n_params + l->prior.n_params;
-    l->critic_p.n = bpi_rs0_n_critics(l) * bpi_rs0_critic_size(l);
+    l->critic_p.n = bpi_rs0_critic_groups(l) * bpi_rs0_n_critics(l) * bpi_rs0_critic_size(l);
     l->state_size = bpi_rs0_state_at(l, BPI_STATES);
     if (config->alpha_mode == BP_WEIGHT_ADAPTED)
         l->alpha_dual = bp_dual_make(config->alpha.start, config->alpha_lr, config->kl_target, 1e-8, 1e8);
@@ -14063,6 +14075,9 @@ BPI_FN void bpi_rs0_shard_layout(struct bpi_rs0_shard *sh, const bp_rs0 *l, bp_a
     if (l->policy.squash) sh->log_det = bp_arena_real(arena, n);
     if (l->config.improvement == BP_IMPROVE_EM) sh->pi_old = bp_arena_real(arena, n * D);
 
+    sh->critic_rows = (size_t *)bp_arena_take(arena, n, sizeof(size_t));
+    sh->critic_start = (size_t *)bp_arena_take(arena, bpi_rs0_critic_groups(l) + 1, sizeof(size_t));
+    sh->piece_rows = (size_t *)bp_arena_take(arena, many, sizeof(size_t));
     sh->x = bp_arena_real(arena, many * X);
     sh->u = bp_arena_real(arena, bpi_max_size(R * (S + 1), many) * U);
     sh->du = bp_arena_real(arena, R * (S + 1) * U);
@@ -14163,9 +14178,9 @@ BPRIOR_API bp_status bp_rs0_init(bp_rs0 **out, void *memory, size_t bytes, const
         rng = bp_rng_make(seed, 4);
         bp_policy_init_params(l->policy_p.online, &l->high, &rng);
     }
-    for (k = 0; k < bpi_rs0_n_critics(l); k++) {
+    for (k = 0; k < bpi_rs0_critic_groups(l) * bpi_rs0_n_critics(l); k++) {
         bp_real *critic = l->critic_p.online + k * bpi_rs0_critic_size(l);
-        rng = bp_rng_make(seed, 1 + k);
+        rng = bp_rng_make(seed, k < 2 ? 1 + k : 1000000 + k);
         bp_mlp_init_params(critic, &l->critic, &rng);
         if (l->critic_rnn.units) bp_rnn_init_params(critic + l->critic.n_params, &l->critic_rnn, &rng);
     }
@@ -14556,25 +14571,56 @@ BPI_FN void bpi_rs0_critic_memory(const bpi_rs0_job *job, struct bpi_rs0_shard *
     }
 }
 
-/* x [m][X] of rows row .. row+m-1 as critic k sees them: fields, z if it may, h if it remembers.
+/* The rows of a window (now or next) in the order in which the critics take them: as they are, or sorted by task when each task
+ * has critics of its own. */
+BPI_FN void bpi_rs0_sort_rows(const bpi_rs0_job *job, struct bpi_rs0_shard *sh, size_t skip) {
+    const bp_rs0 *l = job->learner;
+    const size_t groups = bpi_rs0_critic_groups(l), O = l->spec.observation_size;
+    size_t g, i, filled = 0;
+    for (g = 0; g < groups; g++) {
+        sh->critic_start[g] = filled;
+        for (i = 0; i < sh->n; i++) {
+            const bp_real *observation = job->batch->observation + sh->rows[i + skip * sh->count] * O;
+            if (groups == 1 || bpi_rs0_task_of(l, observation) == g) sh->critic_rows[filled++] = i;
+        }
+    }
+    sh->critic_start[groups] = filled;
+}
+
+/* A piece of a window: m rows that go through one group's critics together. Zeroed, it stands before the first. */
+typedef struct bpi_rs0_piece {
+    size_t next;       /* where the following piece begins in critic_rows */
+    size_t group, m;   /* whose critics; how many rows */
+    const size_t *row; /* [m] of the window */
+} bpi_rs0_piece;
+
+/* The next piece of at most `most` rows; false after the last. */
+BPI_FN bool bpi_rs0_next_piece(bpi_rs0_piece *piece, const struct bpi_rs0_shard *sh, size_t most) {
+    if (piece->next >= sh->n) return false;
+    while (piece->next >= sh->critic_start[piece->group + 1]) piece->group++;
+    piece->row = sh->critic_rows + piece->next;
+    piece->m = bpi_min_size(most, sh->critic_start[piece->group + 1] - piece->next);
+    piece->next += piece->m;
+    return true;
+}
+
+/* x [m][X] of a piece as critic k sees it: fields, z if it may, h if it remembers. skip 0: the window is "now", 1: "next".
  * z [.][Z] and h [.][H] begin at t = 0. Without memory it is the same for both critics: built for the first. */
-BPI_FN void bpi_rs0_critic_x(const bpi_rs0_job *job, struct bpi_rs0_shard *sh, size_t row, size_t m, const bp_real *z,
-                             const bp_real *h, size_t k) {
+BPI_FN void bpi_rs0_critic_x(const bpi_rs0_job *job, struct bpi_rs0_shard *sh, const bpi_rs0_piece *piece, size_t skip,
+                             const bp_real *z, const bp_real *h, size_t k) {
     const bp_rs0 *l = job->learner;
     const size_t F = l->critic_fields.size, X = l->critic.config.input, H = l->critic_rnn.units, Z = X - F - H;
-    const size_t O = l->spec.observation_size;
+    const size_t O = l->spec.observation_size, from = skip * sh->count;
     size_t i;
     if (k > 0 && H == 0) return;
-    if (X == F) {
-        bp_field_gather(sh->x, job->batch->observation, &l->critic_fields, O, m, sh->rows + row);
-        return;
-    }
-    bp_field_gather(sh->fields, job->batch->observation, &l->critic_fields, O, m, sh->rows + row);
-    for (i = 0; i < m; i++) {
+    for (i = 0; i < piece->m; i++) sh->piece_rows[i] = sh->rows[piece->row[i] + from];
+    bp_field_gather(X == F ? sh->x : sh->fields, job->batch->observation, &l->critic_fields, O, piece->m, sh->piece_rows);
+    for (i = 0; X > F && i < piece->m; i++) {
+        const size_t row = piece->row[i] + from;
         bp_real *x = sh->x + i * X;
         memcpy(x, sh->fields + i * F, F * sizeof(bp_real));
-        if (Z) memcpy(x + F, z + (row + i) * Z, Z * sizeof(bp_real));
-        if (H) memcpy(x + F + Z, h + (row + i) * H, H * sizeof(bp_real));
+        if (Z) memcpy(x + F, z + row * Z, Z * sizeof(bp_real));
+        if (H) memcpy(x + F + Z, h + row * H, H * sizeof(bp_real));
     }
 }
 
@@ -14595,13 +14641,16 @@ BPI_FN void bpi_rs0_values(const bpi_rs0_job *job, struct bpi_rs0_shard *sh) {
     const size_t S = bpi_rs0_n_samples(l), S1 = categorical ? S : S + 1, B = l->config.batch;
     const size_t R = bpi_rs0_chunk(l);
     bp_real *smallest = sh->critic_dout; /* free until the gradients */
-    size_t start, i, s, k;
+    bpi_rs0_piece piece;
+    size_t i, s, k;
+    memset(&piece, 0, sizeof piece);
+    bpi_rs0_sort_rows(job, sh, 1);
     bpi_rs0_kl(sh->row_a, l, sh->pi_kl, sh->prior_next, n);
     bpi_rs0_add_high_kl(sh->row_a, l, sh, sh->high_kl, sh->high0_next, 1);
-    for (start = 0; start < n; start += R) {
-        const size_t m = bpi_min_size(R, n - start);
+    while (bpi_rs0_next_piece(&piece, sh, R)) {
+        const size_t m = piece.m;
         for (i = 0; i < m; i++) {
-            const size_t row = start + i, stored = row + Bs; /* row 0 is t = 1 */
+            const size_t row = piece.row[i], stored = row + Bs; /* row 0 is t = 1 */
             const size_t t = stored / Bs, b = sh->first_sequence + stored % Bs;
             bp_real *u = sh->u + i * S1 * U;
             bpi_rs0_sample_actions(u, sh->pi_value, l->target_noise + (t * B + b) * S * A, l, row, n);
@@ -14612,13 +14661,13 @@ BPI_FN void bpi_rs0_values(const bpi_rs0_job *job, struct bpi_rs0_shard *sh) {
             else memset(u + S * U, 0, U * sizeof(bp_real)); /* x_T has no stored action */
         }
         for (k = 0; k < bpi_rs0_n_critics(l); k++) {
-            bpi_rs0_critic_x(job, sh, Bs + start, m, sh->z_value, sh->h_target[k], k);
+            bpi_rs0_critic_x(job, sh, &piece, 1, sh->z_value, sh->h_target[k], k);
             bp_mlp_eval(&sh->compute, sh->critic_out[k], sh->critic_work, sh->x, sh->u,
-                        l->critic_p.target + k * bpi_rs0_critic_size(l), &l->critic, m, S1);
+                        l->critic_p.target + bpi_rs0_critic_at(l, piece.group, k), &l->critic, m, S1);
         }
         bpi_rs0_believe(smallest, l, sh, m * S1);
         for (i = 0; i < m; i++) {
-            const size_t row = start + i, stored = row + Bs;
+            const size_t row = piece.row[i], stored = row + Bs;
             const bp_real *q = smallest + i * S1;
             bp_real v = BP_R(0);
             if (categorical) {
@@ -14637,18 +14686,21 @@ BPI_FN void bpi_rs0_values(const bpi_rs0_job *job, struct bpi_rs0_shard *sh) {
 /* The joint ratio asks for Q' of the stored action at the stored z, which is not the z of V_t: a pass of its own. */
 BPI_FN void bpi_rs0_stored_values(const bpi_rs0_job *job, struct bpi_rs0_shard *sh) {
     const bp_rs0 *l = job->learner;
-    const size_t n = sh->n, A = l->policy.action_size, U = l->critic.config.extra;
-    size_t start, i, k;
+    const size_t A = l->policy.action_size, U = l->critic.config.extra;
+    bpi_rs0_piece piece;
+    size_t i, k;
     if (!bpi_rs0_joint(l)) return;
-    for (start = sh->count; start < n; start += BPI_RS0_CHUNK) {
-        const size_t m = bpi_min_size(BPI_RS0_CHUNK, n - start);
-        for (i = 0; i < m; i++) bpi_rs0_critic_action(sh->u + i * U, sh->action + (start + i) * A, l);
+    memset(&piece, 0, sizeof piece);
+    bpi_rs0_sort_rows(job, sh, 0);
+    while (bpi_rs0_next_piece(&piece, sh, BPI_RS0_CHUNK)) {
+        for (i = 0; i < piece.m; i++) bpi_rs0_critic_action(sh->u + i * U, sh->action + piece.row[i] * A, l);
         for (k = 0; k < bpi_rs0_n_critics(l); k++) {
-            bpi_rs0_critic_x(job, sh, start, m, sh->z_stored, sh->h_target[k], k);
+            bpi_rs0_critic_x(job, sh, &piece, 0, sh->z_stored, sh->h_target[k], k);
             bp_mlp_eval(&sh->compute, sh->critic_out[k], sh->critic_work, sh->x, sh->u,
-                        l->critic_p.target + k * bpi_rs0_critic_size(l), &l->critic, m, 1);
+                        l->critic_p.target + bpi_rs0_critic_at(l, piece.group, k), &l->critic, piece.m, 1);
         }
-        bpi_rs0_believe(sh->target_q + start, l, sh, m);
+        bpi_rs0_believe(sh->critic_dout, l, sh, piece.m);
+        for (i = 0; i < piece.m; i++) sh->target_q[piece.row[i]] = sh->critic_dout[i];
     }
 }
 
@@ -14682,17 +14734,21 @@ BPI_FN void bpi_rs0_critic_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
     const size_t n = sh->n, A = l->policy.action_size, U = l->critic.config.extra, T = l->config.length;
     const size_t B = l->config.batch, Bs = sh->count, X = l->critic.config.input, H = l->critic_rnn.units;
     const bp_real *z = bpi_rs0_joint(l) ? sh->z_stored : sh->z_value;
-    size_t start, i, k;
-    for (start = 0; start < n; start += BPI_RS0_CHUNK) {
-        const size_t m = bpi_min_size(BPI_RS0_CHUNK, n - start);
-        for (i = 0; i < m; i++) bpi_rs0_critic_action(sh->u + i * U, sh->action + (start + i) * A, l);
+    bpi_rs0_piece piece;
+    size_t i, k;
+    memset(&piece, 0, sizeof piece);
+    bpi_rs0_sort_rows(job, sh, 0);
+    while (bpi_rs0_next_piece(&piece, sh, BPI_RS0_CHUNK)) {
+        const size_t m = piece.m;
+        for (i = 0; i < m; i++) bpi_rs0_critic_action(sh->u + i * U, sh->action + piece.row[i] * A, l);
         for (k = 0; k < bpi_rs0_n_critics(l); k++) {
-            const bp_real *params = l->critic_p.online + k * bpi_rs0_critic_size(l);
+            const size_t at = bpi_rs0_critic_at(l, piece.group, k);
+            const bp_real *params = l->critic_p.online + at;
             bp_real *q = sh->critic_out[k];
-            bpi_rs0_critic_x(job, sh, start, m, z, sh->h[k], k);
+            bpi_rs0_critic_x(job, sh, &piece, 0, z, sh->h[k], k);
             bp_mlp_forward(&sh->compute, q, sh->critic_saved[k], sh->x, sh->u, params, &l->critic, m, 1);
             for (i = 0; i < m; i++) {
-                const size_t row = start + i, t = row / Bs, b = sh->first_sequence + row % Bs;
+                const size_t row = piece.row[i], t = row / Bs, b = sh->first_sequence + row % Bs;
                 const bp_real w = sh->weight[row];
                 const bp_real td = w > BP_R(0) ? q[i] - sh->target[row] : BP_R(0);
                 sh->critic_dout[i] = w * td;
@@ -14706,10 +14762,10 @@ BPI_FN void bpi_rs0_critic_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
                 sh->sums.target += (double)w * (double)sh->target[row];
             }
             if (H) memset(sh->dx, 0, m * X * sizeof(bp_real));
-            bp_mlp_backward(&sh->compute, sh->critic_grad + k * bpi_rs0_critic_size(l), H ? sh->dx : NULL, NULL,
+            bp_mlp_backward(&sh->compute, sh->critic_grad + at, H ? sh->dx : NULL, NULL,
                             sh->critic_saved[k], sh->critic_work, sh->critic_dout, sh->x, sh->u, params, &l->critic, m, 1);
             for (i = 0; H && i < m; i++) /* h is the end of x */
-                memcpy(sh->dh[k] + (start + i) * H, sh->dx + i * X + X - H, H * sizeof(bp_real));
+                memcpy(sh->dh[k] + piece.row[i] * H, sh->dx + i * X + X - H, H * sizeof(bp_real));
         }
     }
     if (H == 0) return;
@@ -14754,7 +14810,7 @@ BPI_FN void bpi_rs0_high_backward(const bpi_rs0_job *job, struct bpi_rs0_shard *
                               l->policy_p.online, &l->high);
 }
 
-/* EM for the m rows from `start`, given Q' [m][S] at the actions in question.
+/* EM for the rows of a piece, given Q' [m][S] at the actions in question.
  *
  *  E-step. Which reweighting q of the target policy's actions earns most, if it may cost eps nats?
  *      max_q E_q[Q'] - eta (KL[q||pi'] - eps)   gives   q(a) = pi'(a) exp(Q'(a)/eta) / normaliser
@@ -14762,14 +14818,14 @@ BPI_FN void bpi_rs0_high_backward(const bpi_rs0_job *job, struct bpi_rs0_shard *
  *  The dual g(eta) = eta eps + eta log E exp(Q'/eta) has the derivative eps - KL[q||pi'], so eta rises while that KL is
  *  above eps: a bp_dual.
  *  M-step. L = -weight sum_s q_s log pi(a_s). */
-BPI_FN void bpi_rs0_em_rows(const bpi_rs0_job *job, struct bpi_rs0_shard *sh, size_t start, size_t m, bp_real *q) {
+BPI_FN void bpi_rs0_em_rows(const bpi_rs0_job *job, struct bpi_rs0_shard *sh, const bpi_rs0_piece *piece, bp_real *q) {
     const bp_rs0 *l = job->learner;
     const bool categorical = l->policy.output == BP_OUTPUT_CATEGORICAL;
     const size_t n = sh->n, Bs = sh->count, A = l->policy.action_size, S = bpi_rs0_n_samples(l), B = l->config.batch;
     const bp_real log_S = BP_R(log((double)S));
     size_t i, s, k;
-    for (i = 0; i < m; i++) {
-        const size_t row = start + i, at = (row / Bs) * B + sh->first_sequence + row % Bs;
+    for (i = 0; i < piece->m; i++) {
+        const size_t row = piece->row[i], at = (row / Bs) * B + sh->first_sequence + row % Bs;
         const bp_real *noise = l->policy_noise + at * S * A, w = sh->weight[row];
         bp_real *log_q = q + i * S;
         if (!(w > BP_R(0))) continue;
@@ -14813,19 +14869,22 @@ BPI_FN void bpi_rs0_policy_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
     const bool categorical = l->policy.output == BP_OUTPUT_CATEGORICAL;
     const size_t n = sh->n, Bs = sh->count, A = l->policy.action_size, U = l->critic.config.extra;
     const size_t S = bpi_rs0_n_samples(l), R = bpi_rs0_chunk(l), B = l->config.batch, C = bpi_rs0_n_critics(l);
-    size_t start, i, s, k;
+    bpi_rs0_piece piece;
+    size_t i, s, k;
+    memset(&piece, 0, sizeof piece);
+    bpi_rs0_sort_rows(job, sh, 0);
     memset(sh->ddist, 0, n * l->policy.dist_size * sizeof(bp_real));
 
-    for (start = 0; start < n; start += R) {
-        const size_t m = bpi_min_size(R, n - start);
+    while (bpi_rs0_next_piece(&piece, sh, R)) {
+        const size_t m = piece.m;
         for (i = 0; i < m; i++) {
-            const size_t row = start + i, at = (row / Bs) * B + sh->first_sequence + row % Bs;
+            const size_t row = piece.row[i], at = (row / Bs) * B + sh->first_sequence + row % Bs;
             bpi_rs0_sample_actions(sh->u + i * S * U, sh->pi_old ? sh->pi_old : sh->pi, l->policy_noise + at * S * A, l, row, n);
             if (sh->log_det) sh->log_det[row] = bpi_rs0_log_det(sh->pi, l->policy_noise + at * S * A, l, row, n);
         }
         for (k = 0; k < C; k++) {
-            const bp_real *params = l->critic_p.target + k * bpi_rs0_critic_size(l);
-            bpi_rs0_critic_x(job, sh, start, m, sh->z_policy, sh->h_target[k], k);
+            const bp_real *params = l->critic_p.target + bpi_rs0_critic_at(l, piece.group, k);
+            bpi_rs0_critic_x(job, sh, &piece, 0, sh->z_policy, sh->h_target[k], k);
             if (categorical || sh->pi_old)
                 bp_mlp_eval(&sh->compute, sh->critic_out[k], sh->critic_work, sh->x, sh->u, params, &l->critic, m, S);
             else
@@ -14834,13 +14893,13 @@ BPI_FN void bpi_rs0_policy_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
         }
         if (sh->pi_old) {
             bpi_rs0_believe(sh->critic_dout, l, sh, m * S);
-            bpi_rs0_em_rows(job, sh, start, m, sh->critic_dout);
+            bpi_rs0_em_rows(job, sh, &piece, sh->critic_dout);
             continue;
         }
         if (categorical) {
             bpi_rs0_believe(sh->critic_dout, l, sh, m * S);
             for (i = 0; i < m; i++) {
-                const size_t row = start + i;
+                const size_t row = piece.row[i];
                 const bp_real *logits = sh->pi + row * S, *q = sh->critic_dout + i * S;
                 const bp_real w = sh->weight[row];
                 bp_real expected = BP_R(0);
@@ -14858,7 +14917,7 @@ BPI_FN void bpi_rs0_policy_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
         memset(sh->du, 0, m * S * U * sizeof(bp_real));
         for (k = 0; k < C; k++) {
             for (i = 0; i < m; i++) {
-                const bp_real w = sh->weight[start + i];
+                const bp_real w = sh->weight[piece.row[i]];
                 for (s = 0; s < S; s++) {
                     const size_t j = i * S + s;
                     const bool second = C == 2 && sh->critic_out[1][j] < sh->critic_out[0][j];
@@ -14868,10 +14927,10 @@ BPI_FN void bpi_rs0_policy_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
                 }
             }
             bp_mlp_backward_input(&sh->compute, NULL, sh->du, sh->critic_saved[k], sh->critic_work, sh->critic_dout,
-                                  sh->x, sh->u, l->critic_p.target + k * bpi_rs0_critic_size(l), &l->critic, m, S);
+                                  sh->x, sh->u, l->critic_p.target + bpi_rs0_critic_at(l, piece.group, k), &l->critic, m, S);
         }
         for (i = 0; i < m; i++) {
-            const size_t row = start + i, at = (row / Bs) * B + sh->first_sequence + row % Bs;
+            const size_t row = piece.row[i], at = (row / Bs) * B + sh->first_sequence + row % Bs;
             const bp_real *noise = l->policy_noise + at * S * A;
             bp_real *dmean = sh->ddist + row * A, *dstd = sh->ddist + (n + row) * A;
             for (s = 0; s < S; s++) {
@@ -15315,7 +15374,7 @@ typedef struct bpi_rs0_network {
 
 /* Network i of: policies of all tasks, high level, prior, its high level, critics, their memories. False: no such. */
 BPI_FN bool bpi_rs0_network_at(bpi_rs0_network *out, const bp_rs0 *l, size_t i) {
-    const size_t critics = bpi_rs0_n_critics(l);
+    const size_t critics = bpi_rs0_critic_groups(l) * bpi_rs0_n_critics(l);
     memset(out, 0, sizeof *out);
     if (i < l->config.n_tasks) {
         out->name = "policy", out->copy = i, out->p = &l->policy_p, out->policy = &l->policy;
@@ -16840,6 +16899,7 @@ BPI_FN void bpi_run_settings(const bp_run *run, bpi_setting_fn fn, void *ctx) {
     BPI_S("critic_output_scale", l->critic_output_scale);
     BPI_S("twin_critics", l->twin_critics);
     BPI_S("n_tasks", l->n_tasks);
+    BPI_S("separate_critics", l->separate_critics);
     BPI_S("batch", l->batch);
     BPI_S("length", l->length);
     BPI_S("samples", l->samples);
