@@ -8764,9 +8764,7 @@ BPRIOR_API bp_status bp_env_mix(bp_env *out, bp_env *tasks, size_t n, const doub
     for (k = 0; k < n; k++) {
         if (!tasks[k].reset || !tasks[k].step)
             return bpi_fail(error, BP_ERR_ARGUMENT, "bp_env_mix: task %lu has no reset or no step", (unsigned long)k);
-        spec = tasks[k].spec; /* the names of tasks may differ, their contracts not */
-        memcpy(spec.name, tasks[0].spec.name, sizeof spec.name);
-        if (!bp_spec_equal(&spec, &tasks[0].spec))
+        if (!bp_spec_equal(&tasks[k].spec, &tasks[0].spec)) /* their names may differ, their contracts not */
             return bpi_fail(error, BP_ERR_MISMATCH, "bp_env_mix: task %lu ('%s') has other fields or actions than task 0 ('%s')",
                             (unsigned long)k, tasks[k].spec.name, tasks[0].spec.name);
         if (p && (!(p[k] >= 0.0) || !bpi_finite_d(p[k])))

@@ -807,8 +807,101 @@ static void test_normalise_wrapper(void **state) {
     bp_normaliser_destroy(&n);
 }
 
+/* ---- many tasks in one -------------------------------------------------------------------------- */
+
+/* n pendulums that differ in their episodes' length: task k lasts k + 3 steps. */
+static void make_tasks(bp_env *task, size_t n) {
+    bp_error e;
+    size_t k;
+    for (k = 0; k < n; k++) {
+        bp_pendulum_config c = bp_pendulum_config_default();
+        c.steps = k + 3;
+        bpt_ok(bp_pendulum_env(&task[k], &c, NULL, &e), &e);
+    }
+}
+
+static void test_mix(void **state) {
+    const double p[3] = {1, 0, 3};
+    bp_env task[3], mix;
+    bp_real observation[8], other[8];
+    const bp_real action[1] = {BP_R(0.5)};
+    unsigned char *saved;
+    size_t count[3] = {0, 0, 0}, bytes, k, i;
+    bp_error e;
+    bp_step step;
+    bpt_memory m;
+    (void)state;
+    make_tasks(task, 3);
+    bpt_ok(bp_env_mix(&mix, task, 3, p, NULL, &e), &e);
+    for (k = 0; k < 3; k++) assert_null(task[k].reset); /* they live in the mix now */
+    assert_int_equal(mix.spec.observation_size, 6);
+    assert_int_equal(bp_spec_find(&mix.spec, "task")->offset, 3);
+    bpt_ok(bp_env_check(&mix, 5, 50, &e), &e);
+    for (i = 0; i < 4000; i++) {
+        size_t length = 0, named = 3;
+        bpt_ok(mix.reset(mix.self, i, observation), NULL);
+        for (k = 0; k < 3; k++) {
+            if (observation[3 + k] == BP_R(1)) named = k;
+            else assert_true(observation[3 + k] == BP_R(0));
+        }
+        assert_true(named < 3);
+        count[named]++;
+        for (step.last = false; !step.last; length++) bpt_ok(mix.step(mix.self, action, observation, &step), NULL);
+        assert_int_equal(length, named + 3); /* the task that is named is the one that is played */
+        assert_true(observation[3 + named] == BP_R(1));
+    }
+    assert_int_equal(count[1], 0);
+    bpt_close((double)count[2] / 4000, 0.75, 0.03);
+    /* the same seed, the same task and episode */
+    bpt_ok(mix.reset(mix.self, 77, observation), NULL);
+    bpt_ok(mix.reset(mix.self, 78, other), NULL);
+    bpt_ok(mix.reset(mix.self, 77, other), NULL);
+    assert_memory_equal(observation, other, 6 * sizeof(bp_real));
+    /* saved in one episode, loaded in another: it goes on where it was */
+    bytes = mix.save(mix.self, NULL, 0);
+    saved = (unsigned char *)malloc(bytes);
+    assert_non_null(saved);
+    bpt_ok(mix.step(mix.self, action, observation, &step), NULL);
+    assert_int_equal(mix.save(mix.self, saved, bytes), bytes);
+    bpt_ok(mix.step(mix.self, action, observation, &step), NULL);
+    bpt_ok(mix.reset(mix.self, 78, other), NULL);
+    bpt_ok(mix.load(mix.self, saved, bytes), NULL);
+    bpt_ok(mix.step(mix.self, action, other, &step), NULL);
+    assert_memory_equal(observation, other, 6 * sizeof(bp_real));
+    assert_int_equal(mix.save(mix.self, saved, bytes - 1), 0);
+    assert_int_equal(mix.load(mix.self, saved, 23), BP_ERR_FORMAT);
+    saved[0] ^= 1;
+    assert_int_equal(mix.load(mix.self, saved, bytes), BP_ERR_FORMAT);
+    saved[0] ^= 1, saved[8] = 9; /* task 9 */
+    assert_int_equal(mix.load(mix.self, saved, bytes), BP_ERR_FORMAT);
+    free(saved);
+    bp_env_close(&mix);
+
+    /* what cannot be mixed stays as it was */
+    make_tasks(task, 2);
+    assert_int_equal(bp_env_mix(&mix, task, 0, NULL, NULL, &e), BP_ERR_ARGUMENT);
+    assert_int_equal(bp_env_mix(&mix, task, 2, (const double[]){0, 0}, NULL, &e), BP_ERR_ARGUMENT);
+    assert_int_equal(bp_env_mix(&mix, task, 2, (const double[]){1, -1}, NULL, &e), BP_ERR_ARGUMENT);
+    assert_non_null(strstr(e.text, "task 1"));
+    bp_env_close(&task[1]);
+    bpt_ok(bp_pointmass_env(&task[1], NULL, NULL, &e), &e);
+    assert_int_equal(bp_env_mix(&mix, task, 2, NULL, NULL, &e), BP_ERR_MISMATCH);
+    bp_env_close(&task[1]);
+    assert_non_null(task[0].reset);
+    bp_env_close(&task[0]);
+    make_tasks(task, 2);
+    bpt_memory_use(&m);
+    m.fail_at = 1;
+    assert_int_equal(bp_env_mix(&mix, task, 2, NULL, &m.allocator, &e), BP_ERR_MEMORY);
+    m.fail_at = 0;
+    bpt_ok(bp_env_mix(&mix, task, 2, NULL, &m.allocator, &e), &e);
+    bp_env_close(&mix);
+    bpt_memory_check(&m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_mix),
         cmocka_unit_test(test_spec),
         cmocka_unit_test(test_pendulum_is_gymnasiums),
         cmocka_unit_test(test_pendulum_episode),

@@ -1573,8 +1573,68 @@ static int use_auto(void **state) {
     return 0;
 }
 
+/* Separate critics: while all tasks' critics are equal they are one critic, whose gradient is the sum of theirs; and each
+ * gets its gradient from its own task's rows alone. */
+static void test_separate_critics(void **state) {
+    bp_rs0_config c = small_config();
+    world shared, apart;
+    size_t n, i, k;
+    bp_spec spec;
+    bp_rs0 *l;
+    bp_error error;
+    (void)state;
+    c.prior_kind = BP_PRIOR_LEARNED;
+    c.n_tasks = 2;
+    c.twin_critics = true;
+    world_make_with(&shared, false, &c);
+    c.separate_critics = true;
+    world_make_with(&apart, false, &c);
+    n = shared.l->critic_p.n;
+    assert_int_equal(apart.l->critic_p.n, 2 * n);
+    memcpy(apart.data, shared.data, bpt_batch_reals(T, B, O, A) * sizeof(bp_real));
+    memcpy(apart.l->policy_p.online, shared.l->policy_p.online, shared.l->policy_p.n * sizeof(bp_real));
+    memcpy(apart.l->policy_p.target, shared.l->policy_p.target, shared.l->policy_p.n * sizeof(bp_real));
+    memcpy(apart.l->prior_p.online, shared.l->prior_p.online, shared.l->prior_p.n * sizeof(bp_real));
+    memcpy(apart.l->prior_p.target, shared.l->prior_p.target, shared.l->prior_p.n * sizeof(bp_real));
+    memcpy(apart.l->target_noise, shared.l->target_noise, (T + 1) * B * c.samples * A * sizeof(bp_real));
+    memcpy(apart.l->policy_noise, shared.l->policy_noise, T * B * c.samples * A * sizeof(bp_real));
+    for (k = 0; k < 2; k++) {
+        memcpy(apart.l->critic_p.online + k * n, shared.l->critic_p.online, n * sizeof(bp_real));
+        memcpy(apart.l->critic_p.target + k * n, shared.l->critic_p.target, n * sizeof(bp_real));
+    }
+    gradients(&shared);
+    gradients(&apart);
+    bpt_close(apart.l->metrics.critic_loss, shared.l->metrics.critic_loss, BPT_TOL(1e-5, 1e-12));
+    bpt_close(apart.l->metrics.policy_loss, shared.l->metrics.policy_loss, BPT_TOL(1e-5, 1e-12));
+    bpt_close_array(apart.l->value + B, shared.l->value + B, T * B, BPT_TOL(1e-5, 1e-12));
+    bpt_close_array(apart.l->retrace, shared.l->retrace, T * B, BPT_TOL(1e-5, 1e-12));
+    bpt_close_array(apart.l->policy_p.grad, shared.l->policy_p.grad, shared.l->policy_p.n, BPT_TOL(1e-4, 1e-11));
+    for (i = 0; i < n; i++) {
+        const double sum = (double)apart.l->critic_p.grad[i] + (double)apart.l->critic_p.grad[n + i];
+        bpt_close(sum, shared.l->critic_p.grad[i], BPT_TOL(1e-4, 1e-11));
+    }
+    assert_false(all_zero(apart.l->critic_p.grad, n));
+    assert_false(all_zero(apart.l->critic_p.grad + n, n));
+    /* all rows of task 0: nothing for the other critic */
+    for (i = 0; i < (T + 1) * B; i++) {
+        apart.batch.observation[i * O + 5] = BP_R(1);
+        apart.batch.observation[i * O + 6] = BP_R(0);
+    }
+    gradients(&apart);
+    assert_false(all_zero(apart.l->critic_p.grad, n));
+    assert_true(all_zero(apart.l->critic_p.grad + n, n));
+    assert_int_equal(bp_rs0_tensor_count(apart.l) - bp_rs0_tensor_count(shared.l), 4 * 2 * shared.l->critic.n_views);
+    world_free(&shared);
+    world_free(&apart);
+    make_spec(&spec, false);
+    c.n_tasks = 1;
+    assert_int_equal(bp_rs0_create(&l, &spec, &c, NULL, &error), BP_ERR_UNSUPPORTED);
+    assert_non_null(strstr(error.text, "separate_critics"));
+}
+
 int main(void) {
     const struct CMUnitTest with_reference[] = {
+        cmocka_unit_test(test_separate_critics),
         cmocka_unit_test(test_gradients_box),
         cmocka_unit_test(test_gradients_choices),
         cmocka_unit_test(test_gradients_of_other_settings),
