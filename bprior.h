@@ -3676,7 +3676,7 @@ typedef struct bp_rs0_config {
 } bp_rs0_config;
 /** @internal */
 BPRIOR_API bp_rs0_config bp_rs0_config_make(uint32_t cookie);
-/** The authors' released settings (equations.md E), with 64-64 networks and no prior. */
+/** The authors' released settings (docs/equations.md, after E22), with 64-64 networks and no prior. */
 #define bp_rs0_config_default() bp_rs0_config_make(BP_COOKIE(bp_rs0_config))
 
 /** What a step reports: X(name, meaning). All are means over the batch's unmasked rows. */
