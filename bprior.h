@@ -3552,7 +3552,7 @@ BPRIOR_API bp_status bp_latent_prior_create(bp_latent_prior **out, const bp_spec
                                             const bp_allocator *allocator, bp_error *error);
 /** Free; NULL is fine. */
 BPRIOR_API void bp_latent_prior_destroy(bp_latent_prior *prior);
-/** Loss and gradient on one batch; nothing is updated.
+/** Loss and gradient of E24's bound on one batch; nothing is updated.
  *  @param observation [T][B][O] @param action [T][B][A] (discrete: A = 1, the index) @param mask [T][B] 0 = a row that does not count
  *  and after which the next episode begins (its numbers must be finite all the same); NULL: all rows count
  *  @param T,B at most config.length and config.batch @param rng Z S normals for each latent, in the order of their first rows
@@ -3560,7 +3560,7 @@ BPRIOR_API void bp_latent_prior_destroy(bp_latent_prior *prior);
  *  gradient is not finite */
 BPRIOR_API bp_status bp_latent_prior_gradients(bp_latent_prior *prior, const bp_real *observation, const bp_real *action,
                                                const bp_real *mask, size_t T, size_t B, bp_rng *rng, bp_error *error);
-/** The same, then one step of Adam; none if there was an error. */
+/** The same (E24), then one step of Adam; none if there was an error. */
 BPRIOR_API bp_status bp_latent_prior_step(bp_latent_prior *prior, const bp_real *observation, const bp_real *action,
                                           const bp_real *mask, size_t T, size_t B, bp_rng *rng, bp_error *error);
 /** pi0(a|x^D,y) for n rows. To act: draw y [Z] from bp_rng_normals(), keep it as long as the prior was trained to hold it.
@@ -3634,10 +3634,10 @@ BPRIOR_API void bp_discriminator_destroy(bp_discriminator *discriminator);
  *  uniform @param n at most config.batch @return BP_ERR_SIZE, BP_ERR_ARGUMENT (z out of range) */
 BPRIOR_API bp_status bp_discriminator_bonus(bp_real *bonus, bp_discriminator *discriminator, const bp_real *observation,
                                             const size_t *z, const bp_real *log_pi, size_t n, bp_error *error);
-/** Loss (cross-entropy) and gradient on n rows; nothing is updated. @return as bp_discriminator_bonus(); BP_ERR_NONFINITE */
+/** Loss (cross-entropy: the g of E25) and gradient on n rows; nothing is updated. @return as bp_discriminator_bonus(); BP_ERR_NONFINITE */
 BPRIOR_API bp_status bp_discriminator_gradients(bp_discriminator *discriminator, const bp_real *observation, const size_t *z,
                                                 size_t n, bp_error *error);
-/** The same, then one step of Adam; none if there was an error. */
+/** The same (E25), then one step of Adam; none if there was an error. */
 BPRIOR_API bp_status bp_discriminator_step(bp_discriminator *discriminator, const bp_real *observation, const size_t *z, size_t n,
                                            bp_error *error);
 /** @} */
@@ -3915,7 +3915,7 @@ typedef struct bp_rs0_config {
 } bp_rs0_config;
 /** @internal */
 BPRIOR_API bp_rs0_config bp_rs0_config_make(uint32_t cookie);
-/** The authors' released settings (equations.md E), with 64-64 networks and no prior. */
+/** The authors' released settings (docs/equations.md, after E22), with 64-64 networks and no prior. */
 #define bp_rs0_config_default() bp_rs0_config_make(BP_COOKIE(bp_rs0_config))
 
 /** What a step reports: X(name, meaning). All are means over the batch's unmasked rows. */

@@ -181,7 +181,7 @@ static void slow_distral(double *V, double *Q, double *pi, const bp_mdp *m, cons
     }
 }
 
-/* Soft value iteration; the limits c_ent = 0 (E7) and c_kl = 0; no other policy scores higher. */
+/* E13, soft value iteration; the limits c_ent = 0 (E7) and c_kl = 0; no other policy scores higher. */
 static void test_value_iteration(void **state) {
     static const double price[4][2] = {{0.3, 0}, {0.2, 0.1}, {0, 0.4}, {0.05, 0.5}};
     int i;
@@ -356,7 +356,7 @@ static void test_gradients(void **state) {
     }
 }
 
-/* The learner against forty lines that do the same in the paper's own formulas. */
+/* The learner against forty lines that do the same in the paper's own formulas (E13). */
 static void test_learner(void **state) {
     int i;
     (void)state;
@@ -600,7 +600,7 @@ static double crosses(const double *prior, const size_t *phi, const bp_tworooms 
     return p;
 }
 
-/* The paper's finding, exactly and from samples: the prior keeps its direction in the corridor. */
+/* The paper's finding about E10, exactly and from samples: the prior keeps its direction in the corridor. */
 static void test_corridor(void **state) {
     static double pi[6 * 230 * 5], prior[276 * 5], L[20];
     static size_t phi[230];
