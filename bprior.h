@@ -3049,7 +3049,7 @@ BPRIOR_API bp_status bp_policy_init_level(bp_policy *policy, const bp_spec *spec
                                           size_t latent_size, bool high, bool autoregressive, bp_error *error);
 /** Fresh parameters [n_params]. */
 BPRIOR_API void bp_policy_init_params(bp_real *params, const bp_policy *policy, bp_rng *rng);
-/** Named part i < n_views of the parameter vector: the layers "0/w", "0/b", ...; with memory also "lstm/w", "head/w", "head/b". */
+/** Named part i < n_views of the parameter vector: the layers "0/w", "0/b", ...; with memory also "h/w" (recurrent), "head/w", "head/b". */
 BPRIOR_API void bp_policy_view(bp_view *out, const bp_policy *policy, size_t i);
 /** Multiply-adds of one forward pass over T steps of B sequences. */
 BPRIOR_API size_t bp_policy_macs(const bp_policy *policy, size_t T, size_t B);
@@ -3131,7 +3131,7 @@ typedef struct bp_latent_config {
     bp_high_kind prior_kind;     /**< of pi0^H (default LEARNED) */
     bp_policy_config high_prior; /**< pi0^H(z|x^D): used by LEARNED and AUTOREGRESSIVE; default as `high` */
     double phi;                  /**< AR1: correlation of successive latents, in (-1, 1) (default .95) */
-    size_t hold;                 /**< z is redrawn every so many steps, and at the start of each episode; 0: only there. Default 1 */
+    size_t hold;                 /**< z is redrawn every so many steps, and at the start of each episode; 0: only there; <= 2^24. Default 1 */
     bool shared_low;             /**< E28: policy and prior share the low level, so that the whole KL is between latents (default true).
                                       false: the learner's `prior` configures a low-level prior of its own */
     bool critic_sees_latent;     /**< Q(a,z,x) (default true), else Q(a,x) */
@@ -3919,26 +3919,26 @@ BPRIOR_API bp_rs0_config bp_rs0_config_make(uint32_t cookie);
 #define bp_rs0_config_default() bp_rs0_config_make(BP_COOKIE(bp_rs0_config))
 
 /** What a step reports: X(name, meaning). All are means over the batch's unmasked rows. */
-#define BP_RS0_METRICS(X)                                                                       \
-    X(critic_loss, "E20, mean of 1/2 (Q - Q^ret)^2 (sum of both when twin)")                    \
-    X(policy_loss, "E21")                                                                       \
-    X(prior_loss, "E22, KL[pi||pi0] to the online prior, nats; 0 unless prior_kind is LEARNED") \
-    X(kl, "KL[pi||pi0'] of the online policy to the target prior, nats")                        \
-    X(kl_high, "the high levels' part of kl; 0 with one level")                                 \
-    X(entropy, "H[pi], nats")                                                                   \
-    X(q_mean, "mean Q(x,a) of stored actions, first critic")                                    \
-    X(q_std, "its standard deviation over the batch")                                           \
-    X(target_mean, "mean Retrace target")                                                       \
-    X(td_abs, "mean |Q - Q^ret|")                                                               \
-    X(value_mean, "mean soft value V_{t+1}")                                                    \
-    X(trace_mean, "mean c over rows t >= 1")                                                    \
-    X(policy_std, "mean standard deviation of pi (Gaussian)")                                   \
-    X(em_kl, "EM: KL of the weighted actions to the target policy, nats; else 0")               \
-    X(em_temperature, "EM: eta used in this step; else 0")                                      \
-    X(alpha, "weight of the KL used in this step")                                              \
-    X(entropy_cost, "c_H used in this step")                                                    \
-    X(critic_grad_norm, "before clipping")                                                      \
-    X(policy_grad_norm, "before clipping")                                                      \
+#define BP_RS0_METRICS(X)                                                               \
+    X(critic_loss, "E20, mean of 1/2 (Q - Q^ret)^2 (sum of both when twin)")            \
+    X(policy_loss, "E21")                                                               \
+    X(prior_loss, "E22, KL[pi||pi0] to the online prior, nats; 0 unless it is LEARNED") \
+    X(kl, "KL[pi||pi0'] of the online policy to the target prior, nats")                \
+    X(kl_high, "the high levels' part of kl; 0 with one level")                         \
+    X(entropy, "H[pi], nats")                                                           \
+    X(q_mean, "mean Q(x,a) of stored actions, first critic")                            \
+    X(q_std, "its standard deviation over the batch")                                   \
+    X(target_mean, "mean Retrace target")                                               \
+    X(td_abs, "mean |Q - Q^ret|")                                                       \
+    X(value_mean, "mean soft value V_{t+1}")                                            \
+    X(trace_mean, "mean c over rows t >= 1")                                            \
+    X(policy_std, "mean standard deviation of pi (Gaussian)")                           \
+    X(em_kl, "EM: KL of the weighted actions to the target policy, nats; else 0")       \
+    X(em_temperature, "EM: eta used in this step; else 0")                              \
+    X(alpha, "weight of the KL used in this step")                                      \
+    X(entropy_cost, "c_H used in this step")                                            \
+    X(critic_grad_norm, "before clipping")                                              \
+    X(policy_grad_norm, "before clipping")                                              \
     X(prior_grad_norm, "before clipping")
 
 /** The numbers of the newest step, by name. */
@@ -13715,10 +13715,14 @@ BPI_FN bp_status bpi_rs0_check_adam(const char *name, const bp_adam_config *adam
     return s == BP_OK ? BP_OK : bpi_fail(error, s, "learner: %s: %s", name, detail.text);
 }
 
+/* More steps than a latent can be held: ages are counted in bp_real, whose whole numbers end at 2^24 in float. */
+#define BPI_MOST_HOLD ((size_t)1 << 24)
+
 /* The numbers of a configuration, one by one. */
 BPI_FN bp_status bpi_rs0_check(const bp_rs0_config *c, bp_error *error) {
     const double big = 1e9;
     bp_status s = bpi_check_cookie(c->cookie, BP_COOKIE(bp_rs0_config), "bp_rs0_config", error);
+    if (s == BP_OK) s = bpi_check_cookie(c->latent.cookie, BP_COOKIE(bp_latent_config), "bp_latent_config", error);
     if (s != BP_OK) return s;
 #define BPI_RANGE(field, low, high) \
     if ((s = bpi_rs0_range(#field, (double)c->field, low, high, error)) != BP_OK) return s
@@ -13752,7 +13756,7 @@ BPI_FN bp_status bpi_rs0_check(const bp_rs0_config *c, bp_error *error) {
     BPI_RANGE(em_kl_target, 0, big);
     BPI_RANGE(em_lr, 0, big);
     BPI_RANGE(latent.size, 0, big);
-    BPI_RANGE(latent.hold, 0, big);
+    BPI_RANGE(latent.hold, 0, (double)BPI_MOST_HOLD);
     BPI_RANGE(latent.prior_kind, BP_HIGH_LEARNED, BP_HIGH_AR1);
     BPI_RANGE(latent.phi, -1.0 + 1e-6, 1.0 - 1e-6);
 #undef BPI_RANGE
@@ -13851,8 +13855,8 @@ BPI_FN bool bpi_rs0_fits(const bp_rs0 *l) {
 /* Two levels: what they may be combined with, and their structure. */
 BPI_FN bp_status bpi_rs0_resolve_levels(bp_rs0 *l, const bp_spec *spec, const bp_rs0_config *config, bp_error *error) {
     const bp_latent_config *c = &config->latent;
-    bp_status s = bpi_check_cookie(c->cookie, BP_COOKIE(bp_latent_config), "bp_latent_config", error);
-    if (s != BP_OK || c->size == 0) return s;
+    bp_status s;
+    if (c->size == 0) return BP_OK;
     if (config->prior_kind != BP_PRIOR_NONE && config->prior_kind != BP_PRIOR_LEARNED && config->prior_kind != BP_PRIOR_FIXED)
         return bpi_fail(error, BP_ERR_UNSUPPORTED,
                         "learner: prior_kind is %s; with a latent it must be none, learned or fixed (latent.prior_kind says of what "
@@ -15268,12 +15272,12 @@ BPRIOR_API bp_status bp_rs0_set_prior(bp_rs0 *l, const bp_real *params, size_t n
     return BP_OK;
 }
 
-/* What acts, with parameters that may be a copy of the learner's. */
+/* What acts, with parameters that may be a copy of the learner's. observation NULL: of several tasks the first. */
 BPI_FN bp_behavior bpi_rs0_policy_behavior(const bp_rs0 *l, const bp_real *params, const bp_real *observation) {
     bp_behavior b;
     memset(&b, 0, sizeof b);
     b.policy = &l->policy;
-    b.params = bp_rs0_policy_params(l, params, observation) + bpi_rs0_low_at(l);
+    b.params = (observation ? bp_rs0_policy_params(l, params, observation) : params) + bpi_rs0_low_at(l);
     b.latent = l->latent;
     b.high_kind = BP_HIGH_LEARNED;
     b.high = &l->high;
@@ -15314,7 +15318,7 @@ BPI_FN size_t bpi_rs0_act_discard(const bp_rs0 *l) {
 }
 
 BPRIOR_API size_t bp_rs0_act_work_reals(const bp_rs0 *l) {
-    const bp_behavior b = bpi_rs0_policy_behavior(l, l->policy_p.online, l->policy_p.online /* not read with one task */);
+    const bp_behavior b = bpi_rs0_policy_behavior(l, l->policy_p.online, NULL); /* of any task: they have the same size */
     size_t work = bp_behavior_work_reals(&b);
     if (bpi_rs0_has_high_prior(l)) work = bpi_max_size(work, bp_policy_unroll_work_reals(&l->high_prior, 1, 1));
     if (bpi_rs0_has_low_prior(l)) work = bpi_max_size(work, bp_policy_unroll_work_reals(&l->prior, 1, 1));
@@ -19256,12 +19260,16 @@ BPI_FN const char *bpi_prefixed_text(const bp_safetensors *file, const char *pre
     return bp_safetensors_text(file, key);
 }
 
-/* A number in the metadata, at most what the file could fill; absent: `otherwise`. */
-BPI_FN bool bpi_size_text(size_t *out, const bp_safetensors *file, const char *prefix, const char *name, size_t otherwise) {
+/* A number in the metadata, at most `most`; absent: `otherwise`. */
+BPI_FN bool bpi_size_text(size_t *out, const bp_safetensors *file, const char *prefix, const char *name, size_t most,
+                          size_t otherwise) {
     const char *text = bpi_prefixed_text(file, prefix, name), *end = NULL;
     *out = otherwise;
-    return !text || (bpi_parse_size(text, bpi_min_size(BPI_FILE_SIZES, file->bytes), out, &end) && *end == '\0');
+    return !text || (bpi_parse_size(text, most, out, &end) && *end == '\0');
 }
+
+/* Units and latents: at most what the file could fill. */
+BPI_FN size_t bpi_file_sizes(const bp_safetensors *file) { return bpi_min_size(BPI_FILE_SIZES, file->bytes); }
 
 /* The structure of a stored level. Sizes are bounded by the file's own size, so that nothing overflows later. */
 BPI_FN bp_status bpi_read_level(bp_policy *policy, const bp_safetensors *file, const bp_spec *spec, const char *prefix,
@@ -19299,7 +19307,7 @@ BPI_FN bp_status bpi_read_level(bp_policy *policy, const bp_safetensors *file, c
     config.tanh_mean = text && strcmp(text, "1") == 0;
     text = bpi_prefixed_text(file, prefix, "squash");
     config.squash = text && strcmp(text, "1") == 0;
-    if (!bpi_size_text(&config.lstm, file, prefix, "lstm", 0))
+    if (!bpi_size_text(&config.lstm, file, prefix, "lstm", bpi_file_sizes(file), 0))
         return bpi_fail(error, BP_ERR_FORMAT, "'%.120s': metadata '%slstm' is odd", file->path, prefix);
     if (high || spec->action_kind == BP_ACTION_CONTINUOUS) {
         config.init_std = head[0];
@@ -19324,7 +19332,8 @@ BPI_FN bp_status bpi_read_behavior(bp_behavior *out, bp_policy *policy, bp_polic
     memset(out, 0, sizeof *out);
     memset(high, 0, sizeof *high);
     if (status != BP_OK) return status;
-    if (!bpi_size_text(&out->latent.size, file, "", "latent", 0) || !bpi_size_text(&out->latent.hold, file, "", "hold", 1))
+    if (!bpi_size_text(&out->latent.size, file, "", "latent", bpi_file_sizes(file), 0) ||
+        !bpi_size_text(&out->latent.hold, file, "", "hold", BPI_MOST_HOLD, 1))
         return bpi_fail(error, BP_ERR_FORMAT, "'%.120s': metadata 'latent' or 'hold' is odd", file->path);
     status = bpi_read_level(policy, file, spec, "", head, out->latent.size, false, false, error);
     if (status != BP_OK) return status;
@@ -19625,8 +19634,8 @@ BPI_FN bp_status bpi_replay_read(bp_replay **out, const bp_safetensors *file, co
     if (spec && bpi_spec_difference(text, sizeof text, &have, spec))
         return bpi_fail(error, BP_ERR_MISMATCH, "'%.100s' was recorded in another environment: %.140s", file->path, text);
     config = bp_replay_config_default(&have);
-    if (!bp_safetensors_text(file, "length") || !bpi_size_text(&config.length, file, "", "length", 0) ||
-        !bpi_size_text(&config.latent_size, file, "", "latent", 0) || !bpi_size_text(&config.state_size, file, "", "state", 0) ||
+    if (!bp_safetensors_text(file, "length") || !bpi_size_text(&config.length, file, "", "length", bpi_file_sizes(file), 0) ||
+        !bpi_size_text(&config.latent_size, file, "", "latent", bpi_file_sizes(file), 0) || !bpi_size_text(&config.state_size, file, "", "state", bpi_file_sizes(file), 0) ||
         config.length == 0 || !bpi_replay_stride(&stride, &config) || stride == 0 || stored->count == 0 || stored->count % stride != 0)
         return bpi_fail(error, BP_ERR_FORMAT, "'%.120s': sizes of the sequences are missing or odd", file->path);
     config.capacity = stored->count / stride;
