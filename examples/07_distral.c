@@ -50,24 +50,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* W tasks of S states (23 cells * 10 memories of the step before) and A actions (stay, up, down, left, right); room for the
- * C classes of any prior. */
-enum { W = 4,
-       S = 230,
-       A = 5,
-       C = 2 * S,
+enum { W = 4,     /* tasks */
+       S = 230,   /* states: 23 cells * 10 memories of the step before */
+       A = 5,     /* stay, up, down, left, right */
+       C = S * 2, /* room for the classes of any prior */
        ROUNDS = 8 };
-
 static bp_error error;          /* every call that can fail leaves a sentence here */
 static const double c_kl = 0.2; /* what a nat away from the prior costs */
 static double pi[W * S * A], prior[C * A], pi0[S * A], V[S], d[S];
 static size_t phi[S]; /* what the prior sees of a state */
 
 static void must(bp_status status) {
-    if (status != BP_OK) {
-        fprintf(stderr, "%s: %s\n", bp_status_str(status), error.text);
-        exit(1);
-    }
+    if (status == BP_OK) return;
+    fprintf(stderr, "%s: %s\n", bp_status_str(status), error.text);
+    exit(1);
 }
 
 /* ---- 1. the tasks ---------------------------------------------------------------------------------
@@ -75,10 +71,10 @@ static void must(bp_status status) {
  * episode. The prior sees the state but not the task: whatever it knows, it knows of all goals at once. */
 static void show_world(const bp_tworooms *rooms, const char *map) {
     char text[128];
-    size_t w, cell;
+    size_t w;
     strcpy(text, map);
     for (w = 0; w < W; w++) {
-        cell = rooms->grid.cell[rooms->goal[w]]; /* row * columns + column; each row of text ends with \n */
+        const size_t cell = rooms->grid.cell[rooms->goal[w]]; /* row * columns + column; in text each row ends with \n */
         text[cell + cell / rooms->grid.cols] = (char)('0' + w);
     }
     printf("1. Two rooms, %u tasks\n%s", (unsigned)rooms->W, text);
@@ -101,7 +97,6 @@ static void alternate(const bp_tworooms *rooms, const bp_distral_tasks *tasks) {
             must(bp_mdp_soft_value_iteration(V, NULL, pi + w * S * A, &rooms->mdp[w], pi0, c_kl, 1e-10, NULL, &error));
         must(bp_distral_objective(&L, NULL, tasks, pi, prior, c_kl, 0, &error));
         after_policies = L.value;
-
         for (w = 0; w < W; w++) { /* where each policy goes, and what it does there */
             must(bp_mdp_visitation(d, &rooms->mdp[w], pi + w * S * A, &error));
             for (s = 0; s < S; s++)
@@ -137,19 +132,17 @@ static void draw(const bp_tworooms *rooms) {
  * From here on the library does the alternation. A prior that sees nothing still learns how often each action is any good;
  * the last action alone tells it to go on; the cell alone tells it where walls are; together they tell the way. */
 static void sight(const bp_tworooms *rooms, bp_distral_tasks *tasks) {
-    static const struct {
-        unsigned sees;
-        const char *what;
-    } row[4] = {{0, "nothing"}, {BP_SEES_ACTION, "last action"}, {BP_SEES_CELL, "cell"}, {BP_SEES_CELL | BP_SEES_ACTION, "both"}};
+    static const unsigned sees[4] = {0, BP_SEES_ACTION, BP_SEES_CELL, BP_SEES_CELL | BP_SEES_ACTION};
+    static const char *const what[4] = {"nothing", "last action", "cell", "both"};
     bp_distral_value L;
     size_t k;
     printf("4. What the prior sees           L    reward  nats away\n");
     for (k = 0; k < 4; k++) {
-        tasks->classes = bp_tworooms_classes(phi, rooms, row[k].sees);
+        tasks->classes = bp_tworooms_classes(phi, rooms, sees[k]);
         bp_mdp_uniform_policy(prior, tasks->classes, A);
         must(bp_distral_solve(pi, prior, NULL, tasks, c_kl, 0, ROUNDS, &error));
         must(bp_distral_objective(&L, NULL, tasks, pi, prior, c_kl, 0, &error));
-        printf("   %-20s %10.4f %9.4f %10.4f\n", row[k].what, L.value, L.reward, L.divergence);
+        printf("   %-20s %10.4f %9.4f %10.4f\n", what[k], L.value, L.reward, L.divergence);
     }
 }
 
