@@ -2087,7 +2087,7 @@ BPRIOR_API bp_status bp_env_time_limit(bp_env *io, size_t steps, const bp_alloca
  *  field at the end, "task" [n], one-hot: the goal for the policy, hidden from a prior, and what per-task policies go by.
  *  @param tasks [n] environments with the same fields and actions. On success they belong to *out and are zeroed; else untouched
  *  @param p [n] weights, >= 0 and not all 0, of any sum; NULL: all alike
- *  @return BP_ERR_ARGUMENT, BP_ERR_MISMATCH (the text names the task), BP_ERR_FIELD (there is a "task" already, or no room), BP_ERR_MEMORY */
+ *  @return BP_ERR_ARGUMENT (also: there is a field "task" already), BP_ERR_MISMATCH (the text names the task), BP_ERR_MEMORY */
 BPRIOR_API bp_status bp_env_mix(bp_env *out, bp_env *tasks, size_t n, const double *p, const bp_allocator *allocator,
                                 bp_error *error);
 
@@ -3131,7 +3131,7 @@ typedef struct bp_latent_config {
     bp_high_kind prior_kind;     /**< of pi0^H (default LEARNED) */
     bp_policy_config high_prior; /**< pi0^H(z|x^D): used by LEARNED and AUTOREGRESSIVE; default as `high` */
     double phi;                  /**< AR1: correlation of successive latents, in (-1, 1) (default .95) */
-    size_t hold;                 /**< z is redrawn every so many steps, and at the start of each episode; 0: only there; <= 2^24. Default 1 */
+    size_t hold;                 /**< z is redrawn every so many steps, <= 2^24, and at the start of each episode; 0: only there. Default 1 */
     bool shared_low;             /**< E28: policy and prior share the low level, so that the whole KL is between latents (default true).
                                       false: the learner's `prior` configures a low-level prior of its own */
     bool critic_sees_latent;     /**< Q(a,z,x) (default true), else Q(a,x) */
@@ -19635,7 +19635,8 @@ BPI_FN bp_status bpi_replay_read(bp_replay **out, const bp_safetensors *file, co
         return bpi_fail(error, BP_ERR_MISMATCH, "'%.100s' was recorded in another environment: %.140s", file->path, text);
     config = bp_replay_config_default(&have);
     if (!bp_safetensors_text(file, "length") || !bpi_size_text(&config.length, file, "", "length", bpi_file_sizes(file), 0) ||
-        !bpi_size_text(&config.latent_size, file, "", "latent", bpi_file_sizes(file), 0) || !bpi_size_text(&config.state_size, file, "", "state", bpi_file_sizes(file), 0) ||
+        !bpi_size_text(&config.latent_size, file, "", "latent", bpi_file_sizes(file), 0) ||
+        !bpi_size_text(&config.state_size, file, "", "state", bpi_file_sizes(file), 0) ||
         config.length == 0 || !bpi_replay_stride(&stride, &config) || stride == 0 || stored->count == 0 || stored->count % stride != 0)
         return bpi_fail(error, BP_ERR_FORMAT, "'%.120s': sizes of the sequences are missing or odd", file->path);
     config.capacity = stored->count / stride;

@@ -403,10 +403,10 @@ static void test_cuts(void **state) {
             c.shards = k == 0 ? 1 : k == 1 ? 3
                                            : 7;
             world_make(&large, discrete, &c);
-#define COPY(net)                                                                                  \
-    if (small.l->net.n) {                                                                          \
-        memcpy(large.l->net.online, small.l->net.online, small.l->net.n * sizeof(bp_real));        \
-        memcpy(large.l->net.target, small.l->net.target, small.l->net.n * sizeof(bp_real));        \
+#define COPY(net)                                                                           \
+    if (small.l->net.n) {                                                                   \
+        memcpy(large.l->net.online, small.l->net.online, small.l->net.n * sizeof(bp_real)); \
+        memcpy(large.l->net.target, small.l->net.target, small.l->net.n * sizeof(bp_real)); \
     }
             COPY(policy_p)
             COPY(prior_p)
@@ -556,14 +556,14 @@ static void play(const bp_rs0_config *config, bool discrete) {
         for (t = 0; t < T; t++) reset[t] = BP_R(t > 0 && !(s[k].mask[t - 1] > BP_R(0)));
         memset(&in, 0, sizeof in);
         in.T = T, in.B = 1, in.observation = s[k].observation, in.reset = reset;
-#define PIECE(structure, parameters, input)                                                                              \
-    if ((structure).state_size) {                                                                                        \
-        in.latent = (input), in.state = before + at_state;                                                               \
-        scratch_work = (bp_real *)malloc(bp_policy_unroll_work_reals(&(structure), T, 1) * sizeof(bp_real));             \
-        bp_policy_unroll_eval(&compute, dist, end, scratch_work, &in, parameters, &(structure));                         \
-        check_memory(after + at_state, end, (structure).state_size);                                                     \
-        at_state += (structure).state_size, compared++;                                                                  \
-        free(scratch_work);                                                                                              \
+#define PIECE(structure, parameters, input)                                                                  \
+    if ((structure).state_size) {                                                                            \
+        in.latent = (input), in.state = before + at_state;                                                   \
+        scratch_work = (bp_real *)malloc(bp_policy_unroll_work_reals(&(structure), T, 1) * sizeof(bp_real)); \
+        bp_policy_unroll_eval(&compute, dist, end, scratch_work, &in, parameters, &(structure));             \
+        check_memory(after + at_state, end, (structure).state_size);                                         \
+        at_state += (structure).state_size, compared++;                                                      \
+        free(scratch_work);                                                                                  \
     }
         PIECE(l->high, l->policy_p.online, NULL)
         PIECE(l->policy, l->policy_p.online + l->high.n_params, z_used + k * T * Z)

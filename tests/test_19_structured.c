@@ -384,8 +384,12 @@ static void test_export(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_threads_do_not_matter), cmocka_unit_test(test_resume),    cmocka_unit_test(test_asynchronous),
-        cmocka_unit_test(test_out_of_memory),         cmocka_unit_test(test_sequences), cmocka_unit_test(test_export),
+        cmocka_unit_test(test_threads_do_not_matter),
+        cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_asynchronous),
+        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_sequences),
+        cmocka_unit_test(test_export),
     };
     make_scratch();
     return cmocka_run_group_tests(tests, NULL, NULL);
