@@ -1,4 +1,4 @@
-/* Chapter 18: the relatives (E8). SAC and MPO are settings of the same learner, and a prior can be learned from a file.
+/* Chapter 18: the relatives (E8, E17, E32). SAC and MPO are settings of the same learner, and a prior can be learned from a file.
  *
  * Gradients against central differences of the reported losses; the entropy of a squashed Gaussian against a quadrature;
  * bandits whose optimum is known on paper; a clone that must find the policy which made its data.
