@@ -1910,7 +1910,7 @@ BPRIOR_API void bp_polyak(bp_real *target, const bp_real *online, size_t n, doub
 /* ==========================================================================
  * 9. >>environments   MDP types and environments
  *    provides: bp_spec_* bp_step bp_env_* bp_normaliser_* bp_pendulum_* bp_pointmass_*
- *    needs: 1, 2, 3        equations: E1 E2
+ *    needs: 1, 2, 3        equations: E1 E2 E10
  * ========================================================================== */
 /** @defgroup bp_environments 9. MDP types and environments
  *
@@ -8235,7 +8235,7 @@ BPRIOR_API void bp_polyak(bp_real *target, const bp_real *online, size_t n, doub
 /* ==========================================================================
  * 9. >>environments-impl   MDP types and environments
  *    provides: bp_spec_* bp_env_* bp_normaliser_* bp_pendulum_* bp_pointmass_*
- *    needs: 1, 2, 3        equations: E1 E2
+ *    needs: 1, 2, 3        equations: E1 E2 E10
  * ========================================================================== */
 
 /* ---- the contract -------------------------------------------------------- */
