@@ -24,7 +24,7 @@
 #include "paper.h"
 
 #define MAX_SEEDS 50
-#define POINTS 40 /* evaluations of a run, the one before it starts not counted */
+#define POINTS 40 /* evaluations of a run, the one before it starts not counted; fewer with --quick */
 #define KINDS 4
 #define CORRIDOR 5 /* cells */
 
@@ -55,6 +55,7 @@ typedef struct results {
 } results;
 
 static results res;
+static size_t points = POINTS;
 static double pi[W * S * A], prior[CELLS * 12 * A], V[S];
 static size_t phi[S];
 static bp_error error;
@@ -145,8 +146,8 @@ static bool learn(size_t kind, size_t k, const bp_distral_tasks *tasks, const bp
     config.c_kl = kinds[kind].c_kl;
     config.learn_prior = kinds[kind].learn_prior;
     if (!ok(bp_distral_learner_create(&learner, tasks, &config, NULL, &error))) return false;
-    for (i = 0; good && i <= POINTS; i++) {
-        while (learner->steps < o->steps * i / POINTS) bp_distral_learner_round(learner, &rng);
+    for (i = 0; good && i <= points; i++) {
+        while (learner->steps < o->steps * i / points) bp_distral_learner_round(learner, &rng);
         bp_distral_learner_policies(pi, learner);
         good = ok(bp_distral_objective(&v, each, tasks, pi, learner->prior, config.c_kl, 0.0, &error)) && !cli_interrupted;
         res.J[kind][i][k] = v.reward;
@@ -180,8 +181,8 @@ static bool write_tables(const cli_options *o, size_t seeds) {
     fprintf(optimum, "seed,learner,return,L\n");
     fprintf(tasks, "seed,learner,task,return,L,L_best_for_its_prior,L_optimum\n");
     fprintf(corridor, "seed,learner,previous_action,keeps_direction,crosses_all_cells\n");
-    for (i = 0; i <= POINTS; i++) {
-        fprintf(curves, "%llu", (unsigned long long)(o->steps * i / POINTS));
+    for (i = 0; i <= points; i++) {
+        fprintf(curves, "%llu", (unsigned long long)(o->steps * i / points));
         for (kind = 0; kind < KINDS; kind++)
             fprintf(curves, ",%.5f,%.5f,%.5f,%.5f", paper_mean(res.J[kind][i], seeds), paper_spread(res.J[kind][i], seeds),
                     paper_mean(res.L[kind][i], seeds), paper_spread(res.L[kind][i], seeds));
@@ -192,8 +193,8 @@ static bool write_tables(const cli_options *o, size_t seeds) {
         fprintf(optimum, "%llu,no-regulariser,%.5f,%.5f\n", seed, res.best_J[k], res.best_J[k]);
         for (kind = 0; kind < KINDS; kind++) {
             fprintf(optimum, "%llu,%s,%.5f,%.5f\n", seed, kinds[kind].name, res.exact_J[kind][k], res.exact_L[kind][k]);
-            for (i = 0; i <= POINTS; i++)
-                fprintf(runs, "%llu,%s,%llu,%.5f,%.5f\n", seed, kinds[kind].name, (unsigned long long)(o->steps * i / POINTS),
+            for (i = 0; i <= points; i++)
+                fprintf(runs, "%llu,%s,%llu,%.5f,%.5f\n", seed, kinds[kind].name, (unsigned long long)(o->steps * i / points),
                         res.J[kind][i][k], res.L[kind][i][k]);
             for (w = 0; w < W; w++)
                 fprintf(tasks, "%llu,%s,%u,%.5f,%.5f,%.5f,%.5f\n", seed, kinds[kind].name, (unsigned)w, res.task_J[kind][k][w],
@@ -262,17 +263,17 @@ static bool write_plot(const cli_options *o, size_t seeds) {
 static void summary(FILE *f, size_t seeds) {
     size_t kind, i, k, w;
     fprintf(f, "mean over tasks, mean and standard deviation over %u seeds\n\n", (unsigned)seeds);
-    fprintf(f, "                 return at the end   return, optimum    L at the end        L, optimum      mean return while learning\n");
+    fprintf(f, "                return at the end   return, optimum     L at the end       L, optimum    mean return while learning\n");
     for (kind = 0; kind < KINDS; kind++) {
         double area[MAX_SEEDS];
         for (k = 0; k < seeds; k++) {
             area[k] = 0.0;
-            for (i = 1; i <= POINTS; i++) area[k] += 0.5 * (res.J[kind][i - 1][k] + res.J[kind][i][k]) / POINTS;
+            for (i = 1; i <= points; i++) area[k] += 0.5 * (res.J[kind][i - 1][k] + res.J[kind][i][k]) / (double)points;
         }
         fprintf(f, "%-12s %9.3f +- %.3f  %9.3f +- %.3f %8.3f +- %.3f %8.3f +- %.3f %10.3f +- %.3f\n", kinds[kind].name,
-                paper_mean(res.J[kind][POINTS], seeds), paper_spread(res.J[kind][POINTS], seeds), paper_mean(res.exact_J[kind], seeds),
-                paper_spread(res.exact_J[kind], seeds), paper_mean(res.L[kind][POINTS], seeds),
-                paper_spread(res.L[kind][POINTS], seeds), paper_mean(res.exact_L[kind], seeds), paper_spread(res.exact_L[kind], seeds),
+                paper_mean(res.J[kind][points], seeds), paper_spread(res.J[kind][points], seeds), paper_mean(res.exact_J[kind], seeds),
+                paper_spread(res.exact_J[kind], seeds), paper_mean(res.L[kind][points], seeds),
+                paper_spread(res.L[kind][points], seeds), paper_mean(res.exact_L[kind], seeds), paper_spread(res.exact_L[kind], seeds),
                 paper_mean(area, seeds), paper_spread(area, seeds));
     }
     fprintf(f, "best possible return %.3f +- %.3f\n\n", paper_mean(res.best_J, seeds), paper_spread(res.best_J, seeds));
@@ -319,6 +320,7 @@ int main(int argc, char **argv) {
         if (o.steps > 20000) o.steps = 20000;
         if (o.seeds > 2) o.seeds = 2;
         rounds = 2;
+        points = 8;
     }
     if (o.steps < POINTS || o.steps > 1000000000 || o.seeds > MAX_SEEDS) {
         fprintf(stderr, "two_rooms: --steps must be %d to 1000000000, --seeds at most %d\n", POINTS, MAX_SEEDS);
@@ -350,8 +352,13 @@ int main(int argc, char **argv) {
 
     file = paper_settings(&o);
     if (file == NULL) return 1;
+<<<<<<< HEAD
     fprintf(file,
             "tasks = %d\nstates = %d\nE12 rounds = %u\nprior sees = cell, previous action, previous reward\n", W, S, (unsigned)rounds);
+=======
+    fprintf(file, "tasks = %d\nstates = %d\nE12 rounds = %u\n", W, S, (unsigned)rounds);
+    fprintf(file, "prior sees = cell, previous action, previous reward\n");
+>>>>>>> distral
     fprintf(file, "gamma = %g\nstep reward = %g\nwall reward = %g\ngoal reward = %g\n", world.costs.gamma, world.costs.step_reward,
             world.costs.wall_reward, world.costs.goal_reward);
     fprintf(file, "rate = %g\npseudo-count = %g\nkeep = %g\nrollout = %u\nc_ent = 0\n", learner.rate, learner.pseudo_count, learner.keep,
