@@ -3131,7 +3131,7 @@ typedef struct bp_latent_config {
     bp_high_kind prior_kind;     /**< of pi0^H (default LEARNED) */
     bp_policy_config high_prior; /**< pi0^H(z|x^D): used by LEARNED and AUTOREGRESSIVE; default as `high` */
     double phi;                  /**< AR1: correlation of successive latents, in (-1, 1) (default .95) */
-    size_t hold;                 /**< z is redrawn every so many steps, <= 2^24, and at the start of each episode; 0: only there. Default 1 */
+    size_t hold;                 /**< z is redrawn every so many steps, <= 2^24, and where an episode starts; 0: only there. Default 1 */
     bool shared_low;             /**< E28: policy and prior share the low level, so that the whole KL is between latents (default true).
                                       false: the learner's `prior` configures a low-level prior of its own */
     bool critic_sees_latent;     /**< Q(a,z,x) (default true), else Q(a,x) */
