@@ -1910,7 +1910,7 @@ BPRIOR_API void bp_polyak(bp_real *target, const bp_real *online, size_t n, doub
 /* ==========================================================================
  * 9. >>environments   MDP types and environments
  *    provides: bp_spec_* bp_step bp_env_* bp_normaliser_* bp_pendulum_* bp_pointmass_*
- *    needs: 1, 2, 3        equations: E1 E2
+ *    needs: 1, 2, 3        equations: E1 E2 E10
  * ========================================================================== */
 /** @defgroup bp_environments 9. MDP types and environments
  *
@@ -3170,7 +3170,7 @@ BPRIOR_API size_t bp_behavior_state_size(const bp_behavior *behavior);
 BPRIOR_API size_t bp_behavior_work_reals(const bp_behavior *behavior);
 /** Does the latent with this age have to be drawn anew? @param age steps it has been used; 0: there is none */
 BPRIOR_API bool bp_latent_due(const bp_latent *latent, double age);
-/** Act once (E23): advance the memories, draw z if it is due, draw the action.
+/** Act once (E23, E29): advance the memories, draw z if it is due, draw the action.
  *  @param action [action_size] @param log_prob its log-probability given z, or NULL
  *  @param log_latent log-probability of z: 0 when it was not drawn in this step, or NULL
  *  @param dist [policy->dist_size] out: the action's distribution @param state [bp_behavior_state_size()] in and out
@@ -4008,7 +4008,8 @@ BPRIOR_API bp_status bp_rs0_create(bp_rs0 **out, const bp_spec *spec, const bp_r
                                    const bp_allocator *allocator, bp_error *error);
 /** Free; NULL is fine. */
 BPRIOR_API void bp_rs0_destroy(bp_rs0 *learner);
-/** One step on one batch (E20, E21, E22); draws its noise from rng. @param team threads that share the work, or NULL.
+/** One step on one batch (E20, E21, E22; with two levels E29, E30); draws
+ *  its noise from rng. @param team threads that share the work, or NULL.
  *  @return BP_ERR_NONFINITE: a loss or gradient was not finite; parameters, moments and weights are as
  *  before, `rejected` has grown, and the text names the loss. BP_ERR_SIZE: the batch does not fit. */
 BPRIOR_API bp_status bp_rs0_step(bp_rs0 *learner, const bp_batch *batch, bp_rng *rng, bp_team *team,
@@ -4016,7 +4017,7 @@ BPRIOR_API bp_status bp_rs0_step(bp_rs0 *learner, const bp_batch *batch, bp_rng 
 /** The same with the noise already in target_noise, policy_noise and the two of the latents (tests, oracles). */
 BPRIOR_API bp_status bp_rs0_step_with_noise(bp_rs0 *learner, const bp_batch *batch, bp_team *team,
                                             bp_error *error);
-/** Losses and gradients (E20, E21, E22) only: nothing is updated. */
+/** Losses and gradients (E20, E21, E22; with two levels E29, E30) only: nothing is updated. */
 BPRIOR_API bp_status bp_rs0_gradients(bp_rs0 *learner, const bp_batch *batch, bp_team *team, bp_error *error);
 /** Multiply-adds of one step, the first layer's state part counted once per state. */
 BPRIOR_API uint64_t bp_rs0_macs(const bp_rs0 *learner);
@@ -4097,7 +4098,7 @@ BPRIOR_API bp_status bp_clone_create(bp_clone **out, const bp_spec *spec, const 
                                      const bp_allocator *allocator, bp_error *error);
 /** Free; NULL is fine. */
 BPRIOR_API void bp_clone_destroy(bp_clone *clone);
-/** Loss and gradient of a batch, into clone->loss, p.grad and grad_norm; nothing is updated. Boundary rows (mask 0) do not count.
+/** Loss and gradient of a batch (E17), into clone->loss, p.grad and grad_norm; nothing is updated. Boundary rows (mask 0) do not count.
  *  Actions are as the policy would draw them (with squash: before the tanh).
  *  @return BP_ERR_SIZE: the batch does not fit; BP_ERR_NONFINITE */
 BPRIOR_API bp_status bp_clone_gradients(bp_clone *clone, const bp_batch *batch, bp_error *error);
@@ -8234,7 +8235,7 @@ BPRIOR_API void bp_polyak(bp_real *target, const bp_real *online, size_t n, doub
 /* ==========================================================================
  * 9. >>environments-impl   MDP types and environments
  *    provides: bp_spec_* bp_env_* bp_normaliser_* bp_pendulum_* bp_pointmass_*
- *    needs: 1, 2, 3        equations: E1 E2
+ *    needs: 1, 2, 3        equations: E1 E2 E10
  * ========================================================================== */
 
 /* ---- the contract -------------------------------------------------------- */

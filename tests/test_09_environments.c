@@ -807,7 +807,7 @@ static void test_normalise_wrapper(void **state) {
     bp_normaliser_destroy(&n);
 }
 
-/* ---- many tasks in one -------------------------------------------------------------------------- */
+/* ---- many tasks in one (E10) -------------------------------------------------------------------------- */
 
 /* n pendulums that differ in their episodes' length: task k lasts k + 3 steps. */
 static void make_tasks(bp_env *task, size_t n) {

@@ -1573,7 +1573,7 @@ static int use_auto(void **state) {
     return 0;
 }
 
-/* Separate critics: while all tasks' critics are equal they are one critic, whose gradient is the sum of theirs; and each
+/* Separate critics (E10): while all tasks' critics are equal they are one critic, whose gradient is the sum of theirs; and each
  * gets its gradient from its own task's rows alone. */
 static void test_separate_critics(void **state) {
     bp_rs0_config c = small_config();

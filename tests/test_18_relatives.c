@@ -1,4 +1,4 @@
-/* Chapter 18: the relatives (E8). SAC and MPO are settings of the same learner, and a prior can be learned from a file.
+/* Chapter 18: the relatives (E8, E17, E32). SAC and MPO are settings of the same learner, and a prior can be learned from a file.
  *
  * Gradients against central differences of the reported losses; the entropy of a squashed Gaussian against a quadrature;
  * bandits whose optimum is known on paper; a clone that must find the policy which made its data.
@@ -317,15 +317,19 @@ static void test_sac_temperature(void **state) {
     bp_error error;
     size_t step;
     const double wanted = -1;
+    double mean = 0;
     (void)state;
     c.alpha_mode = BP_WEIGHT_ADAPTED;
     c.alpha = bp_schedule_constant(0.1);
-    c.alpha_lr = 0.04;
+    c.alpha_lr = 0.02;
     c.kl_target = A * log(2) - wanted;
     c.entropy_cost = bp_schedule_constant(0);
     world_make(&w, false, &c);
-    for (step = 0; step < 700; step++) bpt_ok(bp_rs0_step(w.l, &w.batch, &w.rng, NULL, &error), &error);
-    bpt_close(w.l->metrics.entropy, wanted, 0.3);
+    for (step = 0; step < 2000; step++) {
+        bpt_ok(bp_rs0_step(w.l, &w.batch, &w.rng, NULL, &error), &error);
+        if (step >= 1000) mean += w.l->metrics.entropy / 1000; /* it swings about what it is after */
+    }
+    bpt_close(mean, wanted, 0.3);
     world_free(&w);
 }
 

@@ -350,7 +350,8 @@ int main(int argc, char **argv) {
 
     file = paper_settings(&o);
     if (file == NULL) return 1;
-    fprintf(file, "tasks = %d\nstates = %d\nE12 rounds = %u\nprior sees = cell, previous action, previous reward\n", W, S, (unsigned)rounds);
+    fprintf(file,
+            "tasks = %d\nstates = %d\nE12 rounds = %u\nprior sees = cell, previous action, previous reward\n", W, S, (unsigned)rounds);
     fprintf(file, "gamma = %g\nstep reward = %g\nwall reward = %g\ngoal reward = %g\n", world.costs.gamma, world.costs.step_reward,
             world.costs.wall_reward, world.costs.goal_reward);
     fprintf(file, "rate = %g\npseudo-count = %g\nkeep = %g\nrollout = %u\nc_ent = 0\n", learner.rate, learner.pseudo_count, learner.keep,
