@@ -631,7 +631,8 @@ static void run_case(const char *name) {
     X(structured_latent_fixed) X(structured_latent_fixed_learned) X(structured_latent_fixed_separate)                \
     X(structured_latent_categorical) X(structured_latent_categorical_separate) X(structured_latent_twin)             \
     X(structured_latent_kl_online) X(structured_latent_value_online) X(structured_latent_both_online_joint)          \
-    X(structured_latent_adapted)
+    X(structured_latent_adapted) X(structured_latent_alone) X(structured_latent_joint_t1)                            \
+    X(structured_latent_lstm_kl_online) X(structured_latent_lstm_value_online)
 /* clang-format on */
 
 #define DEFINE(name)                        \

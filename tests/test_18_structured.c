@@ -969,7 +969,7 @@ static void test_hostile_files(void **state) {
     bp_error error;
     char path[300];
     world w;
-    size_t n, i, k, refused = 0, accepted = 0, tries = 12000;
+    size_t n, i, k, refused = 0, accepted = 0, tries = 8000;
     (void)state;
     world_make(&w, false, &c);
     export_of(&what, &w, BP_PLAY_POLICY);
@@ -995,7 +995,7 @@ static void test_hostile_files(void **state) {
         bp_agent_destroy(agent);
     }
     assert_int_equal(k, 1);
-    if (SOME(1000) < 1000) tries = 2000;
+    if (SOME(1000) < 1000) tries = 800;
     for (k = 0; k < tries; k++) {
         size_t m = n, changes = 1 + bp_rng_index(&rng, 3);
         memcpy(bad, good, n);

@@ -104,6 +104,12 @@ CASES = {
     "latent_both_online_joint": dict(L, value_source=ONLINE, kl_source=ONLINE, joint_ratio=1, high_prior_kind=H_AR1),
     "latent_adapted": dict(L, shared_low=0, alpha_mode=ADAPTED, kl_target=0.5, entropy_mode=ADAPTED, entropy_target=1.5,
                            clip_norm=0.1, target_period=1),
+    "latent_alone": dict(L, policy_fields=[], shared_low=0, prior_fields=[]),  # low levels that see z and nothing else
+    "latent_joint_t1": dict(L, length=1, joint_ratio=1, twin=1),
+    "latent_lstm_kl_online": dict(L, high_lstm=3, policy_lstm=2, high_prior_lstm=2, prior_lstm=3, shared_low=0, hold=3,
+                                  kl_source=ONLINE),
+    "latent_lstm_value_online": dict(L, high_lstm=3, policy_lstm=2, critic_lstm=2, value_source=ONLINE, joint_ratio=1,
+                                     hold=3, lambda_=1.0),
 }
 
 
@@ -555,12 +561,19 @@ def make_case(number, name, overrides):
         raise RuntimeError("no seed without a kink: " + name)
     out["out/step3/alpha"] = torch.tensor([math.exp(learner.log_alpha)])
     out["out/step3/entropy_cost"] = torch.tensor([math.exp(learner.log_entropy_cost)])
-    # A case in which something is (nearly) zero proves nothing about it.
-    learns = ["policy", "critic"] + (["prior"] if cfg["prior_kind"] == LEARNED and learner.online["prior"].numel() else [])
-    for net in learns:
-        v = out[f"out/grad/{net}"][:learner.frozen if net == "policy" else None]
-        assert float(v.norm()) > 1e-2, (name, net)
-        assert float((v.abs() > 1e-7).double().mean()) > 0.6, (name, net, float((v.abs() > 1e-7).double().mean()))
+    # A case in which something is (nearly) zero proves nothing about it: each part of each network has to move.
+    parts = [("policy", learner.high), ("policy", learner.low)]
+    parts += [("critic", learner.critic_mlp), ("critic", learner.critic_rnn)] * learner.C
+    if cfg["prior_kind"] == LEARNED:
+        parts += [("prior", learner.high_prior), ("prior", learner.low_prior)]
+    begin = {"policy": 0, "critic": 0, "prior": 0}
+    for net, part in parts:
+        if part is None or begin[net] == learner.frozen:
+            continue
+        v = out[f"out/grad/{net}"][begin[net]:begin[net] + part.n]
+        begin[net] += part.n
+        assert float(v.norm()) > 1e-3, (name, net, float(v.norm()))
+        assert float((v.abs() > 1e-8).double().mean()) > 0.6, (name, net, float((v.abs() > 1e-8).double().mean()))
     out.update({f"batch/{k}": v for k, v in batch.items()})
     out.update({f"noise/{k}": v for k, v in noise.items() if v is not None})
     for key, v in cfg.items():
