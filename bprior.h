@@ -14658,7 +14658,7 @@ BPI_FN void bpi_rs0_values(const bpi_rs0_job *job, struct bpi_rs0_shard *sh) {
             bp_real *u = sh->u + i * S1 * U;
             bpi_rs0_sample_actions(u, sh->pi_value, l->target_noise + (t * B + b) * S * A, l, row, n);
             if (sh->log_det && l->config.prior_kind == BP_PRIOR_UNIFORM) /* KL = log volume - H */
-                sh->row_a[row] -= bpi_rs0_log_det(sh->pi_value, l->target_noise + (t * B + b) * S * A, l, row, n);
+                sh->row_a[row] -= bpi_rs0_log_det(sh->pi_kl, l->target_noise + (t * B + b) * S * A, l, row, n);
             if (categorical) continue;
             if (t < l->config.length) bpi_rs0_critic_action(u + S * U, sh->action + stored * A, l);
             else memset(u + S * U, 0, U * sizeof(bp_real)); /* x_T has no stored action */

@@ -65,6 +65,13 @@ static size_t cfg_size(const char *name) {
     return (size_t)cfg(name);
 }
 
+/* For what only the files about it speak of. */
+static size_t cfg_or_zero(const char *name) {
+    char path[BP_TENSOR_NAME + 8];
+    (void)snprintf(path, sizeof path, "config/%s", name);
+    return oracle_count(path) ? cfg_size(name) : 0;
+}
+
 static bool structured(void) {
     return oracle_count("config/latent") > 0;
 }
@@ -164,7 +171,7 @@ static void make_network(bp_policy_config *net, const char *which) {
     net->init_std = cfg("init_std");
     net->min_std = cfg("min_std");
     (void)snprintf(name, sizeof name, "%s_lstm", which);
-    net->lstm = structured() ? cfg_size(name) : 0;
+    net->lstm = cfg_or_zero(name);
 }
 
 /* Memory and two levels: the files structured_*. */
@@ -186,16 +193,33 @@ static void make_structure(bp_rs0_config *config) {
     config->latent.joint_ratio = cfg("joint_ratio") > 0;
 }
 
+static void make_adam(bp_adam_config *adam) {
+    adam->lr = cfg("lr");
+    adam->beta1 = cfg("beta1");
+    adam->beta2 = cfg("beta2");
+    adam->epsilon = cfg("epsilon");
+    adam->clip_norm = cfg("clip_norm");
+}
+
+/* SAC, MPO and critics of their own: the files relatives_*. */
+static void make_relative(bp_rs0_config *config) {
+    config->policy.squash = config->prior.squash = cfg("squash") > 0;
+    config->improvement = cfg("improvement") > 0 ? BP_IMPROVE_EM : BP_IMPROVE_SVG;
+    config->em_temperature = cfg("em_temperature");
+    config->em_kl_target = cfg("em_kl_target");
+    config->em_lr = cfg("em_lr");
+    config->separate_critics = cfg("separate_critics") > 0;
+}
+
 static void make_config(bp_rs0_config *config, size_t shards, bp_kernel kernel) {
     static const bp_prior_kind kinds[6] = {BP_PRIOR_NONE, BP_PRIOR_UNIFORM, BP_PRIOR_ISOTROPIC,
                                            BP_PRIOR_PREVIOUS, BP_PRIOR_LEARNED, BP_PRIOR_FIXED};
-    bp_adam_config *adam[3];
-    size_t i;
     *config = bp_rs0_config_default();
     make_network(&config->policy, "policy");
     make_network(&config->prior, "prior");
     config->policy.tanh_mean = config->prior.tanh_mean = cfg("tanh_mean") > 0;
     if (structured()) make_structure(config);
+    if (oracle_count("config/squash")) make_relative(config);
     config->prior_kind = kinds[cfg_size("prior_kind")];
     config->prior_std = cfg("prior_std");
     config->n_critic_fields = set_fields(config->critic_fields, "critic_fields");
@@ -220,14 +244,9 @@ static void make_config(bp_rs0_config *config, size_t shards, bp_kernel kernel) 
     config->entropy_cost = bp_schedule_constant(cfg("entropy_cost"));
     config->entropy_target = cfg("entropy_target");
     config->entropy_lr = cfg("entropy_lr");
-    adam[0] = &config->policy_adam, adam[1] = &config->prior_adam, adam[2] = &config->critic_adam;
-    for (i = 0; i < 3; i++) {
-        adam[i]->lr = cfg("lr");
-        adam[i]->beta1 = cfg("beta1");
-        adam[i]->beta2 = cfg("beta2");
-        adam[i]->epsilon = cfg("epsilon");
-        adam[i]->clip_norm = cfg("clip_norm");
-    }
+    make_adam(&config->policy_adam);
+    make_adam(&config->prior_adam);
+    make_adam(&config->critic_adam);
     config->target_period = cfg_size("target_period");
     config->tau = cfg("tau");
     config->shards = shards;
@@ -282,15 +301,13 @@ static bp_rs0 *make_learner(size_t shards, bp_kernel kernel) {
     return learner;
 }
 
-static bp_real *make_batch(bp_batch *batch, const bp_rs0 *learner) {
-    const size_t T = learner->config.length, B = learner->config.batch, O = learner->spec.observation_size;
-    const size_t A = learner->spec.action_size;
-    const bp_replay_config shape = bp_rs0_replay_config(learner);
-    bp_real *data = (bp_real *)malloc(bp_batch_reals(&shape, B) * sizeof(bp_real));
+static bp_real *read_batch(bp_batch *batch, const bp_replay_config *shape, size_t B) {
+    const size_t T = shape->length;
+    bp_real *data = (bp_real *)malloc(bp_batch_reals(shape, B) * sizeof(bp_real));
     assert_non_null(data);
-    bp_batch_init(batch, data, &shape, B);
-    read_real(batch->observation, "batch/observation", (T + 1) * B * O);
-    read_real(batch->action, "batch/action", T * B * A);
+    bp_batch_init(batch, data, shape, B);
+    read_real(batch->observation, "batch/observation", (T + 1) * B * batch->observation_size);
+    read_real(batch->action, "batch/action", T * B * batch->action_size);
     read_real(batch->reward, "batch/reward", T * B);
     read_real(batch->discount, "batch/discount", T * B);
     read_real(batch->log_mu, "batch/log_mu", T * B);
@@ -319,7 +336,8 @@ static void check_metrics(const bp_rs0 *learner) {
         (void)snprintf(path, sizeof path, "out/metrics/%s", bp_rs0_metric_name(i));
         if (!oracle_count(path)) { /* a file about one level, or not about EM: no such thing there */
             const char *name = bp_rs0_metric_name(i);
-            assert_true(strncmp(name, "em_", 3) == 0 || (strcmp(name, "kl_high") == 0 && !structured()));
+            assert_true((strncmp(name, "em_", 3) == 0 && learner->config.improvement != BP_IMPROVE_EM) ||
+                        (strcmp(name, "kl_high") == 0 && !structured()));
             assert_true(bp_rs0_metric_value(&learner->metrics, i) == 0);
         } else compare_number(bp_rs0_metric_value(&learner->metrics, i), path, TOL);
     }
@@ -446,11 +464,13 @@ static void check_untouched(const bp_rs0 *learner) {
 /* One learner through the whole program. Returns its first gradients, or NULL if the kernel is not there. */
 static bp_real *run(size_t shards, bp_kernel kernel, bp_team *team, size_t *n) {
     bp_rs0 *learner = make_learner(shards, kernel);
+    bp_replay_config shape;
     bp_batch batch;
     bp_error error;
     bp_real *data, *gradients;
     if (!learner) return NULL;
-    data = make_batch(&batch, learner);
+    shape = bp_rs0_replay_config(learner);
+    data = read_batch(&batch, &shape, learner->config.batch);
     bpt_ok(bp_rs0_gradients(learner, &batch, team, &error), &error);
     check_parts(learner);
     check_gradients(learner, "grad");
@@ -470,6 +490,8 @@ static bp_real *run(size_t shards, bp_kernel kernel, bp_team *team, size_t *n) {
         compare_number(bp_dual_value(&learner->alpha_dual), "out/step3/alpha", TOL);
     if (learner->config.entropy_mode == BP_WEIGHT_ADAPTED)
         compare_number(bp_dual_value(&learner->entropy_dual), "out/step3/entropy_cost", TOL);
+    if (learner->config.improvement == BP_IMPROVE_EM)
+        compare_number(bp_dual_value(&learner->em_dual), "out/step3/em_temperature", TOL);
     free(data);
     bp_rs0_destroy(learner);
     return gradients;
@@ -561,19 +583,80 @@ static void test_threads_are_real(void **state) {
 #endif
 }
 
-static void run_case(const char *name) {
+/* ---- cloning: the files relatives_clone_* --------------------------------------------------------- */
+
+static void check_clone(const bp_clone *clone, const char *loss, const char *grad, size_t steps) {
+    assert_int_equal(clone->steps, steps);
+    compare_number(clone->loss, loss, TOL);
+    assert_true(norm(clone->p.grad, clone->p.n) > 0);
+    compare(clone->p.grad, grad, clone->p.n, NULL, TOL);
+}
+
+/* Parameters after steps of Adam; see check_updated_net() about single precision. */
+static void check_cloned(const bp_clone *clone, const char *name) {
+    double *g1 = oracle("out/grad", clone->p.n), *g3 = oracle("out/grad3", clone->p.n);
+    size_t k;
+    for (k = 0; k < clone->p.n; k++) g1[k] = BPT_TOL(fabs(g1[k]) > 1e-3 && fabs(g3[k]) > 1e-3, 1.0);
+    compare(clone->p.online, name, clone->p.n, g1, TOL_PARAMS);
+    free(g1);
+    free(g3);
+}
+
+static void run_clone(bp_kernel kernel) {
+    bp_clone_config config = bp_clone_config_default();
+    bp_replay_config shape;
+    bp_clone *clone;
+    bp_batch batch;
+    bp_spec spec;
+    bp_error error;
+    bp_real *data;
+    make_spec(&spec);
+    make_network(&config.policy, "policy");
+    config.policy.tanh_mean = cfg("tanh_mean") > 0;
+    config.batch = cfg_size("batch");
+    config.length = cfg_size("length");
+    config.burn_in = cfg_size("burn_in");
+    make_adam(&config.adam);
+    config.kernel = kernel;
+    bpt_ok(bp_clone_create(&clone, &spec, &config, NULL, &error), &error);
+    assert_int_equal(clone->p.n, oracle_count("net/policy/online"));
+    read_real(clone->p.online, "net/policy/online", clone->p.n);
+    shape = bp_replay_config_default(&spec);
+    shape.length = config.length;
+    data = read_batch(&batch, &shape, config.batch);
+    bpt_ok(bp_clone_gradients(clone, &batch, &error), &error);
+    check_clone(clone, "out/loss", "out/grad", 0);
+    compare(clone->p.online, "net/policy/online", clone->p.n, NULL, 0.0); /* nothing is updated */
+    compare_number(clone->grad_norm, "out/grad_norm", TOL);
+    bpt_ok(bp_clone_step(clone, &batch, &error), &error);
+    check_clone(clone, "out/loss", "out/grad", 1);
+    check_cloned(clone, "out/step1/policy");
+    bpt_ok(bp_clone_step(clone, &batch, &error), &error);
+    bpt_ok(bp_clone_step(clone, &batch, &error), &error);
+    check_clone(clone, "out/step3/loss", "out/grad3", 3);
+    check_cloned(clone, "out/step3/policy");
+    free(data);
+    bp_clone_destroy(clone);
+}
+
+static size_t run_clones(void) {
+    size_t i, tried = 0;
+    for (i = 0; i < 6; i++) {
+        bool substituted;
+        if (!kernel_runs(kernels[i], &substituted)) continue;
+        run_clone(kernels[i]);
+        tried++;
+    }
+    return tried;
+}
+
+/* Every shard count and every kernel. */
+static size_t run_learners(void) {
     static const size_t shards[3] = {1, 2, 4};
-    char path[256];
     bp_real *first[3], *again;
     bp_team *team;
     bp_error error;
     size_t i, n = 0, tried = 0;
-    case_name = name;
-    worst_difference = 0;
-    (void)snprintf(path, sizeof path, "%s%s.safetensors", TEST_DATA, name);
-    bpt_ok(bp_safetensors_open(&file, path, NULL, &error), &error);
-    assert_non_null(bp_safetensors_text(file, "about")); /* the generator's signature */
-
     for (i = 0; i < 3; i++) first[i] = run(shards[i], BP_KERNEL_AUTO, NULL, &n);
     for (i = 1; i < 3; i++) {
         assert_non_null(first[i]);
@@ -589,7 +672,6 @@ static void run_case(const char *name) {
         free(g);
         tried++;
     }
-    assert_true(tried >= 2); /* REFERENCE and VECTOR exist everywhere */
 
     /* shards are part of the result, threads are not */
     bpt_ok(bp_team_create(&team, THREADS, NULL, &error), &error);
@@ -598,7 +680,20 @@ static void run_case(const char *name) {
     bp_team_destroy(team);
     free(again);
     for (i = 0; i < 3; i++) free(first[i]);
+    return tried;
+}
 
+static void run_case(const char *name) {
+    char path[256];
+    bp_error error;
+    size_t tried;
+    case_name = name;
+    worst_difference = 0;
+    (void)snprintf(path, sizeof path, "%s%s.safetensors", TEST_DATA, name);
+    bpt_ok(bp_safetensors_open(&file, path, NULL, &error), &error);
+    assert_non_null(bp_safetensors_text(file, "about")); /* the generator's signature */
+    tried = cfg_or_zero("clone") ? run_clones() : run_learners();
+    assert_true(tried >= 2); /* REFERENCE and VECTOR exist everywhere */
     print_message("%-26s largest difference %.2g, kernels that really ran: %lu\n", name, worst_difference, (unsigned long)tried);
     bp_safetensors_close(file);
     file = NULL;
@@ -632,7 +727,15 @@ static void run_case(const char *name) {
     X(structured_latent_categorical) X(structured_latent_categorical_separate) X(structured_latent_twin)             \
     X(structured_latent_kl_online) X(structured_latent_value_online) X(structured_latent_both_online_joint)          \
     X(structured_latent_adapted) X(structured_latent_alone) X(structured_latent_joint_t1)                            \
-    X(structured_latent_lstm_kl_online) X(structured_latent_lstm_value_online)
+    X(structured_latent_lstm_kl_online) X(structured_latent_lstm_value_online)                                       \
+    X(relatives_sac) X(relatives_squash_learned) X(relatives_squash_isotropic) X(relatives_squash_previous)          \
+    X(relatives_squash_none) X(relatives_squash_kl_online) X(relatives_squash_value_online)                          \
+    X(relatives_squash_both_online) X(relatives_squash_entropy_adapted) X(relatives_squash_tasks)                    \
+    X(relatives_em_gaussian) X(relatives_em_gaussian_twin) X(relatives_em_categorical)                               \
+    X(relatives_em_categorical_tasks) X(relatives_em_temperature) X(relatives_em_temperature_down)                   \
+    X(relatives_separate_critics) X(relatives_separate_critics_twin) X(relatives_separate_critics_categorical)       \
+    X(relatives_clone_mlp) X(relatives_clone_mlp_burn_in) X(relatives_clone_lstm) X(relatives_clone_lstm_burn_in)    \
+    X(relatives_clone_categorical)
 /* clang-format on */
 
 #define DEFINE(name)                        \
