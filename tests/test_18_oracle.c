@@ -1,6 +1,6 @@
 /* Whole learner steps against an oracle in PyTorch (tests/oracle/README.md).
  *
- * Each file holds parameters, a batch and noise, and what E19-E22 (E27-E30, E35) make of them: losses, soft values,
+ * Each file holds parameters, a batch and noise, and what E19-E22 (E8, E17, E27-E30, E32, E35) make of them: losses, soft values,
  * traces, Retrace targets, every gradient entry, and the parameters after one and after three steps of
  * Adam. The files were computed in double precision without any code of this library, by automatic
  * differentiation; here they are rebuilt with every kernel and for several shard counts.

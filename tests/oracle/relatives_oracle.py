@@ -48,7 +48,7 @@ CASES = {
                                    target_period=1),
     "squash_tasks": dict(SQUASH, prior_kind=UNIFORM, n_tasks=2, twin=1, separate_critics=1),
     "em_gaussian": dict(MPO, samples=5),
-    "em_gaussian_twin": dict(MPO, samples=4, twin=1, prior_kind=LEARNED, target_period=1),
+    "em_gaussian_twin": dict(MPO, samples=4, twin=1, prior_kind=LEARNED, target_period=1, em_lr=0.0),
     "em_categorical": dict(MPO, output=CATEGORICAL, actions=3),
     "em_categorical_tasks": dict(MPO, output=CATEGORICAL, actions=4, n_tasks=2, separate_critics=1, prior_kind=UNIFORM),
     "em_temperature": dict(MPO, em_kl_target=0.02, em_lr=1.5, tau=0.1, samples=4),
