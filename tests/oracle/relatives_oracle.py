@@ -23,13 +23,15 @@ import sys
 import torch
 
 from lstm_oracle import save
-from rs0_oracle import (ADAPTED, CATEGORICAL, DEFAULTS as FLAT, FIXED, HERE, ISOTROPIC, LEARNED, NONE, ONLINE, PREVIOUS, TARGET,
-                        UNIFORM, Learner, field_numbers, grid, make_batch)
-from structured_oracle import Level
+from rs0_oracle import (ADAPTED, CATEGORICAL, DEFAULTS as FLAT, HERE, ISOTROPIC, LEARNED, NONE, ONLINE, PREVIOUS, TARGET, UNIFORM,
+                        Gaussian, Learner, field_numbers, grid, make_batch)
+import structured_oracle
+from structured_oracle import Level, Structured
 
 SVG, EM = 0, 1
-DEFAULTS = dict(FLAT, squash=0, improvement=SVG, em_temperature=0.7, em_kl_target=0.1, em_lr=0.01, separate_critics=0,
-                policy_lstm=0, burn_in=0, clone=0)
+RELATIVE = dict(squash=0, improvement=SVG, em_temperature=0.7, em_kl_target=0.1, em_lr=0.01, separate_critics=0)
+DEFAULTS = dict(FLAT, policy_lstm=0, burn_in=0, clone=0, **RELATIVE)
+DEEP = dict(structured_oracle.DEFAULTS, **RELATIVE)  # cases that set `latent`, be it to 0: those of structured_oracle.py
 
 SQUASH = dict(squash=1, tanh_mean=0, min_std=0.01)
 MPO = dict(improvement=EM, em_temperature=0.3, prior_kind=PREVIOUS, alpha_mode=ADAPTED, kl_target=0.4)
@@ -62,7 +64,22 @@ CASES = {
     "clone_lstm": dict(clone=1, policy_lstm=3),
     "clone_lstm_burn_in": dict(clone=1, policy_lstm=3, burn_in=3, clip_norm=0.1, policy_width=[4]),
     "clone_categorical": dict(clone=1, output=CATEGORICAL, actions=3, policy_lstm=3, burn_in=2),
+    "squash_lstm": dict(SQUASH, latent=0, prior_kind=UNIFORM, twin=1, policy_lstm=3, critic_lstm=3, burn_in=3),
+    "squash_lstm_kl_online": dict(SQUASH, latent=0, prior_kind=UNIFORM, policy_lstm=3, kl_source=ONLINE),
+    "squash_latent": dict(SQUASH, latent=2, prior_kind=LEARNED, shared_low=0, twin=1, hold=3, entropy_cost=0.2),
+    "squash_latent_lstm": dict(SQUASH, latent=2, prior_kind=LEARNED, policy_lstm=2, high_lstm=2, burn_in=2, entropy_cost=0.2,
+                               entropy_mode=ADAPTED, joint_ratio=1),
+    "em_lstm": dict(MPO, latent=0, policy_lstm=3, critic_lstm=3, twin=1, samples=4, em_lr=1.0),
+    "em_lstm_burn_in": dict(MPO, latent=0, policy_lstm=3, prior_lstm=2, prior_kind=LEARNED, burn_in=3, memory_start=1, samples=4),
+    "em_lstm_categorical": dict(MPO, latent=0, output=CATEGORICAL, actions=3, policy_lstm=3, burn_in=2),
 }
+
+
+def step(learner, result):
+    """What follows a step: eta's dual."""
+    if learner.cfg["improvement"] == EM:
+        learner.log_eta += learner.cfg["em_lr"] * (float(result[0]["em_kl"]) - learner.cfg["em_kl_target"])
+    return result
 
 
 class Relative(Learner):
@@ -205,17 +222,76 @@ class Relative(Learner):
         return metrics, dict(value=value, q=q, trace=trace, retrace=retrace, log_pi=log_pi, kl=kl, entropy=entropy), grad
 
     def step(self, batch, noise):
-        metrics, parts, grad = super().step(batch, noise)
-        if self.cfg["improvement"] == EM:
-            self.log_eta += self.cfg["em_lr"] * (float(metrics["em_kl"]) - self.cfg["em_kl_target"])
+        return step(self, super().step(batch, noise))
+
+
+class Squashed(Gaussian):
+    """Scored before the tanh; the entropy is that after it, by the owner's noise: T + 1 rows are those of V, T those of the loss."""
+
+    def __init__(self, mean, std, owner):
+        super().__init__(mean, std)
+        self.owner = owner
+
+    def entropy(self):
+        u = self.mean[..., None, :] + self.std[..., None, :] * self.owner.noise[self.mean.shape[0]]
+        assert u.abs().max() < 9
+        return super().entropy() + torch.log(1 - torch.tanh(u) ** 2).sum(-1).mean(-1)
+
+
+class Deep(Structured):
+    """With memory or two levels."""
+
+    def __init__(self, cfg, g):
+        super().__init__(cfg, g)
+        self.log_eta = math.log(cfg["em_temperature"])
+
+    def head(self, raw):
+        pi = super().head(raw)
+        return Squashed(pi.mean, pi.std, self) if self.cfg["squash"] else pi
+
+    def boxed(self, a):
+        return torch.tanh(a) if self.cfg["squash"] and not self.categorical else super().boxed(a)
+
+    def expected(self, pi, batch, x, z, noise):
+        """What the policy is to make large; in the loss of MPO that is E_q[log pi]."""
+        if self.cfg["improvement"] != EM or x.shape[0] == self.cfg["length"] + 1:
+            return super().expected(pi, batch, x, z, noise)
+        with torch.no_grad():
+            old = self.unroll("policy", "low", self.target["policy"], batch, x, None)
+            if self.categorical:
+                a = torch.eye(self.cfg["actions"]).expand(*x.shape[:-1], -1, -1)
+            else:
+                a = old.mean[..., None, :] + old.std[..., None, :] * noise
+            Q = self.q(self.target["critic"], x, z, self.critic_memory(self.target["critic"], batch, x), a).min(0).values
+            boltzmann = torch.exp(Q / math.exp(self.log_eta))
+            base = old.p if self.categorical else torch.full_like(Q, 1.0 / Q.shape[-1])
+            q = base * boltzmann / (base * boltzmann).sum(-1, keepdim=True)
+            self.em_kl = (q * torch.log(q / base)).sum(-1)
+        if self.categorical:
+            return (q * pi.logp).sum(-1)
+        return (q * Gaussian(pi.mean[..., None, :], pi.std[..., None, :]).log_prob(a)).sum(-1)
+
+    def losses(self, batch, noise):
+        cfg = self.cfg
+        T, B = batch["mask"].shape
+        self.noise = {T + 1: noise["target"], T: noise["policy"]}
+        self.em_kl = torch.zeros(T, B)
+        metrics, parts, grad = super().losses(batch, noise)
+        counted = batch["mask"].clone()
+        counted[:cfg["burn_in"]] = 0
+        metrics["em_kl"] = (counted * self.em_kl).sum() / counted.sum()
+        metrics["em_temperature"] = torch.tensor(math.exp(self.log_eta) if cfg["improvement"] == EM else 0.0)
         return metrics, parts, grad
+
+    def step(self, batch, noise):
+        return step(self, super().step(batch, noise))
 
 
 def config_tensors(cfg):
     out = {}
     for key, v in cfg.items():
         if key.endswith("_fields"):
-            out["config/" + key] = torch.tensor(field_numbers(v))
+            out["config/" + key] = torch.tensor(field_numbers(v) or [-2.0])
         elif key.endswith("_width"):
             out["config/" + key] = torch.tensor([float(len(v))] + [float(w) for w in v])
         elif key != "boundaries":
@@ -241,8 +317,14 @@ def substantial(name, what, grad):
 def make_learner_case(number, name, cfg):
     for attempt in range(1000):
         g = torch.Generator().manual_seed(200000 + 1000 * number + attempt)
-        learner = Relative(cfg, g)
-        batch, noise = make_batch(learner, g)
+        if "latent" in cfg:
+            learner = Deep(cfg, g)
+            learner.noise = None
+            batch, noise = structured_oracle.make_batch(learner, g)
+            batch.setdefault("state", torch.zeros(cfg["batch"], 0))
+        else:
+            learner = Relative(cfg, g)
+            batch, noise = make_batch(learner, g)
         out, margin = {}, float("inf")
         for key in ("online", "target"):
             out.update({f"net/{net}/{key}": p.clone() for net, p in getattr(learner, key).items()})
@@ -328,10 +410,11 @@ def main():
                 os.remove(os.path.join(HERE, old))
     total = 0
     for i, (name, overrides) in enumerate(CASES.items()):
-        assert not set(overrides) - set(DEFAULTS), name
-        cfg = dict(DEFAULTS, **overrides)
+        defaults = DEEP if "latent" in overrides else DEFAULTS
+        assert not set(overrides) - set(defaults), name
+        cfg = dict(defaults, **overrides)
         if not chosen or name in chosen:
-            total += (make_clone_case if cfg["clone"] else make_learner_case)(i, name, cfg)
+            total += (make_clone_case if cfg.get("clone") else make_learner_case)(i, name, cfg)
     print(f"{len(CASES)} cases, {total / 1e6:.2f} MB, torch {torch.__version__}")
 
 

@@ -347,9 +347,12 @@ class Structured(Learner):
                                        self.first(batch)[:x.shape[0]], self.cfg["burn_in"]))
         return out
 
+    def boxed(self, a):
+        return torch.clamp(a, -1.0, 1.0)
+
     def q(self, params, x, z, memory, a):
         """[C] + [n,B] or [C] + [n,B,S]: opinions of the actions the environment would see. z is not differentiated."""
-        u, out = torch.clamp(a, -1.0, 1.0), []
+        u, out = self.boxed(a), []
         for p, h in zip(params.reshape(self.C, -1), memory):
             parts = [x[..., self.see(self.cfg["critic_fields"])]]
             if self.two and self.cfg["critic_sees_latent"]:
