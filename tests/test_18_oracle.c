@@ -737,7 +737,8 @@ static void run_case(const char *name) {
     X(relatives_clone_mlp) X(relatives_clone_mlp_burn_in) X(relatives_clone_lstm) X(relatives_clone_lstm_burn_in)    \
     X(relatives_clone_categorical) X(relatives_squash_lstm) X(relatives_squash_lstm_kl_online)                       \
     X(relatives_squash_latent) X(relatives_squash_latent_lstm) X(relatives_em_lstm) X(relatives_em_lstm_burn_in)     \
-    X(relatives_em_lstm_categorical)
+    X(relatives_em_lstm_categorical)                                                                                 \
+    X(relatives_separate_critics_wandering)
 /* clang-format on */
 
 #define DEFINE(name)                        \

@@ -30,7 +30,7 @@ from structured_oracle import Level, Structured
 
 SVG, EM = 0, 1
 RELATIVE = dict(squash=0, improvement=SVG, em_temperature=0.7, em_kl_target=0.1, em_lr=0.01, separate_critics=0)
-DEFAULTS = dict(FLAT, policy_lstm=0, burn_in=0, clone=0, **RELATIVE)
+DEFAULTS = dict(FLAT, policy_lstm=0, burn_in=0, clone=0, wandering=0, **RELATIVE)
 DEEP = dict(structured_oracle.DEFAULTS, **RELATIVE)  # cases that set `latent`, be it to 0: those of structured_oracle.py
 
 SQUASH = dict(squash=1, tanh_mean=0, min_std=0.01)
@@ -72,6 +72,7 @@ CASES = {
     "em_lstm": dict(MPO, latent=0, policy_lstm=3, critic_lstm=3, twin=1, samples=4, em_lr=1.0),
     "em_lstm_burn_in": dict(MPO, latent=0, policy_lstm=3, prior_lstm=2, prior_kind=LEARNED, burn_in=3, memory_start=1, samples=4),
     "em_lstm_categorical": dict(MPO, latent=0, output=CATEGORICAL, actions=3, policy_lstm=3, burn_in=2),
+    "separate_critics_wandering": dict(n_tasks=2, separate_critics=1, twin=1, prior_kind=LEARNED, wandering=1),
 }
 
 
@@ -294,7 +295,7 @@ def config_tensors(cfg):
             out["config/" + key] = torch.tensor(field_numbers(v) or [-2.0])
         elif key.endswith("_width"):
             out["config/" + key] = torch.tensor([float(len(v))] + [float(w) for w in v])
-        elif key != "boundaries":
+        elif key not in ("boundaries", "wandering"):
             out["config/" + key.rstrip("_")] = torch.tensor([float(v)])
     return out
 
@@ -325,6 +326,9 @@ def make_learner_case(number, name, cfg):
         else:
             learner = Relative(cfg, g)
             batch, noise = make_batch(learner, g)
+            if cfg["wandering"]:  # the task of a row is what its observation says, whatever that of the row before
+                task = torch.randint(0, 2, batch["observation"].shape[:2], generator=g)
+                batch["observation"][..., learner.where["task"]] = torch.nn.functional.one_hot(task, 2).to(torch.float64)
         out, margin = {}, float("inf")
         for key in ("online", "target"):
             out.update({f"net/{net}/{key}": p.clone() for net, p in getattr(learner, key).items()})
