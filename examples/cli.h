@@ -87,7 +87,8 @@ CLI_FN void cli_help(const cli_options *o) {
            o->no_run ? "" : ", checkpoint", o->out_default);
     if (o->seeds) printf("  --seeds N    how many seeds, counted up from --seed (default %llu)\n", (unsigned long long)o->seeds);
     if (!o->no_run) {
-        if (o->jobs) printf("  --jobs N     how many runs at the same time; never changes the result (default %lu)\n", (unsigned long)o->jobs);
+        if (o->jobs)
+            printf("  --jobs N     runs at the same time; never changes the result (default %lu)\n", (unsigned long)o->jobs);
         printf("  --threads N  threads%s; never changes the result (default %lu)\n", o->jobs ? " of each run" : "",
                (unsigned long)o->threads);
         printf("  --resume     go on from the checkpoint in DIR\n");

@@ -34,9 +34,9 @@ enum { GAUSSIAN,
 static const char *const kind_name[KINDS] = {"gaussian", "latent"};
 
 enum { MAX_SEEDS = 50,
-       TRAILS = 40, /* episodes drawn of each prior */
+       TRAILS = 40,  /* episodes drawn of each prior */
        LEVELS = 201, /* values of z in an integral over it */
-       NODES = 12 };  /* places in an integral over one part of a Gaussian action */
+       NODES = 12 }; /* places in an integral over one part of a Gaussian action */
 
 typedef struct experiment {
     cli_options options;
@@ -55,7 +55,7 @@ static bp_run_config settings(const experiment *e, int kind) {
     c.env_steps = e->options.steps;
     c.actors = 4;
     c.replay_capacity = 4000;
-    c.min_sequences = 100; /* noise finds both targets before learning starts */
+    c.min_sequences = 200; /* 5000 steps of noise, which finds both targets, before learning starts */
     c.samples_per_insert = 64;
     c.evaluate_every = c.log_every = 1000;
     c.evaluation_episodes = 20;
@@ -67,10 +67,11 @@ static bp_run_config settings(const experiment *e, int kind) {
     l->samples = 4;
     l->discount = 0.95;
     l->target_period = 50;
-    l->policy_adam.lr = l->critic_adam.lr = l->prior_adam.lr = 1e-3;
+    l->critic_adam.lr = l->prior_adam.lr = 1e-3;
+    l->policy_adam.lr = 5e-4;
     l->alpha = bp_schedule_constant(0.01);
     l->prior_kind = BP_PRIOR_LEARNED;
-    l->policy.init_std = 0.8;
+    l->policy.init_std = 1.0;
     /* Keep standard deviations near e^(0/2) / sqrt(2 pi e) = 0.24: less, and the low level stops looking around before it knows
      * that there are two targets; a constant bonus, and where no reward is known yet they grow without bound, since
      * actions are clipped and no KL holds a shared low level back. */
@@ -84,7 +85,7 @@ static bp_run_config settings(const experiment *e, int kind) {
     if (kind == LATENT) {
         bp_latent_config *z = &l->latent;
         *z = bp_latent_config_default(1);
-        z->hold = 0; /* one z for an episode */
+        z->hold = 0;                /* one z for an episode */
         z->high.head_scale = 1.0;   /* begin with latents that depend on the goal, */
         l->policy.head_scale = 0.3; /* and with actions that depend on the latent: else it takes long to find out what z is for */
         l->policy.n_fields = z->high_prior.n_fields = 2;
@@ -218,7 +219,7 @@ static double divergence(const mixture *p, const mixture *q) {
                 total += w;
             }
     }
-    return sum / total;
+    return sum > 0.0 ? sum / total : 0.0; /* rounding may leave a little less than 0 */
 }
 
 /* ---- after training ----------------------------------------------------------------------------------------------- */
@@ -298,14 +299,15 @@ static bool tables(const experiment *e) {
         own.n = prior.n = 0;
         run_name(name, i);
         for (which = 0; which < 2; which++) {
+            const size_t episodes = e->options.quick ? 40 : 400;
             bool fine;
             snprintf(path, sizeof path, "%s/%s/%s.safetensors", e->options.out, name, which ? "prior" : "policy");
             if (bp_agent_load(&agent, path, NULL, &error) != BP_OK) {
                 say(&error);
                 return false;
             }
-            fine = which ? expand(&prior, 1.0, agent, look[0]) &&
-                               play(&arrives[k][seed], &goes_left[k][seed], e, agent, e->options.quick ? 40 : 400, seed ? NULL : trail, kind_name[k])
+            fine = which ? expand(&prior, 1.0, agent, look[0]) && play(&arrives[k][seed], &goes_left[k][seed], e, agent, episodes,
+                                                                       seed ? NULL : trail, kind_name[k])
                          : expand(&own, 0.5, agent, look[0]) && expand(&own, 0.5, agent, look[1]);
             bp_agent_destroy(agent);
             if (!fine) return false;
@@ -319,8 +321,8 @@ static bool tables(const experiment *e) {
                         density_x(&prior, 0.025 * which), density_x(&best, 0.025 * which));
         if (!paper_curve(&curve[k][seed], e->options.out, name, "eval_return_mean")) return false;
         if (curve[k][seed].n < n) n = curve[k][seed].n;
-        fprintf(runs, "%s,%u,%.4f,%.4f,%.4f,%.4f,%.4f\n", kind_name[k], (unsigned)seed + 1, paper_tail(&curve[k][seed], 3), nats[k][0][seed],
-                nats[k][1][seed], arrives[k][seed], goes_left[k][seed]);
+        fprintf(runs, "%s,%u,%.4f,%.4f,%.4f,%.4f,%.4f\n", kind_name[k], (unsigned)seed + 1, paper_tail(&curve[k][seed], 3),
+                nats[k][0][seed], nats[k][1][seed], arrives[k][seed], goes_left[k][seed]);
     }
     fprintf(curves, "env_steps");
     for (k = 0; k < KINDS; k++) fprintf(curves, ",%s_mean,%s_std", kind_name[k], kind_name[k]);
@@ -385,9 +387,10 @@ int main(int argc, char **argv) {
     int code;
     memset(&e, 0, sizeof e);
     e.options = cli_defaults("hierarchical",
-                             "A point mass between two equally good targets, the goal hidden from the prior (MuJoCo): a Gaussian prior and a\n"
-                             "two-level one, how they play by themselves, and how many nats they are from what they stand for.",
-                             10000);
+                             "A point mass between two equally good targets, the goal hidden from the prior (MuJoCo): a\n"
+                             "Gaussian prior and a two-level one, how they play by themselves, and how many nats they are\n"
+                             "from what they stand for.",
+                             16000);
     e.options.seeds = 5;
     e.options.jobs = 2;
     e.options.threads = 1;

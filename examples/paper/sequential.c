@@ -106,7 +106,8 @@ typedef struct visits {
 static bool touches(const double a[2], const double b[2], const double *c, double r) {
     const double dx = b[0] - a[0], dy = b[1] - a[1], length = dx * dx + dy * dy;
     double t = length > 0 ? ((c[0] - a[0]) * dx + (c[1] - a[1]) * dy) / length : 0.0, x, y;
-    t = t < 0 ? 0 : t > 1 ? 1 : t;
+    t = t < 0 ? 0 : t > 1 ? 1
+                          : t;
     x = a[0] + t * dx - c[0], y = a[1] + t * dy - c[1];
     return x * x + y * y <= r * r;
 }
@@ -163,7 +164,8 @@ static void shares(double out[3], double *total, const visits *v, const bp_mj_po
                 double law[K];
                 if (p == c || n == c) continue;
                 bp_mj_sequence_law(law, task, K, p, c);
-                out[n == p ? 2 : law[n] > 0.5 ? 0 : 1] += v->count[p][c][n];
+                out[n == p ? 2 : law[n] > 0.5 ? 0
+                                              : 1] += v->count[p][c][n];
                 *total += v->count[p][c][n];
             }
     for (n = 0; n < 3; n++) out[n] = *total > 0 ? out[n] / *total : 0.0;
@@ -286,17 +288,19 @@ static bool under_the_hood(const experiment *e, const double *area, const double
         shares(s, &total, v, task);
         for (n = 0; n < 3; n++) share[k][n][seed] = s[n];
         touched[k][seed] = 50.0 * total / v->steps;
-        fprintf(runs, "%s,%u,%.4f,%.4f,%s,%.4f,%.4f,%.4f,%.0f,%.3f\n", kind_name[k], (unsigned)seed + 1, area[(size_t)k * seeds + seed],
-                last[(size_t)k * seeds + seed], k == NONE ? "policy" : "prior", s[0], s[1], s[2], total, touched[k][seed]);
+        fprintf(runs, "%s,%u,%.4f,%.4f,%s,%.4f,%.4f,%.4f,%.0f,%.3f\n", kind_name[k], (unsigned)seed + 1,
+                area[(size_t)k * seeds + seed], last[(size_t)k * seeds + seed], k == NONE ? "policy" : "prior", s[0], s[1], s[2],
+                total, touched[k][seed]);
         for (p = 0; p < K; p++)
             for (c = 0; c < K; c++) {
+                const char *who = k == NONE ? "policy" : kind_name[k];
                 double law[K], sum = 0.0;
                 if (p == c) continue;
                 bp_mj_sequence_law(law, task, K, p, c);
                 for (n = 0; n < K; n++) sum += v->count[p][c][n];
                 for (n = 0; n < K; n++)
                     if (n != c)
-                        fprintf(table, "%s,%u,%s,%s,%s,%.0f,%.4f,%.2f\n", k == NONE ? "policy" : kind_name[k], (unsigned)seed + 1, colour[p],
+                        fprintf(table, "%s,%u,%s,%s,%s,%.0f,%.4f,%.2f\n", who, (unsigned)seed + 1, colour[p],
                                 colour[c], colour[n], v->count[p][c][n], sum > 0 ? v->count[p][c][n] / sum : 0.0, law[n]);
             }
     }
@@ -318,10 +322,11 @@ static bool under_the_hood(const experiment *e, const double *area, const double
             fprintf(bars, "\n");
         }
     printf("\n1. targets reached per episode      while learning       at the end\n");
-    for (k = 0; k < KINDS; k++)
-        printf("   %-10s                      %5.2f +- %4.2f      %5.2f +- %4.2f\n", kind_name[k], paper_mean(area + (size_t)k * seeds, seeds),
-               paper_spread(area + (size_t)k * seeds, seeds), paper_mean(last + (size_t)k * seeds, seeds),
-               paper_spread(last + (size_t)k * seeds, seeds));
+    for (k = 0; k < KINDS; k++) {
+        const double *a = area + (size_t)k * seeds, *b = last + (size_t)k * seeds;
+        printf("   %-10s                      %5.2f +- %4.2f      %5.2f +- %4.2f\n", kind_name[k], paper_mean(a, seeds),
+               paper_spread(a, seeds), paper_mean(b, seeds), paper_spread(b, seeds));
+    }
     printf("\n2. alone, given the last two           common         rare           back     touches in 50 steps\n");
     printf("   the law                              .90            .10            .00\n");
     for (k = KINDS - 1; k >= 0; k--) {
@@ -366,8 +371,8 @@ static void plot(const experiment *e) {
                   "set multiplot layout 1,3\n");
     snprintf(title, sizeof title, "learning with three priors (%u seeds)", (unsigned)e->options.seeds);
     plot_curves(file, "curves.csv", title);
-    fprintf(file, "set size ratio 1\nset xrange [-0.31:0.31]\nset yrange [-0.31:0.31]\nunset key\nunset grid\nset xtics 0.2\nset ytics 0.2\n"
-                  "unset xlabel\nunset ylabel\n"
+    fprintf(file, "set size ratio 1\nset xrange [-0.31:0.31]\nset yrange [-0.31:0.31]\nunset key\nunset grid\n"
+                  "set xtics 0.2\nset ytics 0.2\nunset xlabel\nunset ylabel\n"
                   "set object 1 rect from -0.29,-0.29 to 0.29,0.29 fs empty border rgb '#888888'\n");
     for (k = 0; k < K; k++) {
         const double angle = e->old.task[0].angle + 2 * 3.14159265358979 * k / K, r = e->old.task[0].radius;
@@ -391,7 +396,8 @@ static void plot(const experiment *e) {
             (unsigned)e->options.seeds);
     for (k = 0; k < K - 1; k++)
         fprintf(file, "set title 'came from %s'\nplot 'shares.csv' every ::%d::%d using 3:(0):xtic(2) lc rgb '#bbbbbb' title 'law', "
-                      "'' every ::%d::%d using 4:5 lc rgb '#0060ad' title 'LSTM', '' every ::%d::%d using 6:7 lc rgb '#dd8833' title 'MLP'\n",
+                      "'' every ::%d::%d using 4:5 lc rgb '#0060ad' title 'LSTM', "
+                      "'' every ::%d::%d using 6:7 lc rgb '#dd8833' title 'MLP'\n",
                 colour[k == 0 ? 0 : k + 1], 3 * k + 1, 3 * k + 3, 3 * k + 1, 3 * k + 3, 3 * k + 1, 3 * k + 3);
     fprintf(file, "unset multiplot\n");
     fclose(file);
@@ -417,9 +423,10 @@ int main(int argc, char **argv) {
     int code;
     memset(&e, 0, sizeof e);
     e.options = cli_defaults("sequential",
-                             "Sequential navigation under a second-order Markov law (MuJoCo point mass): learning without a prior, with\n"
-                             "an MLP prior and with an LSTM prior; what the priors do by themselves; and what they are worth, frozen, in a\n"
-                             "new task. --steps is for each run of the first stage; those in the new task get a quarter.",
+                             "Sequential navigation under a second-order Markov law (MuJoCo point mass): learning without a\n"
+                             "prior, with an MLP prior and with an LSTM prior; what the priors do by themselves; and what they\n"
+                             "are worth, frozen, in a new task. --steps is for each run of the first stage; those in the new\n"
+                             "task get a quarter.",
                              48000);
     e.options.seeds = 5;
     e.options.jobs = 2;
@@ -437,7 +444,7 @@ int main(int argc, char **argv) {
 
     e.old = e.fresh = bp_mj_pointmass_config_default();
     e.old.n_tasks = 2;
-    e.old.task[1].angle = 0.0; /* task 0 is the square, at pi/4 */
+    e.old.task[1].angle = 0.0;                  /* task 0 is the square, at pi/4 */
     e.fresh.task[0].angle = 0.3926990816987241; /* pi/8 */
     e.fresh.hit_radius = 0.03;
     longer = e.old;
