@@ -37,6 +37,7 @@ typedef struct cli_options {
     const char *out;          /* --out DIR, default build/NAME */
     uint64_t seeds;           /* --seeds N: how many seeds an experiment has; 0: the program has no such option */
     size_t threads;           /* --threads N, default 2 */
+    size_t jobs;              /* --jobs N: how many runs at the same time; 0: the program has no such option */
     bool resume;              /* --resume: go on from the checkpoint in the output directory */
     bool quick;               /* --quick: a short setting that shows that everything runs */
     bool no_run;              /* the program has no bp_run: --threads and --resume are not offered */
@@ -86,7 +87,10 @@ CLI_FN void cli_help(const cli_options *o) {
            o->no_run ? "" : ", checkpoint", o->out_default);
     if (o->seeds) printf("  --seeds N    how many seeds, counted up from --seed (default %llu)\n", (unsigned long long)o->seeds);
     if (!o->no_run) {
-        printf("  --threads N  threads; never changes the result (default %lu)\n", (unsigned long)o->threads);
+        if (o->jobs)
+            printf("  --jobs N     runs at the same time; never changes the result (default %lu)\n", (unsigned long)o->jobs);
+        printf("  --threads N  threads%s; never changes the result (default %lu)\n", o->jobs ? " of each run" : "",
+               (unsigned long)o->threads);
         printf("  --resume     go on from the checkpoint in DIR\n");
     }
     printf("  --quick      a short setting: shows that everything runs, not what it can learn\n");
@@ -122,9 +126,10 @@ CLI_FN int cli_parse(cli_options *o, int argc, char **argv) {
         else if (!strcmp(option, "--quick")) o->quick = true;
         else if (!strcmp(option, "--out") && value) o->out = argv[++i];
         else if (!strcmp(option, "--seed") || !strcmp(option, "--steps") || (!strcmp(option, "--seeds") && o->seeds) ||
-                 (!strcmp(option, "--threads") && !o->no_run)) {
+                 (!strcmp(option, "--jobs") && o->jobs) || (!strcmp(option, "--threads") && !o->no_run)) {
             if (!cli_number(&number, option, value)) return 2;
             if (!strcmp(option, "--seeds")) o->seeds = number ? number : 1;
+            else if (option[2] == 'j') o->jobs = number ? (size_t)number : 1;
             else if (option[3] == 'e') o->seed = number;
             else if (option[3] == 't') o->steps = number;
             else o->threads = number ? (size_t)number : 1;
