@@ -26,7 +26,7 @@
  *   +-1. The puck is moved *quasi-statically*: when body and puck overlap, the puck goes straight away from the body until
  *   they touch, and stays where it is left. It cannot leave the table, |x|, |y| <= TABLE; there it stops, and so does
  *   the body. The table is smaller than the room, so the body can get behind the puck everywhere: no position is lost.
- *   After all that the velocity is what was really travelled. A step is at most 0.25, less than REACH, so nothing jumps
+ *   After all that the velocity is what was really travelled. A step is at most 0.3, no more than REACH, so nothing jumps
  *   over the puck.
  *
  * Not part of the library. Include bprior.h first.
@@ -46,7 +46,7 @@
 
 #define PUSH_MOST 4      /* most targets */
 #define PUSH_DRAG 0.6      /* what is left of the velocity after a step */
-#define PUSH_THRUST 0.1  /* so the top speed is 0.1 / (1 - 0.6) = 0.25 per step */
+#define PUSH_THRUST 0.12  /* so the top speed is 0.12 / (1 - 0.6) = 0.3 per step */
 #define PUSH_REACH 0.3   /* radius of the body + radius of the puck */
 #define PUSH_TABLE 0.75  /* the puck stays within */
 #define PUSH_SPREAD 0.65 /* targets are drawn within */
@@ -60,6 +60,7 @@ typedef enum push_goals {
 typedef struct push_config {
     size_t targets;   /* K, 1 .. PUSH_MOST */
     size_t steps;     /* time limit of an episode */
+    double fickle;    /* probability that the goal changes in a step without having been achieved */
     double radius;    /* of a target: "at" means with one's middle inside */
     push_goals goals; /* see there */
 } push_config;
@@ -69,7 +70,8 @@ PUSH_FN push_config push_config_default(void) {
     push_config c;
     c.targets = 2;
     c.steps = 50;
-    c.radius = 0.3;
+    c.fickle = 0.05;
+    c.radius = 0.35;
     c.goals = PUSH_EITHER;
     return c;
 }
@@ -161,38 +163,44 @@ PUSH_FN bp_status push_reset(void *self, uint64_t seed, bp_real *observation) {
     return BP_OK;
 }
 
-/* Body and puck overlap: away with the puck, and where it cannot go, back with the body. */
-PUSH_FN void push_contact(push_state *s) {
-    double from[2], away[2], distance = push_distance(s->puck, s->x);
-    int d, pass;
-    for (pass = 0; pass < 2 && distance < PUSH_REACH; pass++) {
-        for (d = 0; d < 2; d++) {
-            away[d] = distance > 1e-9 ? (s->puck[d] - s->x[d]) / distance : (double)(d == 0);
-            from[d] = pass ? s->puck[d] : s->x[d];
-        }
-        for (d = 0; d < 2; d++) {
-            if (pass == 0) s->puck[d] = push_clip(from[d] + PUSH_REACH * away[d], PUSH_TABLE);
-            else s->x[d] = push_clip(from[d] - PUSH_REACH * away[d], 1.0);
-        }
-        distance = push_distance(s->puck, s->x);
-    }
+/* How far along direction u [2] the middles must be moved apart until body and puck just touch; 0 if they do not overlap. */
+PUSH_FN double push_overlap(const double *from, const double *to, const double *u) {
+    const double dx = to[0] - from[0], dy = to[1] - from[1], along = dx * u[0] + dy * u[1];
+    const double c = dx * dx + dy * dy - PUSH_REACH * PUSH_REACH; /* |d + t u|^2 = REACH^2  =>  t^2 + 2 along t + c = 0 */
+    return c < 0 ? -along + sqrt(along * along - c) : 0.0;
+}
+
+/* Body and puck overlap after the body has moved by `moved`: onward with the puck, in the same direction, and where it cannot
+ * go, back with the body, straight away from it. */
+PUSH_FN void push_contact(push_state *s, const double *moved) {
+    const double length = hypot(moved[0], moved[1]);
+    double u[2] = {1, 0}, distance, t;
+    int d;
+    for (d = 0; d < 2 && length > 1e-9; d++) u[d] = moved[d] / length;
+    t = push_overlap(s->x, s->puck, u);
+    for (d = 0; d < 2; d++) s->puck[d] = push_clip(s->puck[d] + t * u[d], PUSH_TABLE);
+    distance = push_distance(s->puck, s->x);
+    if (distance >= PUSH_REACH - 1e-9 || distance < 1e-9) return;
+    for (d = 0; d < 2; d++) u[d] = (s->puck[d] - s->x[d]) / distance;
+    for (d = 0; d < 2; d++) s->x[d] = push_clip(s->puck[d] - PUSH_REACH * u[d], 1.0);
 }
 
 PUSH_FN bp_status push_step(void *self, const bp_real *action, bp_real *observation, bp_step *out) {
     push_world *w = (push_world *)self;
     push_state *s = &w->state;
-    double before[2];
+    double before[2], moved[2];
     bool achieved;
     int d;
     if (s->step >= w->config.steps || !isfinite((double)action[0]) || !isfinite((double)action[1])) return BP_ERR_ENV;
     for (d = 0; d < 2; d++) {
         before[d] = s->x[d];
         s->x[d] = push_clip(s->x[d] + PUSH_DRAG * s->v[d] + PUSH_THRUST * push_clip((double)action[d], 1.0), 1.0);
+        moved[d] = s->x[d] - before[d];
     }
-    push_contact(s);
+    push_contact(s, moved);
     for (d = 0; d < 2; d++) s->v[d] = s->x[d] - before[d];
     achieved = push_fulfilled(w);
-    if (achieved) push_draw_goal(w);
+    if (achieved || bp_rng_uniform(&s->rng) < w->config.fickle) push_draw_goal(w);
     s->step++;
     out->reward = BP_R(achieved ? 1 : 0);
     out->discount = BP_R(1);
@@ -282,8 +290,8 @@ PUSH_FN void push_by_hand(bp_real *action, const bp_real *observation, const pus
             along = -(to[0] * (double)puck[0] + to[1] * (double)puck[1]); /* < 0: we are behind the puck */
             side = to[0] * (double)puck[1] - to[1] * (double)puck[0];     /* how far off the line of pushing */
             for (d = 0; d < 2; d++) behind[d] = (double)puck[d] - 1.1 * PUSH_REACH * to[d];
-            if (along < 0 && fabs(side) < 0.3 * PUSH_REACH) /* in line: push, and correct towards the line */
-                push_steer(action, observation, to[0] * 0.2 - 1.5 * side * to[1], to[1] * 0.2 + 1.5 * side * to[0]);
+            if (along < 0 && fabs(side) < 0.8 * PUSH_REACH) /* behind it: go straight on */
+                push_steer(action, observation, to[0], to[1]);
             else if (along > -0.7 * PUSH_REACH) { /* on the wrong side: around it */
                 const double turn = side > 0 ? -1 : 1;
                 push_steer(action, observation, behind[0] - 1.4 * PUSH_REACH * turn * to[1],
