@@ -32,8 +32,6 @@
 #include "push_world.h"
 #include "push_study.h"
 
-#define ALPHA 0.01 /* reward per nat; chosen on other seeds (settings.txt) */
-
 /* The numbers of all runs of one kind. */
 typedef struct kind_result {
     double area[STUDY_SEEDS], end[STUDY_SEEDS], nats[STUDY_SEEDS], alone[STUDY_SEEDS], mode[STUDY_SEEDS];
@@ -86,11 +84,13 @@ static bool draw(const cli_options *o, size_t seeds) {
     fprintf(f,
             "set datafile separator ','\nset terminal pngcairo size 1300,520 font 'sans,11'\nset output 'information.png'\n" PUSH_COLOURS
             "set multiplot layout 1,2\nset grid\nset key top left reverse Left samplen 2\nset yrange [0:*]\n"
-            "set xlabel 'environment steps'\nset ylabel 'return per episode'\nset title 'learning curves, mean of %lu seeds'\n"
-            "plot for [k=1:%d] 'curves.csv' every ::1 using 1:2*k smooth mcsplines with lines lw 2.5 lc k title word(titles, k)\n"
+            "set xlabel 'environment steps'\nset ylabel 'return per episode'\nset title 'learning curves, mean and standard deviation of %lu seeds'\n"
+            "plot for [k=1:%d] 'curves.csv' every ::1 using 1:(column(2*k)-column(2*k+1)):(column(2*k)+column(2*k+1)) with filledcurves "
+            "fs transparent solid 0.07 noborder lc k notitle, for [k=1:%d] '' every ::1 using 1:2*k with lines lw 2 lc k title "
+            "word(titles, k)\n"
             "set title 'mean while learning, each seed'\nunset key\nunset xlabel\nset ylabel 'mean return per episode'\n"
             "set xrange [-0.6:%d.6]\nset xtics rotate by -25 (",
-            (unsigned long)seeds, PUSH_KINDS, PUSH_KINDS - 1);
+            (unsigned long)seeds, PUSH_KINDS, PUSH_KINDS, PUSH_KINDS - 1);
     for (int k = 0; k < PUSH_KINDS; k++) fprintf(f, "%s'%s' %d", k ? ", " : "", push_kinds[k].title, k);
     fprintf(f, ")\nplot 'table.csv' every ::1 using 0:2:(0.5):($0+1) with boxes fs solid 0.3 lc variable, "
                "'runs.csv' every ::1 using ($2+0.08*($3-%llu-%g)):4:($2+1) with points pt 7 ps 1 lc variable\nunset multiplot\n",
@@ -108,7 +108,7 @@ int main(int argc, char **argv) {
                                  "priors that differ in what they see. Ends with a table of the return while learning, the\n"
                                  "return at the end and the nats per step that the policy pays, and with a plot.\n"
                                  "--steps is for each run; --threads says how many runs at a time.",
-                                 24000);
+                                 PUSH_STEPS);
     push_config world = push_config_default();
     bp_error error;
     double hand, noise;
@@ -118,7 +118,7 @@ int main(int argc, char **argv) {
     o.seeds = 5;
     code = cli_parse(&o, argc, argv);
     if (code >= 0) return code;
-    if (o.quick) o.steps = 1200, o.seeds = 2;
+    if (o.quick) o.steps = 1600, o.seeds = 2;
     if (o.seeds > STUDY_SEEDS) o.seeds = STUDY_SEEDS;
     if (bp_file_make_directory(o.out, &error) != BP_OK || !push_yardstick(&hand, &noise, &world, 200, &error)) {
         fprintf(stderr, "information: %s\n", error.text);
@@ -128,13 +128,13 @@ int main(int argc, char **argv) {
     for (s = 0; s < o.seeds; s++) /* seed by seed: whoever stops early has all kinds */
         for (k = 0; k < PUSH_KINDS; k++, n++) {
             snprintf(jobs[n].name, sizeof jobs[n].name, "%s-%llu", push_kinds[k].name, (unsigned long long)(o.seed + s));
-            jobs[n].config = push_settings(&o, &world, &push_kinds[k], ALPHA, o.steps, o.seed + s);
+            jobs[n].config = push_settings(&o, &world, &push_kinds[k], PUSH_ALPHA, o.steps, o.seed + s);
         }
     f = paper_settings(&o);
     if (f == NULL) return 1;
-    fprintf(f, "alpha = %g\n", ALPHA);
+    fprintf(f, "alpha = %g\n", PUSH_ALPHA);
     push_write_settings(f, "", &world, &jobs[0].config);
-    fprintf(f, "judged by = 100 episodes of the sampled policy after training\n");
+    fprintf(f, "judged by = %d episodes of the sampled policy after training\n", PUSH_EPISODES);
     fprintf(f, "return of the player by hand = %.2f\nreturn of noise = %.2f\n", hand, noise);
     fprintf(f, "tuned on = " PUSH_TUNED "\n");
     fclose(f);
@@ -146,7 +146,7 @@ int main(int argc, char **argv) {
             kind_result *q = &result[k];
             push_judgement j;
             if (!study_read(&q->curve[s], o.out, jobs[n].name, "eval_return_mean") ||
-                !push_judge(&j, o.out, jobs[n].name, &push_kinds[k], NULL, &world, 100, &error)) {
+                !push_judge(&j, o.out, jobs[n].name, &push_kinds[k], NULL, &world, PUSH_EPISODES, &error)) {
                 fprintf(stderr, "information: cannot read what %s has left\n", jobs[n].name);
                 return 1;
             }

@@ -26,7 +26,7 @@
  *   +-1. The puck is moved *quasi-statically*: when body and puck overlap, the puck goes straight away from the body until
  *   they touch, and stays where it is left. It cannot leave the table, |x|, |y| <= TABLE; there it stops, and so does
  *   the body. The table is smaller than the room, so the body can get behind the puck everywhere: no position is lost.
- *   After all that the velocity is what was really travelled. A step is at most 0.3, no more than REACH, so nothing jumps
+ *   After all that the velocity is what was really travelled. A step is at most 0.4, less than REACH, so nothing jumps
  *   over the puck.
  *
  * Not part of the library. Include bprior.h first.
@@ -46,10 +46,10 @@
 
 #define PUSH_MOST 4      /* most targets */
 #define PUSH_DRAG 0.6      /* what is left of the velocity after a step */
-#define PUSH_THRUST 0.12  /* so the top speed is 0.12 / (1 - 0.6) = 0.3 per step */
-#define PUSH_REACH 0.3   /* radius of the body + radius of the puck */
-#define PUSH_TABLE 0.75  /* the puck stays within */
-#define PUSH_SPREAD 0.65 /* targets are drawn within */
+#define PUSH_THRUST 0.15  /* so the top speed is 0.15 / (1 - 0.6) = 0.375 per step */
+#define PUSH_REACH 0.4   /* radius of the body + radius of the puck */
+#define PUSH_TABLE 0.55  /* the puck stays within */
+#define PUSH_SPREAD 0.5 /* targets are drawn within */
 
 /* Which goals there are. */
 typedef enum push_goals {
@@ -61,7 +61,9 @@ typedef struct push_config {
     size_t targets;   /* K, 1 .. PUSH_MOST */
     size_t steps;     /* time limit of an episode */
     double fickle;    /* probability that the goal changes in a step without having been achieved */
-    double radius;    /* of a target: "at" means with one's middle inside */
+    double radius;      /* the body is at a target when its middle is at most so far away, */
+    double puck_radius; /* and the puck, which is larger, when its middle is */
+    double near;      /* at the start the puck is at most so far from the rim of some target */
     push_goals goals; /* see there */
 } push_config;
 
@@ -72,6 +74,8 @@ PUSH_FN push_config push_config_default(void) {
     c.steps = 50;
     c.fickle = 0.05;
     c.radius = 0.35;
+    c.puck_radius = 0.4;
+    c.near = 0.2;
     c.goals = PUSH_EITHER;
     return c;
 }
@@ -106,7 +110,7 @@ PUSH_FN bool push_fulfilled(const push_world *w) {
     size_t k;
     for (k = 0; k < K; k++) {
         if (s->wish[k] && push_distance(s->x, s->target[k]) > w->config.radius) return false;
-        if (s->wish[K + k] && push_distance(s->puck, s->target[k]) > w->config.radius) return false;
+        if (s->wish[K + k] && push_distance(s->puck, s->target[k]) > w->config.puck_radius) return false;
     }
     return true;
 }
@@ -144,19 +148,24 @@ PUSH_FN void push_look(const push_world *w, bp_real *observation) {
 PUSH_FN bp_status push_reset(void *self, uint64_t seed, bp_real *observation) {
     push_world *w = (push_world *)self;
     push_state *s = &w->state;
-    const double apart = 2.5 * w->config.radius;
+    double angle, distance;
+    const double apart = 2.25 * w->config.radius;
     size_t k, j;
     int tries;
     memset(s, 0, sizeof *s); /* also the bytes between the fields: equal states are equal bytes */
     s->rng = bp_rng_make(seed, 0);
-    push_place(s->puck, &s->rng, PUSH_SPREAD);
     for (k = 0; k < w->config.targets; k++) /* targets apart from each other; when that is hard, at some point anywhere */
         for (tries = 0; tries < 1000; tries++) {
             push_place(s->target[k], &s->rng, PUSH_SPREAD);
             for (j = 0; j < k && push_distance(s->target[k], s->target[j]) >= apart; j++) continue;
             if (j == k) break;
         }
-    do push_place(s->x, &s->rng, 1.0);
+    k = (size_t)bp_rng_index(&s->rng, (uint32_t)w->config.targets);
+    angle = bp_rng_uniform_in(&s->rng, 0.0, 6.283185307179586);
+    distance = w->config.puck_radius + bp_rng_uniform_in(&s->rng, 0.0, w->config.near);
+    s->puck[0] = push_clip(s->target[k][0] + distance * cos(angle), PUSH_TABLE);
+    s->puck[1] = push_clip(s->target[k][1] + distance * sin(angle), PUSH_TABLE);
+    do push_place(s->x, &s->rng, PUSH_TABLE);
     while (push_distance(s->x, s->puck) < PUSH_REACH);
     push_draw_goal(w);
     push_look(w, observation);
@@ -285,7 +294,7 @@ PUSH_FN void push_by_hand(bp_real *action, const bp_real *observation, const pus
         int d;
         for (d = 0; d < 2; d++) to[d] = (double)targets[2 * bring + (size_t)d] - (double)puck[d];
         distance = hypot(to[0], to[1]);
-        if (distance > 0.7 * config->radius) {
+        if (distance > 0.9 * config->puck_radius) {
             for (d = 0; d < 2; d++) to[d] /= distance;
             along = -(to[0] * (double)puck[0] + to[1] * (double)puck[1]); /* < 0: we are behind the puck */
             side = to[0] * (double)puck[1] - to[1] * (double)puck[0];     /* how far off the line of pushing */
