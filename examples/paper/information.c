@@ -34,7 +34,7 @@
 
 /* The numbers of all runs of one kind. */
 typedef struct kind_result {
-    double area[STUDY_SEEDS], end[STUDY_SEEDS], nats[STUDY_SEEDS], alone[STUDY_SEEDS], mode[STUDY_SEEDS];
+    double area[STUDY_SEEDS], end[STUDY_SEEDS], pushed[STUDY_SEEDS], nats[STUDY_SEEDS], alone[STUDY_SEEDS], mode[STUDY_SEEDS];
     study_curve curve[STUDY_SEEDS];
 } kind_result;
 
@@ -58,43 +58,35 @@ static bool write_curves(const char *out, const kind_result *r, size_t seeds) {
 
 static bool write_tables(const cli_options *o, const kind_result *r, size_t seeds) {
     FILE *runs = paper_file(o->out, "runs.csv"), *table = paper_file(o->out, "table.csv");
-    char a[40], b[40], c[40], d[40];
+    char a[40], b[40], c[40], d[40], e[40];
     size_t k, s;
     if (runs == NULL || table == NULL) return false;
-    fprintf(runs, "kind,number,seed,area,final_return,final_return_of_the_mode,nats_per_step,prior_alone\n");
-    fprintf(table, "kind,area_mean,area_std,final_mean,final_std,nats_mean,nats_std,prior_alone_mean,prior_alone_std\n");
-    printf("\n%-18s %14s %15s %15s %15s\n", "the prior sees", "while learning", "at the end", "nats per step", "prior alone");
+    fprintf(runs, "kind,number,seed,area,final_return,for_the_puck,final_return_of_the_mode,nats_per_step,prior_alone\n");
+    fprintf(table, "kind,area_mean,area_std,final_mean,final_std,for_the_puck_mean,for_the_puck_std,nats_mean,nats_std,prior_alone_mean,prior_alone_std\n");
+    printf("\n%-18s %14s %15s %15s %15s %15s\n", "the prior sees", "while learning", "at the end", "for the puck", "nats per step", "prior alone");
     for (k = 0; k < PUSH_KINDS; k++) {
         const kind_result *q = &r[k];
         for (s = 0; s < seeds; s++)
-            fprintf(runs, "%s,%lu,%llu,%.4g,%.4g,%.4g,%.4g,%.4g\n", push_kinds[k].name, (unsigned long)k,
-                    (unsigned long long)(o->seed + s), q->area[s], q->end[s], q->mode[s], q->nats[s], q->alone[s]);
-        fprintf(table, "%s,%.4g,%.4g,%.4g,%.4g,%.4g,%.4g,%.4g,%.4g\n", push_kinds[k].name, paper_mean(q->area, seeds),
-                paper_spread(q->area, seeds), paper_mean(q->end, seeds), paper_spread(q->end, seeds), paper_mean(q->nats, seeds),
+            fprintf(runs, "%s,%lu,%llu,%.4g,%.4g,%.4g,%.4g,%.4g,%.4g\n", push_kinds[k].name, (unsigned long)k,
+                    (unsigned long long)(o->seed + s), q->area[s], q->end[s], q->pushed[s], q->mode[s], q->nats[s], q->alone[s]);
+        fprintf(table, "%s,%.4g,%.4g,%.4g,%.4g,%.4g,%.4g,%.4g,%.4g,%.4g,%.4g\n", push_kinds[k].name, paper_mean(q->area, seeds),
+                paper_spread(q->area, seeds), paper_mean(q->end, seeds), paper_spread(q->end, seeds), paper_mean(q->pushed, seeds), paper_spread(q->pushed, seeds), paper_mean(q->nats, seeds),
                 paper_spread(q->nats, seeds), paper_mean(q->alone, seeds), paper_spread(q->alone, seeds));
-        printf("%-18s %15s %16s %16s %16s\n", push_kinds[k].title, push_pm(a, q->area, seeds), push_pm(b, q->end, seeds),
-               push_pm(c, q->nats, seeds), push_pm(d, q->alone, seeds));
+        printf("%-18s %15s %16s %16s %16s %16s\n", push_kinds[k].title, push_pm(a, q->area, seeds), push_pm(b, q->end, seeds),
+               push_pm(e, q->pushed, seeds), push_pm(c, q->nats, seeds), push_pm(d, q->alone, seeds));
     }
     return fclose(runs) == 0 && fclose(table) == 0;
 }
 
 static bool draw(const cli_options *o, size_t seeds) {
     FILE *f = paper_file(o->out, "information.gp");
+    char title[80], run[40];
     if (f == NULL) return false;
-    fprintf(f,
-            "set datafile separator ','\nset terminal pngcairo size 1300,520 font 'sans,11'\nset output 'information.png'\n" PUSH_COLOURS
-            "set multiplot layout 1,2\nset grid\nset key top left reverse Left samplen 2\nset yrange [0:*]\n"
-            "set xlabel 'environment steps'\nset ylabel 'return per episode'\nset title 'learning curves, mean and standard deviation of %lu seeds'\n"
-            "plot for [k=1:%d] 'curves.csv' every ::1 using 1:(column(2*k)-column(2*k+1)):(column(2*k)+column(2*k+1)) with filledcurves "
-            "fs transparent solid 0.07 noborder lc k notitle, for [k=1:%d] '' every ::1 using 1:2*k with lines lw 2 lc k title "
-            "word(titles, k)\n"
-            "set title 'mean while learning, each seed'\nunset key\nunset xlabel\nset ylabel 'mean return per episode'\n"
-            "set xrange [-0.6:%d.6]\nset xtics rotate by -25 (",
-            (unsigned long)seeds, PUSH_KINDS, PUSH_KINDS, PUSH_KINDS - 1);
-    for (int k = 0; k < PUSH_KINDS; k++) fprintf(f, "%s'%s' %d", k ? ", " : "", push_kinds[k].title, k);
-    fprintf(f, ")\nplot 'table.csv' every ::1 using 0:2:(0.5):($0+1) with boxes fs solid 0.3 lc variable, "
-               "'runs.csv' every ::1 using ($2+0.08*($3-%llu-%g)):4:($2+1) with points pt 7 ps 1 lc variable\nunset multiplot\n",
-            (unsigned long long)o->seed, 0.5 * (double)(seeds - 1));
+    snprintf(title, sizeof title, "learning curves, mean and standard deviation of %lu seeds", (unsigned long)seeds);
+    snprintf(run, sizeof run, "$3-%llu", (unsigned long long)o->seed);
+    push_plot_head(f, "information");
+    push_plot_curves(f, title);
+    push_plot_kinds(f, "mean while learning, each seed", "mean return per episode", 2, 4, run, seeds);
     if (fclose(f) != 0) return false;
     paper_plot(o->out, "information");
     return true;
@@ -146,12 +138,12 @@ int main(int argc, char **argv) {
             kind_result *q = &result[k];
             push_judgement j;
             if (!study_read(&q->curve[s], o.out, jobs[n].name, "eval_return_mean") ||
-                !push_judge(&j, o.out, jobs[n].name, &push_kinds[k], NULL, &world, PUSH_EPISODES, &error)) {
+                !push_judge(&j, o.out, jobs[n].name, &push_kinds[k], "", &world, PUSH_EPISODES, &error)) {
                 fprintf(stderr, "information: cannot read what %s has left\n", jobs[n].name);
                 return 1;
             }
             q->area[s] = study_area(&q->curve[s]);
-            q->end[s] = j.sampled, q->mode[s] = j.mode, q->nats[s] = j.nats, q->alone[s] = j.alone;
+            q->end[s] = j.sampled, q->pushed[s] = j.pushed, q->mode[s] = j.mode, q->nats[s] = j.nats, q->alone[s] = j.alone;
         }
     if (!write_curves(o.out, result, o.seeds) || !write_tables(&o, result, o.seeds) || !draw(&o, o.seeds)) return 1;
     printf("%-18s %.2f; noise %.2f\n", "player by hand", hand, noise);

@@ -27,9 +27,9 @@ static const push_kind push_kinds[PUSH_KINDS] = {
 };
 
 /* For gnuplot: line types 1.. and titles in the order of push_kinds. */
-#define PUSH_COLOURS                                                                                                 \
-    "titles = \"'no prior' isotropic body 'body + puck' 'body + targets' 'all but the goal' everything\"\n"           \
-    "array colour[7] = ['#777777', '#222222', '#e69f00', '#cc3311', '#33aa55', '#0060ad', '#aa44aa']\n"             \
+#define PUSH_COLOURS                                                                                        \
+    "titles = \"'no prior' isotropic body 'body + puck' 'body + targets' 'all but the goal' everything\"\n" \
+    "array colour[7] = ['#777777', '#222222', '#e69f00', '#cc3311', '#33aa55', '#0060ad', '#aa44aa']\n"     \
     "do for [k=1:7] { set linetype k lc rgb colour[k] }\n"
 
 /* The settings below and each experiment's alpha were chosen by looking at runs with these seeds, which are reported nowhere. */
@@ -96,6 +96,7 @@ PAPER_FN void push_write_settings(FILE *f, const char *prefix, const push_config
 /* What a finished run can do. */
 typedef struct push_judgement {
     double sampled, mode; /* return per episode of the policy as it acts, and of its most probable actions */
+    double pushed;        /* how much of `sampled` is for goals about the puck */
     double alone;         /* return of its prior alone, sampled; NaN without a prior */
     double nats;          /* E KL[pi || pi0] per step, along the sampled policy's own way: E16's bound; NaN without a prior */
 } push_judgement;
@@ -103,13 +104,16 @@ typedef struct push_judgement {
 enum { PUSH_PLAY_SAMPLED,
        PUSH_PLAY_MODE };
 
-/* Mean return of `episodes` episodes; with other, nats becomes the mean KL from agent to it along the way (other NULL and
+/* Mean return of `episodes` episodes, and the part of it that was for the puck (pushed, or NULL); with other, nats becomes the mean KL from agent to it along the way (other NULL and
  * isotropic: to N(0, 1)). */
-PAPER_FN double push_play(bp_env *env, bp_agent *agent, bp_agent *other, bool isotropic, int how, int episodes, double *nats) {
+PAPER_FN double push_play(bp_env *env, bp_agent *agent, bp_agent *other, bool isotropic, int how, int episodes, double *nats, double *pushed) {
     bp_real observation[6 + 4 * PUSH_MOST], action[2], unused[2], kl, dist0[4];
     bp_rng rng = bp_rng_make(2024, (uint64_t)how);
     bp_step step;
-    double sum = 0.0, steps = 0.0, total = 0.0;
+    bool about_puck;
+    const size_t wish = bp_spec_find(&env->spec, "goal")->offset, K = bp_spec_find(&env->spec, "goal")->size / 2;
+    double sum = 0.0, steps = 0.0, total = 0.0, puck = 0.0;
+    size_t k;
     int episode;
     for (episode = 0; episode < episodes; episode++) {
         if (env->reset(env->self, bp_seed_mix(777, 0, (uint64_t)episode), observation) != BP_OK) return -1.0;
@@ -123,16 +127,19 @@ PAPER_FN double push_play(bp_env *env, bp_agent *agent, bp_agent *other, bool is
                 bp_policy_kl(&kl, agent->dist, dist0, &agent->policy, 1);
                 total += (double)kl;
             }
+            for (k = 0, about_puck = false; k < K; k++) about_puck = about_puck || observation[wish + K + k] > 0;
             if (env->step(env->self, action, observation, &step) != BP_OK) return -1.0;
+            if (about_puck) puck += (double)step.reward;
             sum += (double)step.reward;
             steps += 1.0;
         } while (!step.last);
     }
     if (nats) *nats = other || isotropic ? total / steps : (double)NAN;
+    if (pushed) *pushed = puck / episodes;
     return sum / episodes;
 }
 
-/* Judge the run in OUT/name. prior: the file of a frozen prior, or NULL: the run's own. */
+/* Judge the run in OUT/name. prior: the file of a frozen prior, or "": the run's own. */
 PAPER_FN bool push_judge(push_judgement *out, const char *dir, const char *name, const push_kind *kind, const char *prior,
                          push_config *world, int episodes, bp_error *error) {
     char path[1024];
@@ -143,11 +150,11 @@ PAPER_FN bool push_judge(push_judgement *out, const char *dir, const char *name,
     snprintf(path, sizeof path, "%s/%s/policy.safetensors", dir, name);
     ok = bp_agent_load(&agent, path, NULL, error) == BP_OK && push_make(world, 0, &env, error) == BP_OK;
     snprintf(path, sizeof path, "%s/%s/prior.safetensors", dir, name);
-    if (ok && kind->prior == BP_PRIOR_LEARNED) ok = bp_agent_load(&other, prior ? prior : path, NULL, error) == BP_OK;
+    if (ok && kind->prior == BP_PRIOR_LEARNED) ok = bp_agent_load(&other, *prior ? prior : path, NULL, error) == BP_OK;
     if (ok) {
-        out->sampled = push_play(&env, agent, other, kind->prior == BP_PRIOR_ISOTROPIC, PUSH_PLAY_SAMPLED, episodes, &out->nats);
-        out->mode = push_play(&env, agent, NULL, false, PUSH_PLAY_MODE, episodes, NULL);
-        out->alone = other ? push_play(&env, other, NULL, false, PUSH_PLAY_SAMPLED, episodes, NULL) : (double)NAN;
+        out->sampled = push_play(&env, agent, other, kind->prior == BP_PRIOR_ISOTROPIC, PUSH_PLAY_SAMPLED, episodes, &out->nats, &out->pushed);
+        out->mode = push_play(&env, agent, NULL, false, PUSH_PLAY_MODE, episodes, NULL, NULL);
+        out->alone = other ? push_play(&env, other, NULL, false, PUSH_PLAY_SAMPLED, episodes, NULL, NULL) : (double)NAN;
     }
     bp_agent_destroy(agent);
     bp_agent_destroy(other);
@@ -177,6 +184,38 @@ PAPER_FN bool push_yardstick(double *hand, double *noise, push_config *world, in
         }
     bp_env_close(&env);
     return true;
+}
+
+/* ---- the plot of information.c and of transfer.c: curves on the left, kinds on the right ---------------------------- */
+
+PAPER_FN void push_plot_head(FILE *f, const char *name) {
+    fprintf(f,
+            "set datafile separator ','\nset terminal pngcairo size 1300,520 font 'sans,11'\nset output '%s.png'\n" PUSH_COLOURS
+            "set multiplot layout 1,2\nset grid\nset yrange [0:*]\n",
+            name);
+}
+
+/* curves.csv: steps, then mean and standard deviation per kind. */
+PAPER_FN void push_plot_curves(FILE *f, const char *title) {
+    fprintf(f,
+            "set key top left reverse Left samplen 2\nset xlabel 'environment steps'\nset ylabel 'return per episode'\nset title '%s'\n"
+            "plot for [k=1:%d] 'curves.csv' every ::1 using 1:(column(2*k)-column(2*k+1)):(column(2*k)+column(2*k+1)) with filledcurves "
+            "fs transparent solid 0.07 noborder lc k notitle, for [k=1:%d] '' every ::1 using 1:2*k with lines lw 2 lc k title "
+            "word(titles, k)\n",
+            title, PUSH_KINDS, PUSH_KINDS);
+}
+
+/* A bar per kind, column `bar` of table.csv, and a dot per run, column `dot` of runs.csv, whose column 2 is the kind's number.
+ * run: gnuplot's expression for the number of the run among the n of its kind. */
+PAPER_FN void push_plot_kinds(FILE *f, const char *title, const char *label, int bar, int dot, const char *run, size_t n) {
+    int k;
+    fprintf(f, "set title '%s'\nunset key\nunset xlabel\nset ylabel '%s'\nset xrange [-0.6:%d.6]\nset xtics rotate by -25 (", title,
+            label, PUSH_KINDS - 1);
+    for (k = 0; k < PUSH_KINDS; k++) fprintf(f, "%s'%s' %d", k ? ", " : "", push_kinds[k].title, k);
+    fprintf(f,
+            ")\nplot 'table.csv' every ::1 using 0:%d:(0.7):($0+1) with boxes fs solid 0.3 lc variable, "
+            "'runs.csv' every ::1 using ($2+0.5*((%s)+0.5)/%lu-0.25):%d:($2+1) with points pt 7 ps 0.8 lc variable\nunset multiplot\n",
+            bar, run, (unsigned long)n, dot);
 }
 
 /* "a ± b" of x [n], or "-" when it is not a number. */

@@ -45,11 +45,11 @@
 #endif
 
 #define PUSH_MOST 4      /* most targets */
-#define PUSH_DRAG 0.6      /* what is left of the velocity after a step */
-#define PUSH_THRUST 0.15  /* so the top speed is 0.15 / (1 - 0.6) = 0.375 per step */
+#define PUSH_DRAG 0.6    /* what is left of the velocity after a step */
+#define PUSH_THRUST 0.15 /* so the top speed is 0.15 / (1 - 0.6) = 0.375 per step */
 #define PUSH_REACH 0.4   /* radius of the body + radius of the puck */
 #define PUSH_TABLE 0.55  /* the puck stays within */
-#define PUSH_SPREAD 0.5 /* targets are drawn within */
+#define PUSH_SPREAD 0.5  /* targets are drawn within */
 
 /* Which goals there are. */
 typedef enum push_goals {
@@ -58,13 +58,13 @@ typedef enum push_goals {
 } push_goals;
 
 typedef struct push_config {
-    size_t targets;   /* K, 1 .. PUSH_MOST */
-    size_t steps;     /* time limit of an episode */
-    double fickle;    /* probability that the goal changes in a step without having been achieved */
+    size_t targets;     /* K, 1 .. PUSH_MOST */
+    size_t steps;       /* time limit of an episode */
+    double fickle;      /* probability that the goal changes in a step without having been achieved */
     double radius;      /* the body is at a target when its middle is at most so far away, */
     double puck_radius; /* and the puck, which is larger, when its middle is */
-    double near;      /* at the start the puck is at most so far from the rim of some target */
-    push_goals goals; /* see there */
+    double near;        /* at the start the puck is at most so far from the rim of some target */
+    push_goals goals;   /* see there */
 } push_config;
 
 /* The tasks from which the priors are learned. */
@@ -125,7 +125,7 @@ PUSH_FN void push_draw_goal(push_world *w) {
         if (w->config.goals == PUSH_EITHER) s->wish[bp_rng_index(&s->rng, (uint32_t)(2 * K))] = 1;
         else {
             const size_t i = (size_t)bp_rng_index(&s->rng, (uint32_t)K), j = (size_t)bp_rng_index(&s->rng, (uint32_t)(K - 1));
-            s->wish[K + i] = 1;           /* the puck at i ... */
+            s->wish[K + i] = 1;             /* the puck at i ... */
             s->wish[j < i ? j : j + 1] = 1; /* ... and the body at another */
         }
         if (!push_fulfilled(w)) return;

@@ -123,7 +123,7 @@ int main(int argc, char **argv) {
             push_judgement j;
             if (!study_read(&curve, o.out, jobs[n].name, "eval_return_mean") ||
                 !study_read(&kl, o.out, jobs[n].name, "prior_loss") ||
-                !push_judge(&j, o.out, jobs[n].name, &push_kinds[KIND], NULL, &world, PUSH_EPISODES, &error)) {
+                !push_judge(&j, o.out, jobs[n].name, &push_kinds[KIND], "", &world, PUSH_EPISODES, &error)) {
                 fprintf(stderr, "rate_return: cannot read what %s has left\n", jobs[n].name);
                 return 1;
             }
