@@ -58,22 +58,31 @@ static bool write_curves(const char *out, const kind_result *r, size_t seeds) {
 
 static bool write_tables(const cli_options *o, const kind_result *r, size_t seeds) {
     FILE *runs = paper_file(o->out, "runs.csv"), *table = paper_file(o->out, "table.csv");
-    char a[40], b[40], c[40], d[40], e[40];
+    char text[5][40];
     size_t k, s;
+    int c;
     if (runs == NULL || table == NULL) return false;
     fprintf(runs, "kind,number,seed,area,final_return,for_the_puck,final_return_of_the_mode,nats_per_step,prior_alone\n");
-    fprintf(table, "kind,area_mean,area_std,final_mean,final_std,for_the_puck_mean,for_the_puck_std,nats_mean,nats_std,prior_alone_mean,prior_alone_std\n");
-    printf("\n%-18s %14s %15s %15s %15s %15s\n", "the prior sees", "while learning", "at the end", "for the puck", "nats per step", "prior alone");
+    fprintf(table, "kind,area_mean,area_std,final_mean,final_std,for_the_puck_mean,for_the_puck_std,nats_mean,nats_std,"
+                   "prior_alone_mean,prior_alone_std\n");
+    printf("\n%-18s %14s %15s %15s %15s %15s\n", "the prior sees", "while learning", "at the end", "for the puck", "nats per step",
+           "prior alone");
     for (k = 0; k < PUSH_KINDS; k++) {
         const kind_result *q = &r[k];
         for (s = 0; s < seeds; s++)
             fprintf(runs, "%s,%lu,%llu,%.4g,%.4g,%.4g,%.4g,%.4g,%.4g\n", push_kinds[k].name, (unsigned long)k,
                     (unsigned long long)(o->seed + s), q->area[s], q->end[s], q->pushed[s], q->mode[s], q->nats[s], q->alone[s]);
-        fprintf(table, "%s,%.4g,%.4g,%.4g,%.4g,%.4g,%.4g,%.4g,%.4g,%.4g,%.4g\n", push_kinds[k].name, paper_mean(q->area, seeds),
-                paper_spread(q->area, seeds), paper_mean(q->end, seeds), paper_spread(q->end, seeds), paper_mean(q->pushed, seeds), paper_spread(q->pushed, seeds), paper_mean(q->nats, seeds),
-                paper_spread(q->nats, seeds), paper_mean(q->alone, seeds), paper_spread(q->alone, seeds));
-        printf("%-18s %15s %16s %16s %16s %16s\n", push_kinds[k].title, push_pm(a, q->area, seeds), push_pm(b, q->end, seeds),
-               push_pm(e, q->pushed, seeds), push_pm(c, q->nats, seeds), push_pm(d, q->alone, seeds));
+        fprintf(table, "%s", push_kinds[k].name);
+        for (c = 0; c < 5; c++) {
+            const double *x = c == 0 ? q->area : c == 1 ? q->end
+                                             : c == 2   ? q->pushed
+                                             : c == 3   ? q->nats
+                                                        : q->alone;
+            fprintf(table, ",%.4g,%.4g", paper_mean(x, seeds), paper_spread(x, seeds));
+            push_pm(text[c], x, seeds);
+        }
+        fprintf(table, "\n");
+        printf("%-18s %15s %16s %16s %16s %16s\n", push_kinds[k].title, text[0], text[1], text[2], text[3], text[4]);
     }
     return fclose(runs) == 0 && fclose(table) == 0;
 }

@@ -104,9 +104,10 @@ typedef struct push_judgement {
 enum { PUSH_PLAY_SAMPLED,
        PUSH_PLAY_MODE };
 
-/* Mean return of `episodes` episodes, and the part of it that was for the puck (pushed, or NULL); with other, nats becomes the mean KL from agent to it along the way (other NULL and
- * isotropic: to N(0, 1)). */
-PAPER_FN double push_play(bp_env *env, bp_agent *agent, bp_agent *other, bool isotropic, int how, int episodes, double *nats, double *pushed) {
+/* Mean return of `episodes` episodes, and the part of it that was for the puck (pushed, or NULL); with other, nats becomes the
+ * mean KL from agent to it along the way (other NULL and isotropic: to N(0, 1)). */
+PAPER_FN double push_play(bp_env *env, bp_agent *agent, bp_agent *other, bool isotropic, int how, int episodes, double *nats,
+                          double *pushed) {
     bp_real observation[6 + 4 * PUSH_MOST], action[2], unused[2], kl, dist0[4];
     bp_rng rng = bp_rng_make(2024, (uint64_t)how);
     bp_step step;
@@ -152,7 +153,8 @@ PAPER_FN bool push_judge(push_judgement *out, const char *dir, const char *name,
     snprintf(path, sizeof path, "%s/%s/prior.safetensors", dir, name);
     if (ok && kind->prior == BP_PRIOR_LEARNED) ok = bp_agent_load(&other, *prior ? prior : path, NULL, error) == BP_OK;
     if (ok) {
-        out->sampled = push_play(&env, agent, other, kind->prior == BP_PRIOR_ISOTROPIC, PUSH_PLAY_SAMPLED, episodes, &out->nats, &out->pushed);
+        out->sampled = push_play(&env, agent, other, kind->prior == BP_PRIOR_ISOTROPIC, PUSH_PLAY_SAMPLED, episodes, &out->nats,
+                                 &out->pushed);
         out->mode = push_play(&env, agent, NULL, false, PUSH_PLAY_MODE, episodes, NULL, NULL);
         out->alone = other ? push_play(&env, other, NULL, false, PUSH_PLAY_SAMPLED, episodes, NULL, NULL) : (double)NAN;
     }
