@@ -10,7 +10,8 @@
  *       wish[k]     = 1: the body at target k                      wish[K + k] = 1: the puck at target k
  *
  *   The step that ends with all wishes of the goal fulfilled pays 1, and then a new goal is drawn among those that are not yet
- *   fulfilled. Nothing else pays anything. Episodes never terminate; after `steps` steps we stop looking (discount 1).
+ *   fulfilled. Nothing else pays anything. With probability `fickle` per step the goal changes without having been achieved: who
+ *   cannot push yet does not wait for ever. Episodes never terminate; after `steps` steps we stop looking (discount 1).
  *
  * WHAT IS SEEN. Four fields, everything relative to the body except its own place in the room:
  *
@@ -23,11 +24,13 @@
  *   it; with the targets, where one may have to go; with both, everything but what it is for.
  *
  * PHYSICS. Units: half the side of the room, steps. Per axis v' = DRAG v + THRUST u with |u| <= 1, x' = x + v'. The room ends at
- *   +-1. The puck is moved *quasi-statically*: when body and puck overlap, the puck goes straight away from the body until
- *   they touch, and stays where it is left. It cannot leave the table, |x|, |y| <= TABLE; there it stops, and so does
- *   the body. The table is smaller than the room, so the body can get behind the puck everywhere: no position is lost.
- *   After all that the velocity is what was really travelled. A step is at most 0.4, less than REACH, so nothing jumps
- *   over the puck.
+ *   +-1. The puck is moved *quasi-statically*: when body and puck overlap, it goes on in the direction of the body's step until
+ *   they touch (a rough rim: it does not slide off), and stays where it is left. It cannot leave the table, |x|, |y| <= TABLE;
+ *   there it stops, and so does the body. TABLE + REACH < 1, so the body can get behind the puck everywhere: no position is
+ *   lost. After all that the velocity is what was really travelled. A step is shorter than REACH, so nothing jumps over the puck.
+ *
+ * AT THE START the targets lie apart from each other, the puck within `near` of the rim of one of them (some pushes are short: noise
+ *   finds a few), the body anywhere on the table where it does not touch the puck, at rest.
  *
  * Not part of the library. Include bprior.h first.
  */

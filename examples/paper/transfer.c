@@ -2,9 +2,9 @@
  *
  * WHAT YOU SEE  The priors that `information` learned on its four tasks (be at a target; have the puck at one) are frozen and
  *   carried to new and harder tasks in the same room: the puck at one target *and* the body at the other, at the same time.
- *   A new policy starts from nothing, pulled toward the frozen prior (E14), next
- *   to one without a prior and one with N(0, 1). As in the talk, each kind is run 2 x 5 times: the priors of two
- *   seeds, five seeds of the new policy each; all kinds use the same ten seeds.
+ *   A new policy starts from nothing, pulled toward the frozen prior (E14), next to one without a prior and one with N(0, 1).
+ *   As in the talk, each kind is run 2 x 5 times: the priors of two seeds, five seeds of the new policy each; all kinds use
+ *   the same ten seeds.
  *
  *   A goal is one bit per wish, so the prior that sees everything sees familiar bits, two at a time where it knew one.
  *
