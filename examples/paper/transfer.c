@@ -146,7 +146,7 @@ int main(int argc, char **argv) {
     push_write_settings(f, "", &new_world, &jobs[0].config);
     fprintf(f, "judged by = %d episodes of the sampled policy after training\n", PUSH_EPISODES);
     fprintf(f, "return of the player by hand = %.2f\nreturn of noise = %.2f\n", hand, noise);
-    fprintf(f, "tuned on = " PUSH_TUNED "\n");
+    fprintf(f, "tuned on = " PUSH_TUNED "; alpha: 0.01 and 0.03 tried with the prior of all but the goal\n");
     fclose(f);
     code = *o.from ? 0 : study_train(sources, m, &o);
     if (code == 0) code = study_train(jobs, n, &o);
