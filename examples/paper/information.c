@@ -109,7 +109,7 @@ int main(int argc, char **argv) {
                                  "priors that differ in what they see. Ends with a table of the return while learning, the\n"
                                  "return at the end and the nats per step that the policy pays, and with a plot.\n"
                                  "--steps is for each run; --threads says how many runs at a time.",
-                                 PUSH_STEPS);
+                                 48000);
     push_config world = push_config_default();
     bp_error error;
     double hand, noise;

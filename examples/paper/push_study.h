@@ -36,7 +36,7 @@ static const push_kind push_kinds[PUSH_KINDS] = {
 #define PUSH_TUNED "the world and its settings by single runs with seeds 101 to 103, which are reported nowhere"
 
 #define PUSH_ALPHA 0.03   /* reward per nat */
-#define PUSH_STEPS 24000  /* environment steps of a run on the four tasks */
+#define PUSH_STEPS 24000  /* environment steps of a run on the four tasks, where an experiment needs many */
 #define PUSH_EPISODES 100 /* that judge a finished run */
 
 /* Settings of every run: those of demo.c, with a shorter horizon and half as many learner steps that are twice as large. */
