@@ -36,6 +36,7 @@ typedef struct cli_options {
     uint64_t steps;           /* --steps N: environment steps, the program's own default */
     const char *out;          /* --out DIR, default build/NAME */
     uint64_t seeds;           /* --seeds N: how many seeds an experiment has; 0: the program has no such option */
+    const char *from;         /* --from DIR: where runs of another experiment are; NULL: the program has no such option, "": not given */
     size_t threads;           /* --threads N, default 2 */
     size_t jobs;              /* --jobs N: how many runs at the same time; 0: the program has no such option */
     bool resume;              /* --resume: go on from the checkpoint in the output directory */
@@ -86,6 +87,7 @@ CLI_FN void cli_help(const cli_options *o) {
     printf("  --out DIR    where CSV, configuration%s and plot go (default %s)\n",
            o->no_run ? "" : ", checkpoint", o->out_default);
     if (o->seeds) printf("  --seeds N    how many seeds, counted up from --seed (default %llu)\n", (unsigned long long)o->seeds);
+    if (o->from) printf("  --from DIR   where the runs are that this one builds on (default: made here)\n");
     if (!o->no_run) {
         if (o->jobs)
             printf("  --jobs N     runs at the same time; never changes the result (default %lu)\n", (unsigned long)o->jobs);
@@ -125,6 +127,7 @@ CLI_FN int cli_parse(cli_options *o, int argc, char **argv) {
         if (!strcmp(option, "--resume") && !o->no_run) o->resume = true;
         else if (!strcmp(option, "--quick")) o->quick = true;
         else if (!strcmp(option, "--out") && value) o->out = argv[++i];
+        else if (!strcmp(option, "--from") && o->from && value) o->from = argv[++i];
         else if (!strcmp(option, "--seed") || !strcmp(option, "--steps") || (!strcmp(option, "--seeds") && o->seeds) ||
                  (!strcmp(option, "--jobs") && o->jobs) || (!strcmp(option, "--threads") && !o->no_run)) {
             if (!cli_number(&number, option, value)) return 2;
