@@ -123,7 +123,7 @@ int main(int argc, char **argv) {
     /* the priors: kind k, seed o.seed + p */
     for (p = 0; p < PRIORS; p++)
         for (k = PUSH_FIRST_LEARNED; k < PUSH_KINDS; k++, m++) {
-            snprintf(sources[m].name, sizeof sources[m].name, "source/%s-%llu", push_kinds[k].name, (unsigned long long)(o.seed + p));
+            snprintf(sources[m].name, sizeof sources[m].name, "%s-%llu", push_kinds[k].name, (unsigned long long)(o.seed + p));
             sources[m].config = push_settings(&o, &old_world, &push_kinds[k], PUSH_ALPHA, source_steps, o.seed + p);
         }
     for (p = 0; p < PRIORS; p++)
