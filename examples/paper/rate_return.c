@@ -55,21 +55,21 @@ static bool draw(const cli_options *o, size_t seeds) {
     if (f == NULL) return false;
     fprintf(f,
             "set datafile separator ','\nset terminal pngcairo size 1300,520 font 'sans,11'\nset output 'rate_return.png'\n"
-            "set multiplot layout 1,2\nset grid\nset yrange [0:*]\nunset key\nset xrange [-0.05:*]\n"
+            "set multiplot layout 1,2\nset grid\nset yrange [0:*]\nset bmargin 5\nunset key\nset logscale x\n"
             "set xlabel 'KL[policy || prior], nats per step: a bound on I[goal; action | the rest]'\nset ylabel 'return per episode'\n"
             "set title 'return against information, %lu seeds per alpha'\n"
             "plot 'runs.csv' every ::1 using 3:4 with points pt 7 ps 0.7 lc rgb '#99bbdd', "
             "'table.csv' every ::1 using 2:4 with lines lw 1.5 lc rgb '#0060ad', "
             "'' every ::1 using 2:4:3:5 with xyerrorbars lw 1.5 lc rgb '#0060ad' pt 7 ps 1.2, "
-            "'' every ::1 using 2:4:(sprintf('%%g', $1)) with labels offset -0.8,0.9 right tc rgb '#003366'\n"
+            "'' every ::1 using 2:(0.1):(sprintf('alpha %%g', $1)) with labels rotate by 90 left tc rgb '#003366'\n"
             "set title 'the same against alpha'\nset xlabel 'alpha, reward per nat'\nset ylabel 'return per episode; nats per step'\n"
-            "set key top right\nset xrange [0.0002:0.5]\nset logscale x\nset xtics ('0' 0.0003",
+            "set key below horizontal\nset xrange [0.0002:0.5]\nset xtics ('0' 0.0003",
             (unsigned long)seeds);
     for (k = 1; k < ALPHAS; k++) fprintf(f, ", '%g' %g", alphas[k], alphas[k]);
     fprintf(f, ")\nat(a) = a > 0 ? a : 0.0003\n"
                "plot 'table.csv' every ::1 using (at($1)):4:5 with yerrorlines lw 2 pt 7 lc rgb '#0060ad' title 'return', "
                "'' every ::1 using (at($1)*1.04):2:3 with yerrorlines lw 2 pt 7 lc rgb '#dd5511' title 'nats per step', "
-               "'' every ::1 using (at($1)*0.96):6:7 with yerrorlines lw 2 pt 7 lc rgb '#33aa55' title 'return of the prior alone'\n"
+               "'' every ::1 using (at($1)*0.96):6:7 with yerrorlines lw 2 pt 7 lc rgb '#33aa55' title 'prior alone'\n"
                "unset multiplot\n");
     if (fclose(f) != 0) return false;
     paper_plot(o->out, "rate_return");

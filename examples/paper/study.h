@@ -85,17 +85,21 @@ PAPER_FN void study_done_path(char *path, size_t size, const study_job *job, con
     snprintf(path, size, "%s/%s/done", out, job->name);
 }
 
-PAPER_FN bool study_is_done(const study_job *job, const char *out) {
+/* After how many steps a run was complete; 0 if it is not. */
+PAPER_FN unsigned long long study_done_steps(const study_job *job, const char *out) {
     char path[1024];
     unsigned long long steps = 0;
     FILE *file;
-    bool done;
     study_done_path(path, sizeof path, job, out);
     file = fopen(path, "r");
-    if (file == NULL) return false;
-    done = fscanf(file, "%llu", &steps) == 1 && steps == job->config.env_steps;
+    if (file == NULL) return 0;
+    if (fscanf(file, "%llu", &steps) != 1) steps = 0;
     fclose(file);
-    return done;
+    return steps;
+}
+
+PAPER_FN bool study_is_done(const study_job *job, const char *out) {
+    return study_done_steps(job, out) == job->config.env_steps;
 }
 
 /* Train one run to its end: 0, 1 or 130. */

@@ -100,6 +100,7 @@ int main(int argc, char **argv) {
                                  "a plot. --from takes the --out directory of `information`; without it the priors are made\n"
                                  "here first. --steps is for each new run; --threads says how many runs at a time.",
                                  12000);
+    cli_options source_options;
     push_config old_world = push_config_default(), new_world = new_tasks();
     bp_error error;
     char from[600];
@@ -123,8 +124,13 @@ int main(int argc, char **argv) {
     /* the priors: kind k, seed o.seed + p */
     for (p = 0; p < PRIORS; p++)
         for (k = PUSH_FIRST_LEARNED; k < PUSH_KINDS; k++, m++) {
-            snprintf(sources[m].name, sizeof sources[m].name, "source/%s-%llu", push_kinds[k].name, (unsigned long long)(o.seed + p));
+            snprintf(sources[m].name, sizeof sources[m].name, "%s-%llu", push_kinds[k].name, (unsigned long long)(o.seed + p));
             sources[m].config = push_settings(&o, &old_world, &push_kinds[k], PUSH_ALPHA, source_steps, o.seed + p);
+            if (*o.from) sources[m].config.env_steps = study_done_steps(&sources[m], from); /* as long as they were trained there */
+            if (sources[m].config.env_steps == 0) {
+                fprintf(stderr, "transfer: there is no complete run %s in %s\n", sources[m].name, from);
+                return 1;
+            }
         }
     for (p = 0; p < PRIORS; p++)
         for (s = 0; s < o.seeds; s++)
@@ -148,7 +154,9 @@ int main(int argc, char **argv) {
     fprintf(f, "return of the player by hand = %.2f\nreturn of noise = %.2f\n", hand, noise);
     fprintf(f, "tuned on = " PUSH_TUNED "; alpha: 0.01 and 0.03 tried with the prior of all but the goal\n");
     fclose(f);
-    code = *o.from ? 0 : study_train(sources, m, &o);
+    source_options = o;
+    source_options.out = from;
+    code = *o.from ? 0 : study_train(sources, m, &source_options);
     if (code == 0) code = study_train(jobs, n, &o);
     if (code) return code;
 
