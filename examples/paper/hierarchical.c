@@ -365,8 +365,9 @@ static void plot(const experiment *e) {
                 "plot 'trails.csv' every ::1 using (strcol(1) eq '%s' ? $4 : NaN):5 with lines lw 1.2 lc rgb '#333333'\n",
                 kind_name[k], TRAILS, e->task.hit_radius, e->task.hit_radius, kind_name[k]);
     }
-    fprintf(file, "unset object 1\nunset object 2\nunset object 3\nset size noratio\nset key top center\nset xrange [-2:2]\n"
-                  "set yrange [0:*]\nset xtics 1\nset ytics auto\nset xlabel 'first action, x'\nset ylabel 'density'\n");
+    fprintf(file, "unset object 1\nunset object 2\nunset object 3\nset size noratio\nset key top center samplen 2\nset xrange [-2:2]\n"
+                  "set yrange [0:*]\nset offsets 0, 0, graph 0.35, 0\nset xtics 1\nset ytics auto\n"
+                  "set xlabel 'first action, x'\nset ylabel 'density'\n");
     for (k = 0; k < KINDS; k++)
         fprintf(file,
                 "set title 'first action, %s'\n"

@@ -251,14 +251,15 @@ static void plot_curves(FILE *file, const char *csv, const char *title) {
     static const char *const label[KINDS] = {"no prior", "MLP prior", "LSTM prior"};
     int k;
     fprintf(file,
-            "set key bottom right reverse Left samplen 2\nset xlabel 'environment steps'\nset ylabel 'targets reached per episode'\n"
+            "set xlabel 'environment steps, thousands'\nset ylabel 'targets reached per episode'\n"
             "set yrange [0:*]\nset xrange [0:*]\nset grid\nset style fill transparent solid 0.2 noborder\nset title \"%s\"\nplot ",
             title);
     for (k = 0; k < KINDS; k++)
-        fprintf(file, "'%s' every ::1 using 1:($%d-$%d):($%d+$%d) with filledcurves lc rgb '%s' notitle, ", csv, 2 * k + 2, 2 * k + 3,
+        fprintf(file, "'%s' every ::1 using ($1/1000):($%d-$%d):($%d+$%d) with filledcurves lc rgb '%s' notitle, ", csv,
+                2 * k + 2, 2 * k + 3,
                 2 * k + 2, 2 * k + 3, ink[k]);
     for (k = 0; k < KINDS; k++)
-        fprintf(file, "'%s' every ::1 using 1:%d with lines lw 3 lc rgb '%s' title '%s'%s", csv, 2 * k + 2, ink[k], label[k],
+        fprintf(file, "'%s' every ::1 using ($1/1000):%d with lines lw 3 lc rgb '%s' title '%s'%s", csv, 2 * k + 2, ink[k], label[k],
                 k + 1 < KINDS ? ", " : "\n");
 }
 
@@ -361,14 +362,14 @@ static bool transfer_table(const experiment *e, const double *area, const double
     return fclose(file) == 0;
 }
 
-static void plot(const experiment *e) {
+static void plot_priors(const experiment *e) {
     const char *const out = e->options.out;
     char title[160];
     FILE *file = paper_file(out, "sequential.gp");
     int k;
     if (file == NULL) return;
     fprintf(file, "set datafile separator ','\nset terminal pngcairo size 1500,520 font 'sans,12'\nset output 'sequential.png'\n"
-                  "set multiplot layout 1,3\n");
+                  "set multiplot layout 1,3\nset key bottom right reverse Left\n");
     snprintf(title, sizeof title, "learning with three priors (%u seeds)", (unsigned)e->options.seeds);
     plot_curves(file, "curves.csv", title);
     fprintf(file, "set size ratio 1\nset xrange [-0.31:0.31]\nset yrange [-0.31:0.31]\nunset key\nunset grid\n"
@@ -392,7 +393,7 @@ static void plot(const experiment *e) {
     fprintf(file, "set datafile separator ','\nset terminal pngcairo size 1200,420 font 'sans,12'\nset output 'visits.png'\n"
                   "set multiplot layout 1,3 title 'at green: which target is next?  priors alone, %u seeds'\n"
                   "set style data histograms\nset style histogram errorbars gap 1 lw 1\nset style fill solid 0.85 border -1\n"
-                  "set yrange [0:1.1]\nset ytics 0.2\nset grid ytics\nset key top right samplen 1\nset xtics nomirror\n",
+                  "set yrange [0:1.4]\nset ytics 0,0.2,1\nset grid ytics\nset key top right samplen 1\nset xtics nomirror\n",
             (unsigned)e->options.seeds);
     for (k = 0; k < K - 1; k++)
         fprintf(file, "set title 'came from %s'\nplot 'shares.csv' every ::%d::%d using 3:(0):xtic(2) lc rgb '#bbbbbb' title 'law', "
@@ -402,13 +403,17 @@ static void plot(const experiment *e) {
     fprintf(file, "unset multiplot\n");
     fclose(file);
     paper_plot(out, "visits");
+}
 
-    file = paper_file(out, "transfer.gp");
+static void plot_transfer(const experiment *e) {
+    const char *const out = e->options.out;
+    char title[160];
+    FILE *file = paper_file(out, "transfer.gp");
     if (file == NULL) return;
-    fprintf(file, "set datafile separator ','\nset terminal pngcairo size 640,520 font 'sans,12'\nset output 'transfer.png'\n");
+    fprintf(file, "set datafile separator ','\nset terminal pngcairo size 640,520 font 'sans,12'\nset output 'transfer.png'\n"
+                  "set key top left reverse Left\n");
     snprintf(title, sizeof title, "a new task with frozen priors (%u runs each)", AGAIN * (unsigned)e->options.seeds);
     plot_curves(file, "transfer.csv", title);
-    fprintf(file, "set key top left\nset output 'transfer.png'\nreplot\n");
     fclose(file);
     paper_plot(out, "transfer");
 }
@@ -465,11 +470,12 @@ int main(int argc, char **argv) {
 
     code = paper_runs(KINDS * seeds, e.options.jobs, old_job, &e);
     if (code == 0) code = write_curves(&e, "curves.csv", old_name, seeds, area, last) && under_the_hood(&e, area, last) ? 0 : 1;
+    if (code == 0) plot_priors(&e);
     if (code == 0) code = paper_runs(KINDS * AGAIN * seeds, e.options.jobs, new_job, &e);
     if (code == 0)
         code = write_curves(&e, "transfer.csv", new_name, AGAIN * seeds, area, last) && transfer_table(&e, area, last) ? 0 : 1;
     if (code == 130) fprintf(stderr, "\nstopped and saved; to go on: sequential --resume --out %s\n", e.options.out);
-    if (code == 0) plot(&e);
+    if (code == 0) plot_transfer(&e);
     bp_mj_world_destroy(e.old_world);
     bp_mj_world_destroy(e.new_world);
     bp_mj_world_destroy(e.long_world);
