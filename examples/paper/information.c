@@ -35,7 +35,7 @@
 /* The numbers of all runs of one kind. */
 typedef struct kind_result {
     double area[STUDY_SEEDS], end[STUDY_SEEDS], pushed[STUDY_SEEDS], nats[STUDY_SEEDS], alone[STUDY_SEEDS], mode[STUDY_SEEDS];
-    study_curve curve[STUDY_SEEDS];
+    paper_curve_data curve[STUDY_SEEDS];
 } kind_result;
 
 static bool write_curves(const char *out, const kind_result *r, size_t seeds) {
@@ -146,12 +146,12 @@ int main(int argc, char **argv) {
         for (k = 0; k < PUSH_KINDS; k++, n++) {
             kind_result *q = &result[k];
             push_judgement j;
-            if (!study_read(&q->curve[s], o.out, jobs[n].name, "eval_return_mean") ||
+            if (!paper_curve(&q->curve[s], o.out, jobs[n].name, "eval_return_mean") ||
                 !push_judge(&j, o.out, jobs[n].name, &push_kinds[k], "", &world, PUSH_EPISODES, &error)) {
                 fprintf(stderr, "information: cannot read what %s has left\n", jobs[n].name);
                 return 1;
             }
-            q->area[s] = study_area(&q->curve[s]);
+            q->area[s] = paper_area(&q->curve[s]);
             q->end[s] = j.sampled, q->pushed[s] = j.pushed, q->mode[s] = j.mode, q->nats[s] = j.nats, q->alone[s] = j.alone;
         }
     if (!write_curves(o.out, result, o.seeds) || !write_tables(&o, result, o.seeds) || !draw(&o, o.seeds)) return 1;

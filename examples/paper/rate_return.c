@@ -119,15 +119,15 @@ int main(int argc, char **argv) {
     for (s = 0, n = 0; s < o.seeds; s++)
         for (k = 0; k < ALPHAS; k++, n++) {
             price_result *q = &result[k];
-            study_curve curve, kl;
+            paper_curve_data curve, kl;
             push_judgement j;
-            if (!study_read(&curve, o.out, jobs[n].name, "eval_return_mean") ||
-                !study_read(&kl, o.out, jobs[n].name, "prior_loss") ||
+            if (!paper_curve(&curve, o.out, jobs[n].name, "eval_return_mean") ||
+                !paper_curve(&kl, o.out, jobs[n].name, "prior_loss") ||
                 !push_judge(&j, o.out, jobs[n].name, &push_kinds[KIND], "", &world, PUSH_EPISODES, &error)) {
                 fprintf(stderr, "rate_return: cannot read what %s has left\n", jobs[n].name);
                 return 1;
             }
-            q->area[s] = study_area(&curve), q->replayed[s] = study_tail(&kl); /* E17 on replayed states, for comparison */
+            q->area[s] = paper_area(&curve), q->replayed[s] = paper_tail(&kl, kl.n >= 4 ? kl.n / 4 : 1); /* E17 on replayed states, for comparison */
             q->end[s] = j.sampled, q->nats[s] = j.nats, q->alone[s] = j.alone;
         }
     return write_tables(&o, result, o.seeds) && draw(&o, o.seeds) ? 0 : 1;

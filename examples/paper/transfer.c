@@ -36,7 +36,7 @@ static push_config new_tasks(void) {
 /* The numbers of all runs of one kind. */
 typedef struct kind_result {
     double area[STUDY_SEEDS], end[STUDY_SEEDS], nats[STUDY_SEEDS], alone[STUDY_SEEDS];
-    study_curve curve[STUDY_SEEDS];
+    paper_curve_data curve[STUDY_SEEDS];
 } kind_result;
 
 static bool write_tables(const cli_options *o, const kind_result *r, size_t n) {
@@ -164,12 +164,12 @@ int main(int argc, char **argv) {
         for (k = 0; k < PUSH_KINDS; k++, n++) {
             kind_result *q = &result[k];
             push_judgement j;
-            if (!study_read(&q->curve[p], o.out, jobs[n].name, "eval_return_mean") ||
+            if (!paper_curve(&q->curve[p], o.out, jobs[n].name, "eval_return_mean") ||
                 !push_judge(&j, o.out, jobs[n].name, &push_kinds[k], jobs[n].prior, &new_world, PUSH_EPISODES, &error)) {
                 fprintf(stderr, "transfer: cannot read what %s has left\n", jobs[n].name);
                 return 1;
             }
-            q->area[p] = study_area(&q->curve[p]);
+            q->area[p] = paper_area(&q->curve[p]);
             q->end[p] = j.sampled, q->nats[p] = j.nats, q->alone[p] = j.alone;
         }
     if (!write_tables(&o, result, PRIORS * o.seeds) || !draw(&o)) return 1;
