@@ -3,7 +3,8 @@
  * WHAT YOU SEE  A point mass in the middle of the room, always the same, a target on its left and one on its right, always the same;
  *   one of them is the goal, each as often as the other. Touching it pays 1 and ends the episode. The policy is told which
  *   one it is. The prior is not, so the best it could do is what the policy does on the average over goals: left or right, but
- *   not in between. Two kinds of policy and prior are trained, with the same settings otherwise:
+ *   not in between. Two kinds of policy and prior are trained, with the same settings as far as both have them,
+ *   but for the initial size of the latent kind's last layers:
  *
  *   gaussian   pi(a|x, goal) and pi0(a|x), x = (position, velocity): one level each
  *   latent     a high level draws one number z at the start of an episode: pi^H(z|x, goal), and pi0^H(z|x) for the prior; one low
@@ -72,7 +73,7 @@ static bp_run_config settings(const experiment *e, int kind) {
     l->alpha = bp_schedule_constant(0.01);
     l->prior_kind = BP_PRIOR_LEARNED;
     l->policy.init_std = 1.0;
-    /* Keep standard deviations near e^(0/2) / sqrt(2 pi e) = 0.24: less, and the low level stops looking around before it knows
+    /* Aim at standard deviations of e^(0/2) / sqrt(2 pi e) = 0.24: less, and the low level stops looking around before it knows
      * that there are two targets; a constant bonus, and where no reward is known yet they grow without bound, since
      * actions are clipped and no KL holds a shared low level back. */
     l->entropy_mode = BP_WEIGHT_ADAPTED;
