@@ -127,7 +127,7 @@ int main(int argc, char **argv) {
                 fprintf(stderr, "rate_return: cannot read what %s has left\n", jobs[n].name);
                 return 1;
             }
-            q->area[s] = paper_area(&curve), q->replayed[s] = paper_tail(&kl, kl.n >= 4 ? kl.n / 4 : 1); /* E17 on replayed states, for comparison */
+            q->area[s] = paper_area(&curve), q->replayed[s] = paper_tail(&kl, (kl.n + 3) / 4); /* E17 in replay */
             q->end[s] = j.sampled, q->nats[s] = j.nats, q->alone[s] = j.alone;
         }
     return write_tables(&o, result, o.seeds) && draw(&o, o.seeds) ? 0 : 1;
