@@ -26,7 +26,7 @@ typedef struct study_job {
 
 /* A run that is complete has a file `done` that says after how many steps. */
 PAPER_FN void study_done_path(char *path, size_t size, const study_job *job, const char *out) {
-    snprintf(path, size, "%s/%s/done", out, job->name);
+    snprintf(path, size, "%s/%.63s/done", out, job->name);
 }
 
 /* After how many steps a run was complete; 0 if it is not. */
