@@ -136,12 +136,14 @@ $(foreach v,float double asan tsan,$(eval $(call library,$(v))))
 # $(1) variant, $(2) source, $(3) "mujoco" or nothing. A test's id is variant/name, variant-mujoco/name.
 id = $(1)$(if $(3),-mujoco)/$(basename $(notdir $(2)))
 shared = $(if $(filter $(WHOLE_TESTS),$(2)),,build/test/$(1)/bprior.o)
+# Under ASan the kernels take most of a minute to compile: the tests of chapters 3 and 4 and the shared object have them, that will do.
+plain = $(if $(filter asan,$(1)),$(if $(filter $(2),$(WHOLE_TESTS)),$(if $(filter %/test_03_random.c %/test_04_linalg.c,$(2)),,-DBPRIOR_NO_SIMD)))
 bin = build/test/$(1)$(if $(3),-$(MJ_TAG))/$(basename $(notdir $(2)))
 define one_test
 IDS += $(call id,$(1),$(2),$(3))
 run/$(call id,$(1),$(2),$(3)): $(call bin,$(1),$(2),$(3))
 	@tools/run-test.sh $$(@:run/%=%) $$<
-$(call program,$(2),$(call bin,$(1),$(2),$(3)),$$(FLAGS_$(1)) $(if $(call shared,$(1),$(2)),-DBPRIOR_IMPLEMENTED) $(if $(3),$(MJ_CFLAGS)),$(call shared,$(1),$(2)) -lcmocka $(if $(3),$(MJ_LIBS)))
+$(call program,$(2),$(call bin,$(1),$(2),$(3)),$$(FLAGS_$(1)) $(call plain,$(1),$(2)) $(if $(call shared,$(1),$(2)),-DBPRIOR_IMPLEMENTED) $(if $(3),$(MJ_CFLAGS)),$(call shared,$(1),$(2)) -lcmocka $(if $(3),$(MJ_LIBS)))
 endef
 define one_example
 IDS += example/$(basename $(notdir $(1)))
