@@ -11,9 +11,8 @@
 #define BPRIOR_IMPLEMENTATION
 #include "bprior.h"
 #include "test_util.h"
+#include "test_scratch.h"
 
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum { O = 7,
        A = 2,
@@ -21,30 +20,6 @@ enum { O = 7,
        Z = 2,
        T = 5,
        B = 3 }; /* of the small problem */
-
-static char scratch[256];
-
-static void make_scratch(void) {
-    const char *tmp = getenv("TMPDIR");
-    (void)snprintf(scratch, sizeof scratch, "%s/bprior-structured-XXXXXX", tmp && strlen(tmp) < 150 ? tmp : "build");
-    if (!tmp) (void)mkdir("build", 0777);
-    assert_non_null(mkdtemp(scratch));
-}
-
-static const char *at(char *out, const char *name) {
-    (void)snprintf(out, 300, "%.200s/%.64s", scratch, name);
-    return out;
-}
-
-static size_t slurp(unsigned char *out, size_t capacity, const char *path) {
-    FILE *f = fopen(path, "rb");
-    size_t n;
-    assert_non_null(f);
-    n = fread(out, 1, capacity, f);
-    fclose(f);
-    assert_true(n < capacity);
-    return n;
-}
 
 /* ---- configurations --------------------------------------------------------------------------------- */
 
@@ -893,7 +868,7 @@ static void test_files(void **state) {
     char path[300];
     size_t i;
     (void)state;
-    at(path, "structured.safetensors");
+    bpt_at(path, "structured.safetensors");
     for (i = 0; i < CONFIGS; i++) {
         bool discrete;
         const bp_rs0_config c = config_number(i, &discrete);
@@ -973,8 +948,9 @@ static void test_hostile_files(void **state) {
     (void)state;
     world_make(&w, false, &c);
     export_of(&what, &w, BP_PLAY_POLICY);
-    bpt_ok(bp_policy_save(at(path, "hostile.safetensors"), &what, &error), &error);
-    n = slurp(good, sizeof good, path);
+    bpt_ok(bp_policy_save(bpt_at(path, "hostile.safetensors"), &what, &error), &error);
+    n = bpt_slurp(good, sizeof good, path);
+    assert_true(n < sizeof good);
     for (i = 0; i < sizeof lie / sizeof lie[0]; i++) {
         bp_status status;
         memcpy(bad, good, n);
@@ -1097,7 +1073,7 @@ static void test_transfer(void **state) {
     bp_rs0_config c, good;
     char path[300];
     (void)state;
-    at(path, "prior.safetensors");
+    bpt_at(path, "prior.safetensors");
     c = everything();
     check_transfer(&c, path);
     cannot_load(&c, "no/such", BP_ERR_IO, "no/such");
@@ -1171,6 +1147,6 @@ int main(void) {
         cmocka_unit_test(test_hostile_files),
         cmocka_unit_test(test_transfer),
     };
-    make_scratch();
+    bpt_make_scratch("structured");
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

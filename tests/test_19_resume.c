@@ -11,23 +11,13 @@
 #define BPRIOR_IMPLEMENTATION
 #include "bprior.h"
 #include "test_util.h"
+#include "test_scratch.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
-
-static char scratch[256]; /* a fresh directory of ours */
-
-static void make_scratch(void) {
-    const char *tmp = getenv("TMPDIR");
-    (void)snprintf(scratch, sizeof scratch, "%s/bprior-resume-XXXXXX", tmp && strlen(tmp) < 150 ? tmp : "build");
-    if (!tmp) (void)mkdir("build", 0777);
-    assert_non_null(mkdtemp(scratch));
-}
 
 typedef void (*adjust)(bp_run_config *);
 
@@ -245,7 +235,7 @@ static void point_mass_threads(bp_run_config *c) {
     c->threads = 2;
 }
 
-static void path_of(char *out, const char *name) { (void)snprintf(out, 300, "%.200s/%.64s", scratch, name); }
+static void path_of(char *out, const char *name) { (void)bpt_at(out, name); }
 
 static void kill_and_compare(const char *name, adjust change, adjust other) {
     char a[300], b[300], label[64];
@@ -546,7 +536,7 @@ int main(void) {
         cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_hostile_checkpoints),
     };
-    make_scratch();
-    print_message("scratch directory %s, seed %lu\n", scratch, (unsigned long)bpt_seed());
+    bpt_make_scratch("resume");
+    print_message("scratch directory %s, seed %lu\n", bpt_scratch, (unsigned long)bpt_seed());
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,22 +5,8 @@
 #define BPRIOR_IMPLEMENTATION
 #include "bprior.h"
 #include "test_util.h"
+#include "test_scratch.h"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
-static char scratch[256];
-
-static void make_scratch(void) {
-    const char *tmp = getenv("TMPDIR");
-    (void)snprintf(scratch, sizeof scratch, "%s/bprior-runs-XXXXXX", tmp && strlen(tmp) < 150 ? tmp : "build");
-    if (!tmp) (void)mkdir("build", 0777);
-    assert_non_null(mkdtemp(scratch));
-}
-static const char *at(char *out, const char *name) {
-    (void)snprintf(out, 300, "%.200s/%.64s", scratch, name);
-    return out;
-}
 
 /* ---- an environment that can be told to misbehave --------------------------------------------------------
  * Fields "x" 1, "task" 2. x counts the steps; reward 1 each; terminates after `length` steps. */
@@ -204,10 +190,10 @@ static void test_bad_configurations(void **state) {
     bpt_refuses_run(&c, BP_ERR_UNSUPPORTED, "BPRIOR_THREADS");
 #endif
     /* a directory that cannot be: below a plain file */
-    f = fopen(at(path, "file"), "wb");
+    f = fopen(bpt_at(path, "file"), "wb");
     assert_non_null(f);
     fclose(f);
-    at(path, "file/out");
+    bpt_at(path, "file/out");
     c = good, c.directory = path;
     bpt_refuses_run(&c, BP_ERR_IO, "file/out");
     c.resume = true;
@@ -230,7 +216,7 @@ static void test_out_of_memory(void **state) {
     c.normalise = true;
     for (files = 0; files < 2; files++) {
         char path[300];
-        c.directory = files ? at(path, "oom") : NULL;
+        c.directory = files ? bpt_at(path, "oom") : NULL;
         for (k = 1;; k++) {
             bp_status status;
             bpt_memory_use(&memory);
@@ -262,7 +248,7 @@ static void test_out_of_memory(void **state) {
         bpt_memory_use(&memory);
         p.allocator = &memory.allocator;
         p.saves = true;
-        c.directory = at(path, "oom-resume");
+        c.directory = bpt_at(path, "oom-resume");
         bpt_ok(bp_run_create(&run, &c, &memory.allocator, &error), &error);
         for (k = 0; k < 10; k++) bpt_ok(bp_run_round(run, &error), &error);
         memory.fail_at = memory.requests + 1; /* the buffer of environment states */
@@ -430,7 +416,7 @@ static void test_resume_without_save(void **state) {
     char path[300];
     int i;
     (void)state;
-    c.directory = at(path, "unsaving");
+    c.directory = bpt_at(path, "unsaving");
     bpt_ok(bp_run_create(&run, &c, NULL, &error), &error);
     for (i = 0; i < 13; i++) bpt_ok(bp_run_round(run, &error), &error);
     bpt_ok(bp_run_checkpoint(run, &error), &error);
@@ -492,7 +478,7 @@ static void test_evaluate_and_export(void **state) {
     free(before);
 
     /* the exported file in somebody else's loop earns the same, to the last bit */
-    bpt_ok(bp_run_export(run, BP_PLAY_POLICY, at(path, "shipped.safetensors"), &error), &error);
+    bpt_ok(bp_run_export(run, BP_PLAY_POLICY, bpt_at(path, "shipped.safetensors"), &error), &error);
     bpt_ok(bp_agent_load(&agent, path, NULL, &error), &error);
     bpt_ok(bp_agent_check(agent, &run->env_spec, &error), &error);
     bpt_ok(bp_pendulum_env(&env, NULL, NULL, &error), &error);
@@ -541,7 +527,7 @@ static void test_tasks(void **state) {
     bpt_ok(bp_run_create(&run, &c, NULL, &error), &error);
     bpt_ok(bp_run_train(run, &error), &error);
     assert_true(run->normaliser.exempt[0] == 0 && run->normaliser.exempt[1] == 1 && run->normaliser.exempt[2] == 1);
-    bpt_ok(bp_run_export(run, BP_PLAY_POLICY, at(path, "tasks.safetensors"), &error), &error);
+    bpt_ok(bp_run_export(run, BP_PLAY_POLICY, bpt_at(path, "tasks.safetensors"), &error), &error);
     bpt_ok(bp_agent_load(&agent, path, NULL, &error), &error);
     assert_int_equal(agent->n_tasks, 2);
     assert_memory_equal(agent->params, run->learner->policy_p.online, run->learner->policy_p.n * sizeof(bp_real));
@@ -562,7 +548,7 @@ static void test_logs(void **state) {
     size_t n, rows = 0;
     char *line;
     (void)state;
-    c.directory = at(path, "logs");
+    c.directory = bpt_at(path, "logs");
     c.log_every = 100;
     c.evaluate_every = 200;
     c.evaluation_episodes = 2;
@@ -667,7 +653,7 @@ static void test_async(void **state) {
     c.evaluation_episodes = 1;
     c.log_every = 100;
     c.checkpoint_every = 700;
-    c.directory = at(path, "async");
+    c.directory = bpt_at(path, "async");
     c.stop = stop_after;
     c.stop_ctx = &rounds;
     bpt_ok(bp_run_create(&run, &c, NULL, &error), &error);
@@ -732,6 +718,6 @@ int main(void) {
         cmocka_unit_test(test_async_faults),
 #endif
     };
-    make_scratch();
+    bpt_make_scratch("runs");
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

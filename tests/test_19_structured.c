@@ -10,23 +10,8 @@
 #define BPRIOR_IMPLEMENTATION
 #include "bprior.h"
 #include "test_util.h"
+#include "test_scratch.h"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
-static char scratch[256];
-
-static void make_scratch(void) {
-    const char *tmp = getenv("TMPDIR");
-    (void)snprintf(scratch, sizeof scratch, "%s/bprior-structured-runs-XXXXXX", tmp && strlen(tmp) < 150 ? tmp : "build");
-    if (!tmp) (void)mkdir("build", 0777);
-    assert_non_null(mkdtemp(scratch));
-}
-
-static const char *at(char *out, const char *name) {
-    (void)snprintf(out, 300, "%.200s/%.64s", scratch, name);
-    return out;
-}
 
 static bp_pointmass_config room;
 
@@ -171,7 +156,7 @@ static void test_resume(void **state) {
         bp_status status;
         int stops = 0;
         (void)snprintf(name, sizeof name, "resume-%d", (int)i);
-        c.directory = at(path, name);
+        c.directory = bpt_at(path, name);
         c.resume = true;
         c.stop = stop_soon;
         for (;;) {
@@ -231,7 +216,7 @@ static void test_asynchronous(void **state) {
         bp_error error;
         int rounds = 3;
         (void)snprintf(name, sizeof name, "async-%d", (int)i);
-        c.directory = at(path, name);
+        c.directory = bpt_at(path, name);
         c.mode = BP_RUN_ASYNC;
         c.threads = 2;
         c.stop = stop_soon;
@@ -356,7 +341,7 @@ static void test_export(void **state) {
             bp_real x[64], action[BP_MAX_ACTION];
             size_t k;
             bpt_ok(bp_run_evaluate(&evaluation, returns, run, whose, 4, 77, false, &error), &error);
-            bpt_ok(bp_run_export(run, whose, at(path, "exported.safetensors"), &error), &error);
+            bpt_ok(bp_run_export(run, whose, bpt_at(path, "exported.safetensors"), &error), &error);
             bpt_ok(bp_agent_load(&agent, path, NULL, &error), &error);
             bpt_ok(c.envs.make(c.envs.ctx, 9, &env, &error), &error);
             bpt_ok(bp_agent_check(agent, &env.spec, &error), &error);
@@ -391,6 +376,6 @@ int main(void) {
         cmocka_unit_test(test_sequences),
         cmocka_unit_test(test_export),
     };
-    make_scratch();
+    bpt_make_scratch("structured-runs");
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,35 +5,11 @@
 #define BPRIOR_IMPLEMENTATION
 #include "bprior.h"
 #include "test_util.h"
+#include "test_scratch.h"
 
 #include <locale.h>
 #include <signal.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-static char scratch[256];
-
-static void make_scratch(void) {
-    const char *tmp = getenv("TMPDIR");
-    (void)snprintf(scratch, sizeof scratch, "%s/bprior-files-XXXXXX", tmp && strlen(tmp) < 150 ? tmp : "build");
-    if (!tmp) (void)mkdir("build", 0777);
-    assert_non_null(mkdtemp(scratch));
-}
-
-static const char *at(char *out, const char *name) {
-    (void)snprintf(out, 300, "%.200s/%.64s", scratch, name);
-    return out;
-}
-
-static size_t slurp(unsigned char *out, size_t capacity, const char *path) {
-    FILE *f = fopen(path, "rb");
-    size_t n;
-    assert_non_null(f);
-    n = fread(out, 1, capacity, f);
-    fclose(f);
-    return n;
-}
 
 static int exists(const char *path) { return access(path, F_OK) == 0; }
 
@@ -84,9 +60,9 @@ static void test_round_trip(void **state) {
     arrays[2] = bp_array_of("u", BP_DTYPE_U64, 0, 3, u);
     arrays[3] = bp_array_of("none", BP_DTYPE_F32, 0, 0, NULL);
     arrays[4] = bp_array_of("bytes", BP_DTYPE_U8, 0, 5, b);
-    at(path, "round.safetensors");
+    bpt_at(path, "round.safetensors");
     bpt_ok(bp_safetensors_write(path, arrays, 5, texts, 3, &crc, &size, &error), &error);
-    n = slurp(raw, sizeof raw, path);
+    n = bpt_slurp(raw, sizeof raw, path);
     assert_int_equal(n, size);
     assert_int_equal(bp_crc32c(0, raw, n), crc);
     assert_int_equal(raw[0] % 8, 0); /* numbers begin aligned */
@@ -147,8 +123,8 @@ static void test_exact_bytes(void **state) {
     (void)state;
     arrays[0] = bp_array_of("w", BP_DTYPE_F32, 1, 2, w);
     arrays[1] = bp_array_of("z", BP_DTYPE_U8, 0, 1, &z);
-    bpt_ok(bp_safetensors_write(at(path, "exact.safetensors"), arrays, 2, &text, 1, NULL, NULL, &error), &error);
-    n = slurp(got, sizeof got, path);
+    bpt_ok(bp_safetensors_write(bpt_at(path, "exact.safetensors"), arrays, 2, &text, 1, NULL, NULL, &error), &error);
+    n = bpt_slurp(got, sizeof got, path);
     {
         const size_t header = got[0];
         assert_int_equal(header % 8, 0);
@@ -257,7 +233,7 @@ static void test_malformed_headers(void **state) {
         assert_int_equal(bp_safetensors_open_memory(&file, NULL, 0, NULL, &error), BP_ERR_FORMAT);
         assert_int_equal(bp_safetensors_open(&file, "no/such/file", NULL, &error), BP_ERR_IO);
         assert_non_null(strstr(error.text, "no/such/file"));
-        assert_int_equal(bp_safetensors_open(&file, scratch, NULL, &error), BP_ERR_IO); /* a directory */
+        assert_int_equal(bp_safetensors_open(&file, bpt_scratch, NULL, &error), BP_ERR_IO); /* a directory */
     }
 }
 
@@ -272,12 +248,12 @@ static void test_failed_writes(void **state) {
     bp_error error;
     size_t n;
     (void)state;
-    at(path, "precious");
+    bpt_at(path, "precious");
     (void)snprintf(temporary, sizeof temporary, "%s.tmp", path);
     array = bp_array_of("x", BP_DTYPE_F64, 0, 1, big);
     bpt_ok(bp_safetensors_write(path, &array, 1, NULL, 0, NULL, NULL, &error), &error);
     assert_false(exists(temporary));
-    n = slurp(before, sizeof before, path);
+    n = bpt_slurp(before, sizeof before, path);
 
     /* the disk is full (here: files may not grow beyond 10 kB) */
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
@@ -291,7 +267,7 @@ static void test_failed_writes(void **state) {
     assert_non_null(strstr(error.text, "precious"));
     assert_non_null(strstr(error.text, strerror(EFBIG)));
     assert_false(exists(temporary));
-    assert_int_equal(slurp(after, sizeof after, path), n);
+    assert_int_equal(bpt_slurp(after, sizeof after, path), n);
     assert_memory_equal(before, after, n);
 
     /* /dev/full: here a log meets a full disk */
@@ -309,19 +285,19 @@ static void test_failed_writes(void **state) {
     assert_int_equal(bp_file_make_directory(below, &error), BP_ERR_IO);
     assert_int_equal(bp_file_make_directory(path, &error), BP_ERR_IO);
     assert_int_equal(bp_safetensors_write("no/such/directory", &array, 1, NULL, 0, NULL, NULL, &error), BP_ERR_IO);
-    at(path, "directory");
+    bpt_at(path, "directory");
     bpt_ok(bp_file_make_directory(path, &error), &error);
     bpt_ok(bp_file_make_directory(path, &error), &error);
     assert_int_equal(bp_safetensors_write(path, &array, 1, NULL, 0, NULL, NULL, &error), BP_ERR_IO);
     (void)snprintf(temporary, sizeof temporary, "%s.tmp", path);
     assert_false(exists(temporary));
-    at(path, "a/b/c/");
+    bpt_at(path, "a/b/c/");
     bpt_ok(bp_file_make_directory(path, &error), &error);
     assert_true(exists(path));
     assert_int_equal(bp_file_make_directory("", &error), BP_ERR_ARGUMENT);
     { /* abandoned half-way */
         bp_file file;
-        bpt_ok(bp_file_begin(&file, at(path, "abandoned"), &error), &error);
+        bpt_ok(bp_file_begin(&file, bpt_at(path, "abandoned"), &error), &error);
         (void)bp_file_write(&file, "half", 4);
         bp_file_abort(&file);
         bp_file_abort(&file);
@@ -352,12 +328,12 @@ static void test_csv(void **state) {
     odd[3] = 1.0 / 3.0;
     /* a locale with decimal commas, if there is one, must change nothing */
     if (!setlocale(LC_NUMERIC, "de_DE.UTF-8")) (void)setlocale(LC_NUMERIC, "fr_FR.UTF-8");
-    bpt_ok(bp_csv_open(&csv, at(path, "log.csv"), names, 4, 0, &error), &error);
+    bpt_ok(bp_csv_open(&csv, bpt_at(path, "log.csv"), names, 4, 0, &error), &error);
     bpt_ok(bp_csv_row(&csv, row, &error), &error);
     keep = csv.bytes;
     bpt_ok(bp_csv_row(&csv, odd, &error), &error);
     bpt_ok(bp_csv_sync(&csv, &error), &error);
-    n = slurp(text, sizeof text, path); /* visible although it is still open */
+    n = bpt_slurp(text, sizeof text, path); /* visible although it is still open */
     assert_int_equal(n, csv.bytes);
     text[n] = '\0';
     assert_string_equal((char *)text, "step,value,gap,last\n1000000,0.1,0,-1.5e-20\n3,,inf,0.333333333\n");
@@ -368,13 +344,13 @@ static void test_csv(void **state) {
     bpt_ok(bp_csv_open(&csv, path, names, 4, keep, &error), &error); /* the second row goes */
     bpt_ok(bp_csv_row(&csv, row, &error), &error);
     bp_csv_close(&csv);
-    n = slurp(text, sizeof text, path);
+    n = bpt_slurp(text, sizeof text, path);
     text[n] = '\0';
     assert_string_equal((char *)text, "step,value,gap,last\n1000000,0.1,0,-1.5e-20\n1000000,0.1,0,-1.5e-20\n");
     assert_int_equal(bp_csv_open(&csv, path, names, 4, 10000, &error), BP_ERR_MISMATCH);
     assert_int_equal(bp_csv_open(&csv, path, others, 4, keep, &error), BP_ERR_MISMATCH);
     assert_int_equal(bp_csv_open(&csv, path, names, 3, keep, &error), BP_ERR_MISMATCH);
-    assert_int_equal(slurp(text, sizeof text, path), n); /* refusals left it alone */
+    assert_int_equal(bpt_slurp(text, sizeof text, path), n); /* refusals left it alone */
 }
 
 /* Byte for byte a file that TensorBoard's own reader has accepted, checksums included (tests/oracle/check_events.py). */
@@ -473,11 +449,11 @@ static void test_events(void **state) {
     size_t n;
     uint64_t keep;
     (void)state;
-    bpt_ok(bp_events_open(&events, at(path, "events.out.tfevents.1"), 0, 1.5, &error), &error);
+    bpt_ok(bp_events_open(&events, bpt_at(path, "events.out.tfevents.1"), 0, 1.5, &error), &error);
     keep = events.bytes;
     bpt_ok(bp_events_scalar(&events, "loss", 300, 0.25, 2.5, &error), &error);
     bpt_ok(bp_events_sync(&events, &error), &error);
-    n = slurp(got, sizeof got, path);
+    n = bpt_slurp(got, sizeof got, path);
     assert_int_equal(n, events.bytes);
     assert_int_equal(keep, 16 + 24);
     assert_int_equal(n, sizeof want);
@@ -488,7 +464,7 @@ static void test_events(void **state) {
     bp_events_close(&events);
     {
         unsigned char again[512];
-        assert_int_equal(slurp(again, sizeof again, path), n);
+        assert_int_equal(bpt_slurp(again, sizeof again, path), n);
         assert_memory_equal(got, again, n);
     }
 }
@@ -589,7 +565,7 @@ static void test_agent(void **state) {
         bp_real seen[7], dist[8], work[512], mode[2], action[2], sampled[2], log_prob = 0, again = 0;
         bp_rng a = bp_rng_make(1, 1), b = a;
         make_sample(&s, tasks, discrete);
-        bpt_ok(bp_policy_save(at(path, "policy.safetensors"), &s.what, &error), &error);
+        bpt_ok(bp_policy_save(bpt_at(path, "policy.safetensors"), &s.what, &error), &error);
         bpt_ok(bp_agent_load(&agent, path, NULL, &error), &error);
         assert_true(bp_spec_equal(&agent->spec, &s.spec));
         assert_int_equal(agent->policy.n_params, s.policy.n_params);
@@ -621,7 +597,7 @@ static void test_agent(void **state) {
         }
 
         /* the same from memory, and without memory */
-        n = slurp(bytes, sizeof bytes, path);
+        n = bpt_slurp(bytes, sizeof bytes, path);
         bpt_ok(bp_agent_load_memory(&twin, bytes, n, NULL, &error), &error);
         bpt_ok(bp_agent_act(twin, mode, observation), NULL);
         bpt_ok(bp_agent_act(agent, action, observation), NULL);
@@ -674,7 +650,7 @@ static void test_agent(void **state) {
         bp_real x[3] = {1, 2, 3};
         bp_array array = bp_array_of("x", BP_DTYPE_REAL, 0, 3, x);
         sample s;
-        bpt_ok(bp_safetensors_write(at(path, "other.safetensors"), &array, 1, NULL, 0, NULL, NULL, &error), &error);
+        bpt_ok(bp_safetensors_write(bpt_at(path, "other.safetensors"), &array, 1, NULL, 0, NULL, NULL, &error), &error);
         assert_int_equal(bp_agent_load(&agent, path, NULL, &error), BP_ERR_MISMATCH);
         assert_int_equal(bp_agent_load(&agent, "no/such", NULL, &error), BP_ERR_IO);
         make_sample(&s, 4, false);
@@ -694,8 +670,8 @@ static void test_hostile_policies(void **state) {
     size_t n, k, refused = 0, accepted = 0;
     (void)state;
     make_sample(&s, 4, false);
-    bpt_ok(bp_policy_save(at(path, "policy.safetensors"), &s.what, &error), &error);
-    n = slurp(good, sizeof good, path);
+    bpt_ok(bp_policy_save(bpt_at(path, "policy.safetensors"), &s.what, &error), &error);
+    n = bpt_slurp(good, sizeof good, path);
     free_sample(&s);
     for (k = 0; k < 20000; k++) {
         size_t m = n, changes = 1 + bp_rng_index(&rng, 3);
@@ -753,7 +729,7 @@ static void test_load_prior(void **state) {
     what.behavior.policy = &first->prior;
     what.behavior.params = first->prior_p.online;
     what.spec = &a;
-    bpt_ok(bp_policy_save(at(path, "prior.safetensors"), &what, &error), &error);
+    bpt_ok(bp_policy_save(bpt_at(path, "prior.safetensors"), &what, &error), &error);
 
     config.seed = 99;
     config.prior_kind = BP_PRIOR_FIXED;
@@ -799,6 +775,6 @@ int main(void) {
         cmocka_unit_test(test_hostile_policies),
         cmocka_unit_test(test_load_prior),
     };
-    make_scratch();
+    bpt_make_scratch("files");
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
