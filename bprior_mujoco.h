@@ -142,6 +142,11 @@ typedef struct bp_mj_body {
     int parent;         /**< row of the parent body, or BP_MJ_WORLD_BODY */
     double pos[3];      /**< m, in the parent's frame */
     double quat[4];     /**< (w, x, y, z); MuJoCo brings it to unit length */
+
+    double mass;             /**< kg; > 0: mass and inertia are as said here; 0 (default): they follow from the geoms */
+    double inertial_pos[3];  /**< centre of that mass */
+    double inertial_quat[4]; /**< its principal axes */
+    double inertia[3];       /**< kg m^2 about those */
 } bp_mj_body;
 
 /** What a joint allows. */
@@ -149,12 +154,13 @@ typedef enum bp_mj_joint_kind { BP_MJ_FREE = 0,
                                 BP_MJ_SLIDE,
                                 BP_MJ_HINGE } bp_mj_joint_kind;
 
-/** A joint, at the origin of its body. */
+/** A joint. */
 typedef struct bp_mj_joint {
     char name[BP_NAME];     /**< unique */
     int body;               /**< the body that moves */
     bp_mj_joint_kind kind;  /**< a free joint uses nothing but name and body */
     double axis[3];         /**< any length */
+    double pos[3];          /**< where it sits in the body's frame; default the origin */
     bool limited;           /**< is range in force? */
     double range[2];        /**< m or rad */
     double damping;         /**< N s/m or N m s/rad */
@@ -168,16 +174,19 @@ typedef struct bp_mj_joint {
 typedef enum bp_mj_geom_kind { BP_MJ_PLANE = 0,
                                BP_MJ_SPHERE,
                                BP_MJ_CAPSULE,
-                               BP_MJ_BOX } bp_mj_geom_kind;
+                               BP_MJ_BOX,
+                               BP_MJ_CYLINDER,
+                               BP_MJ_ELLIPSOID } bp_mj_geom_kind;
 
 /** A shape with mass that collides. */
 typedef struct bp_mj_geom {
     char name[BP_NAME];   /**< unique */
     int body;             /**< row, or BP_MJ_WORLD_BODY */
-    bp_mj_geom_kind kind; /**< a capsule runs from pos to end */
-    double size[3];       /**< plane: half x, half y, grid; sphere, capsule: radius; box: half lengths */
+    bp_mj_geom_kind kind; /**< a capsule or cylinder runs from pos to end */
+    double size[3];       /**< plane: half x, half y, grid; sphere, capsule, cylinder: radius; box, ellipsoid: half lengths */
     double pos[3];        /**< centre, or a capsule's beginning */
     double end[3];        /**< a capsule's end */
+    double quat[4];       /**< orientation of a box or ellipsoid; default (1, 0, 0, 0) */
     double mass;          /**< kg; negative: from density and volume */
     double density;       /**< kg/m^3 */
     double friction[3];   /**< sliding, torsional, rolling */
@@ -186,11 +195,17 @@ typedef struct bp_mj_geom {
     double solimp[3];     /**< contact softness */
 } bp_mj_geom;
 
-/** A torque or force motor: force = gear * control. */
+/** An actuator. Controls are clamped to [-1, 1].
+ *
+ *     kp = 0: a motor,             force = gear u
+ *     kp > 0: position control,    force = clip(kp (middle + half u - q), -limit, limit),   middle +- half = the joint's range
+ */
 typedef struct bp_mj_motor {
     char name[BP_NAME]; /**< unique */
     int joint;          /**< row of the joint it drives */
-    double gear;        /**< N or N m per unit of control; controls are clamped to [-1, 1] */
+    double gear;        /**< N or N m per unit of control */
+    double kp;          /**< N m/rad; default 0 */
+    double limit;       /**< N m, for kp > 0 */
 } bp_mj_motor;
 
 /** A marked point on a body. */
@@ -257,6 +272,22 @@ BPRIOR_API bp_mj_motor *bp_mj_table_motor(bp_mj_table *table, const char *name, 
 
 /** Write the table as MJCF. @param out [capacity] receives as much as fits, terminated (NULL when capacity is 0).
  *  @return characters of the whole text without the terminator, as snprintf() does. */
+BPI_MJ_FN void bpi_mj_put_motor(bpi_mj_text *t, const bp_mj_motor *motor, const bp_mj_joint *joint) {
+    bpi_mj_put(t, "<%s name=\"%s\" joint=\"%s\"", motor->kp > 0 ? "general" : "motor", motor->name, joint->name);
+    bpi_mj_put_numbers(t, "gear", &motor->gear, 1);
+    if (motor->kp > 0) {
+        /* force = gain u + bias0 + bias1 q */
+        const double middle = 0.5 * (joint->range[0] + joint->range[1]), half = 0.5 * (joint->range[1] - joint->range[0]);
+        const double gain = motor->kp * half, bias[3] = {motor->kp * middle, -motor->kp, 0};
+        const double limits[2] = {-motor->limit, motor->limit};
+        bpi_mj_put(t, " biastype=\"affine\" forcelimited=\"true\"");
+        bpi_mj_put_numbers(t, "gainprm", &gain, 1);
+        bpi_mj_put_numbers(t, "biasprm", bias, 3);
+        bpi_mj_put_numbers(t, "forcerange", limits, 2);
+    }
+    bpi_mj_put(t, " ctrllimited=\"true\" ctrlrange=\"-1 1\"/>\n");
+}
+
 BPRIOR_API size_t bp_mj_table_xml(char *out, size_t capacity, const bp_mj_table *table);
 /** Compile a table. Free the model with mj_deleteModel(). @return as bp_mj_load_xml(), or BP_ERR_SIZE for a table that
  *  overflowed. */
@@ -265,25 +296,148 @@ BPRIOR_API bp_status bp_mj_table_load(mjModel **out, const bp_mj_table *table, c
 /** @} */
 
 /* ==========================================================================
- * M3. >>mj-bodies   Bodies
- *    provides: bp_mj_table_add_pointmass bp_mj_table_add_ant
+ * M3. >>mj-walkers   Walkers
+ *    provides: bp_mj_walker bp_mj_walker_of bp_mj_table_add_walker bp_mj_table_add_pointmass
  *    needs: M2        equations: none
  * ========================================================================== */
-/** @defgroup bp_mj_bodies M3. MuJoCo: bodies
+/** @defgroup bp_mj_walkers M3. MuJoCo: walkers
+ *
+ * A walker is a body that acts. It is described by constant rows - bodies, joints, geoms, in three tables - and a few words on how it
+ * stands, what it tells of itself and when it has fallen. The built-in ones are described in just this way, so one of yours
+ * goes wherever they go: fill in a ::bp_mj_walker and put its address into a task.
+ *
+ *  | walker                   | actions | kg   | what it is                                                          |
+ *  |--------------------------|---------|------|---------------------------------------------------------------------|
+ *  | BP_MJ_WALKER_POINTMASS   | 2       | 3    | a sphere on two slides, pushed along x and y                        |
+ *  | BP_MJ_WALKER_ROLLING     | 2       | 22   | a ball that rolls and steers, with a head                           |
+ *  | BP_MJ_WALKER_JUMPING     | 3       | 22   | the same, and it can kick itself up                                 |
+ *  | BP_MJ_WALKER_ANT         | 8       | 12.4 | a sphere on four legs of hip and ankle                              |
+ *  | BP_MJ_WALKER_HUMANOID    | 21      | 40.8 | the control suite's humanoid                                        |
+ *  | BP_MJ_WALKER_CMU         | 56      | 39.6 | the CMU humanoid of 2019, torques                                   |
+ *  | BP_MJ_WALKER_CMU_POSITION| 56      | 39.6 | the same body, each joint held by a position controller             |
+ *
+ * **Falling.** Aliveness is (u - 1)/2 in [-1, 0], u being the vertical component of the root's `up` axis, and -1 if the root is below
+ * `min_height`. Tasks end when it drops below their alive_threshold (-0.5 by default: the axis points below the horizon). That is
+ * the reference's rule for the ant. Nothing settles the humanoids': a root below about two thirds of its standing height is on
+ * its knees or worse, whence their min_height. The balls and the point mass cannot fall.
  * @{ */
 
-/** The control suite's point mass: a 0.3 kg sphere on two slides, each limited to +-0.29 m (the limits are the
+/** The built-in walkers. */
+typedef enum bp_mj_walker_kind {
+    BP_MJ_WALKER_POINTMASS = 0,
+    BP_MJ_WALKER_ROLLING,
+    BP_MJ_WALKER_JUMPING,
+    BP_MJ_WALKER_ANT,
+    BP_MJ_WALKER_HUMANOID,
+    BP_MJ_WALKER_CMU,
+    BP_MJ_WALKER_CMU_POSITION,
+    BP_MJ_WALKER_COUNT_ /**< not a walker */
+} bp_mj_walker_kind;
+
+/** A body of a walker. Row 0 carries the walker: it has the free joint or the root's slides, and no parent. */
+typedef struct bp_mj_walker_body {
+    const char *name;     /**< unique in the model */
+    const char *parent;   /**< name of an earlier row; NULL for row 0 */
+    double pos[3];        /**< m, in the parent's frame */
+    double quat[4];       /**< (w, x, y, z); all zero: not turned */
+    double mass;          /**< kg; 0: mass and inertia follow from the geoms */
+    double mass_pos[3];   /**< centre of mass, if mass > 0 */
+    double mass_quat[4];  /**< principal axes, if mass > 0 */
+    double inertia[3];    /**< kg m^2, if mass > 0 */
+} bp_mj_walker_body;
+
+/** A joint of a walker, with its actuator. */
+typedef struct bp_mj_walker_joint {
+    const char *name;      /**< unique in the model; the actuator has it, too */
+    const char *body;      /**< what it moves */
+    bp_mj_joint_kind kind; /**< BP_MJ_SLIDE or BP_MJ_HINGE */
+    double axis[3];        /**< any length */
+    double pos[3];         /**< in the body's frame */
+    double range[2];       /**< m or rad; equal: unlimited */
+    double stiffness;      /**< toward 0 */
+    double damping;        /**< N s/m or N m s/rad */
+    double gear;           /**< N or N m at control 1 (torque control) */
+    double kp;             /**< N m/rad (position control) */
+    double limit;          /**< N m (position control) */
+} bp_mj_walker_joint;
+
+/** A geom of a walker. */
+typedef struct bp_mj_walker_geom {
+    const char *name;     /**< unique in the model; NULL: the body's name, numbered from the second on */
+    const char *body;     /**< where */
+    bp_mj_geom_kind kind; /**< shape */
+    double size[3];       /**< see bp_mj_geom */
+    double pos[3];        /**< centre, or where a capsule begins */
+    double end[3];        /**< where a capsule ends */
+    double quat[4];       /**< all zero: not turned */
+    double density;       /**< kg/m^3 */
+    double mass;          /**< kg; > 0: used in place of the density */
+} bp_mj_walker_geom;
+
+/** A walker. Everything it points to must live as long as the worlds made of it. */
+typedef struct bp_mj_walker {
+    const char *name;                  /**< "ant" */
+    const bp_mj_walker_body *bodies;   /**< [n_bodies] depth first */
+    size_t n_bodies;                   /**< rows */
+    const bp_mj_walker_joint *joints;  /**< [n_joints] in the order of their bodies */
+    size_t n_joints;                   /**< rows */
+    const bp_mj_walker_geom *geoms;    /**< [n_geoms] */
+    size_t n_geoms;                    /**< rows */
+    const char *const (*excludes)[2];  /**< [n_excludes] pairs of bodies that do not collide */
+    size_t n_excludes;                 /**< rows */
+    const char *const *actuators;      /**< [n_actuators] driven joints, in the order of the action's numbers */
+    size_t n_actuators;                /**< numbers in an action */
+    bool position_control;             /**< actuators hold positions (kp, limit) instead of giving torques (gear) */
+
+    bool free_root;         /**< row 0 has a free joint; else it has slides "root_x", "root_y" among `joints` */
+    const char *yaw_joint;  /**< without free joint: hinge that turns the walker, or NULL: it has no front */
+    double spawn_z;         /**< height of row 0 when it stands, m; with slides 0 */
+    double spawn_quat[4];   /**< orientation of row 0 when it stands */
+
+    double armature;        /**< of all hinges */
+    double solref_limit[2]; /**< joint limits */
+    double solimp_limit[3]; /**< joint limits */
+    int condim;             /**< contacts of all geoms */
+    double friction[3];     /**< sliding, torsional, rolling */
+    double solref[2];       /**< contact softness */
+    double solimp[3];       /**< contact softness */
+
+    const char *root;                /**< body whose frame is the egocentric one, with velocimeter, gyro and accelerometer */
+    const char *const *effectors;    /**< [n_effectors] bodies of "end_effectors_pos" */
+    size_t n_effectors;              /**< 0: no such field */
+    const char *const *appendages;   /**< [n_appendages] bodies of "appendages_pos" */
+    size_t n_appendages;             /**< 0: no such field */
+    const char *const *observed;     /**< [n_observed] joints of "joints_pos" and "joints_vel" */
+    size_t n_observed;               /**< 0: no such fields */
+    bool observe_bodies;             /**< fields "bodies_pos" and "bodies_quats": bodies with geoms, in order */
+    const char *const *feet;         /**< [n_feet] bodies that may touch the ground; others may not in go-to-target */
+    size_t n_feet;                   /**< 0: all may */
+
+    double up[3];           /**< axis of the root that points up while it stands; 0 0 0: it cannot fall */
+    double min_height;      /**< m; a root below has fallen; 0: any height will do */
+
+    double timestep;        /**< s per physics step, unless the task says otherwise */
+    size_t n_substeps;      /**< physics steps per control step */
+    double reach;           /**< m: about half its length; tasks scale distances with it */
+    double speed;           /**< m/s: a brisk pace */
+} bp_mj_walker;
+
+/** A built-in walker; NULL for an unknown number. */
+BPRIOR_API const bp_mj_walker *bp_mj_walker_of(bp_mj_walker_kind kind);
+/** A built-in walker by name ("ant"); NULL if there is none. */
+BPRIOR_API const bp_mj_walker *bp_mj_walker_named(const char *name);
+/** Is the description whole? Names are found, rows in order, numbers finite. @return BP_ERR_ARGUMENT; the text names the row. */
+BPRIOR_API bp_status bp_mj_walker_check(const bp_mj_walker *walker, bp_error *error);
+/** Append a walker's rows. @return BP_ERR_SIZE if the table is full, BP_ERR_ARGUMENT as bp_mj_walker_check(). */
+BPRIOR_API bp_status bp_mj_table_add_walker(bp_mj_table *table, const bp_mj_walker *walker, bp_error *error);
+
+/** The control suite's point mass in its own small room: a 0.3 kg sphere on two slides, each limited to +-0.29 m (the limits are the
  *  walls), damping 1 N s/m, a motor of `gear` N per unit of action on each axis (the suite: 0.1). With dt = 0.02 s
  *
  *      v' = (0.3 v + dt gear u) / (0.3 + dt),   x' = x + dt v'
  *
  *  so it coasts with a time constant of 0.3 s and its terminal speed is `gear` m/s. */
 BPRIOR_API void bp_mj_table_add_pointmass(bp_mj_table *table, double gear);
-
-/** The ant: a 6.5 kg sphere on four legs of hip (about z) and ankle, 8 motors, 12.38 kg in all. Its free joint
- *  sits on a massless frame at ground level; the torso is welded to it 0.522 m higher. That choice is not
- *  cosmetic: a free joint on the torso itself integrates to another trajectory within a few steps. */
-BPRIOR_API void bp_mj_table_add_ant(bp_mj_table *table);
 /** @} */
 
 /* ==========================================================================
@@ -858,7 +1012,7 @@ BPRIOR_API bp_mj_body *bp_mj_table_body(bp_mj_table *table, const char *name, in
     bpi_mj_name(body->name, name);
     body->parent = parent;
     bpi_mj_set3(body->pos, x, y, z);
-    body->quat[0] = 1;
+    body->quat[0] = body->inertial_quat[0] = 1;
     return body;
 }
 
@@ -886,6 +1040,7 @@ BPRIOR_API bp_mj_geom *bp_mj_table_geom(bp_mj_table *table, const char *name, in
     geom->mass = -1;
     geom->density = 1000;
     geom->condim = 3;
+    geom->quat[0] = 1;
     bpi_mj_set3(geom->friction, 1, 0.005, 0.0001);
     bpi_mj_set2(geom->solref, 0.02, 1);
     bpi_mj_set3(geom->solimp, 0.9, 0.95, 0.001);
@@ -934,17 +1089,18 @@ BPI_MJ_FN void bpi_mj_put_numbers(bpi_mj_text *t, const char *key, const double 
 }
 
 BPI_MJ_FN void bpi_mj_put_geom(bpi_mj_text *t, const bp_mj_geom *g) {
-    static const char *const kind[] = {"plane", "sphere", "capsule", "box"};
-    static const size_t n_size[] = {3, 1, 1, 3};
+    static const char *const kind[] = {"plane", "sphere", "capsule", "box", "cylinder", "ellipsoid"};
+    static const size_t n_size[] = {3, 1, 1, 3, 1, 3};
     double ends[6];
     bpi_mj_put(t, "<geom name=\"%s\" type=\"%s\"", g->name, kind[g->kind]);
     bpi_mj_put_numbers(t, "size", g->size, n_size[g->kind]);
-    if (g->kind == BP_MJ_CAPSULE) {
+    if (g->kind == BP_MJ_CAPSULE || g->kind == BP_MJ_CYLINDER) {
         memcpy(ends, g->pos, sizeof g->pos);
         memcpy(ends + 3, g->end, sizeof g->end);
         bpi_mj_put_numbers(t, "fromto", ends, 6);
     } else {
         bpi_mj_put_numbers(t, "pos", g->pos, 3);
+        bpi_mj_put_numbers(t, "quat", g->quat, 4);
     }
     if (g->mass >= 0) bpi_mj_put_numbers(t, "mass", &g->mass, 1);
     else bpi_mj_put_numbers(t, "density", &g->density, 1);
@@ -963,6 +1119,7 @@ BPI_MJ_FN void bpi_mj_put_joint(bpi_mj_text *t, const bp_mj_joint *j) {
     }
     bpi_mj_put(t, "<joint name=\"%s\" type=\"%s\"", j->name, j->kind == BP_MJ_SLIDE ? "slide" : "hinge");
     bpi_mj_put_numbers(t, "axis", j->axis, 3);
+    bpi_mj_put_numbers(t, "pos", j->pos, 3);
     bpi_mj_put(t, " limited=\"%s\"", j->limited ? "true" : "false");
     bpi_mj_put_numbers(t, "range", j->range, 2);
     bpi_mj_put_numbers(t, "damping", &j->damping, 1);
@@ -982,6 +1139,14 @@ BPI_MJ_FN void bpi_mj_put_body(bpi_mj_text *t, const bp_mj_table *table, int ind
         bpi_mj_put_numbers(t, "pos", body->pos, 3);
         bpi_mj_put_numbers(t, "quat", body->quat, 4);
         bpi_mj_put(t, ">\n");
+        if (body->mass > 0) {
+            bpi_mj_put(t, "<inertial");
+            bpi_mj_put_numbers(t, "mass", &body->mass, 1);
+            bpi_mj_put_numbers(t, "pos", body->inertial_pos, 3);
+            bpi_mj_put_numbers(t, "quat", body->inertial_quat, 4);
+            bpi_mj_put_numbers(t, "diaginertia", body->inertia, 3);
+            bpi_mj_put(t, "/>\n");
+        }
     }
     for (i = 0; i < table->n_joints; i++)
         if (table->joint[i].body == index) bpi_mj_put_joint(t, &table->joint[i]);
@@ -1029,12 +1194,7 @@ BPRIOR_API size_t bp_mj_table_xml(char *out, size_t capacity, const bp_mj_table 
         bpi_mj_put(&t, "<exclude body1=\"%s\" body2=\"%s\"/>\n", table->body[table->exclude[i][0]].name,
                    table->body[table->exclude[i][1]].name);
     bpi_mj_put(&t, "</contact>\n<actuator>\n");
-    for (i = 0; i < table->n_motors; i++) {
-        bpi_mj_put(&t, "<motor name=\"%s\" joint=\"%s\"", table->motor[i].name,
-                   table->joint[table->motor[i].joint].name);
-        bpi_mj_put_numbers(&t, "gear", &table->motor[i].gear, 1);
-        bpi_mj_put(&t, " ctrllimited=\"true\" ctrlrange=\"-1 1\"/>\n");
-    }
+    for (i = 0; i < table->n_motors; i++) bpi_mj_put_motor(&t, &table->motor[i], &table->joint[table->motor[i].joint]);
     bpi_mj_put(&t, "</actuator>\n<sensor>\n");
     for (i = 0; i < table->n_sensors; i++)
         bpi_mj_put(&t, "<%s name=\"%s\" site=\"%s\"/>\n", sensor[table->sensor[i].kind], table->sensor[i].name,
@@ -1093,108 +1253,310 @@ BPRIOR_API void bp_mj_table_add_pointmass(bp_mj_table *table, double gear) {
     geom->mass = 0.3;
 }
 
-/* The four legs in their one order: which way they point, the ankle's axis, and the signs of the foot quaternion. */
-typedef struct bpi_mj_leg {
-    const char *name;
-    double sx, sy;         /* the leg points to (sx, sy) */
-    double axis_x, axis_y; /* of the ankle */
-    double qx, qy;         /* signs of the foot's quaternion */
-} bpi_mj_leg;
+#define BPI_MJ_COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define BPI_MJ_SENSORS 3 /* velocimeter, gyro, accelerometer, at the root's origin */
 
-static const bpi_mj_leg bpi_mj_legs[4] = {{"front_left", 1, 1, 1, -1, -1, 1},
-                                          {"front_right", 1, -1, -1, -1, 1, 1},
-                                          {"back_right", -1, -1, -1, 1, 1, -1},
-                                          {"back_left", -1, 1, 1, 1, -1, -1}};
+static const char *const bpi_mj_sensor_name[BPI_MJ_SENSORS] = {"velocimeter", "gyro", "accelerometer"};
 
-/* What all the ant's geoms share. */
-BPI_MJ_FN bp_mj_geom *bpi_mj_ant_geom(bp_mj_table *table, const char *name, int body, bp_mj_geom_kind kind) {
-    bp_mj_geom *geom = bp_mj_table_geom(table, name, body, kind);
-    if (!geom) return NULL;
-    bpi_mj_set3(geom->friction, 1, 0.5, 0.5);
-    bpi_mj_set3(geom->solimp, 0, 0.8, 0.01);
-    return geom;
+/* ---- the point mass at the scale of rooms: the suite's equations with lengths times 20, masses times 10 ---- */
+
+static const bp_mj_walker_body bpi_pointmass_bodies[] = {
+    {"walker/", NULL, {0, 0, 0.2}, {0, 0, 0, 0}, 0, {0, 0, 0}, {0, 0, 0, 0}, {0, 0, 0}}};
+static const bp_mj_walker_joint bpi_pointmass_joints[] = {
+    {"root_x", "walker/", BP_MJ_SLIDE, {1, 0, 0}, {0, 0, 0}, {0, 0}, 0, 10, 20, 0, 0},
+    {"root_y", "walker/", BP_MJ_SLIDE, {0, 1, 0}, {0, 0, 0}, {0, 0}, 0, 10, 20, 0, 0}};
+static const bp_mj_walker_geom bpi_pointmass_geoms[] = {
+    {"pointmass", "walker/", BP_MJ_SPHERE, {0.19, 0, 0}, {0, 0, 0}, {0, 0, 0}, {0, 0, 0, 0}, 0, 3}};
+static const char *const bpi_pointmass_actuators[] = {"root_x", "root_y"};
+
+/* ---- ant ---- */
+
+/* A body of a leg, its hinge, its geom. The feet's quaternions are not of unit length, and kept so: MuJoCo normalises them to a
+ * bend of 51.29 degrees. Reading w as a cosine would suggest 20. */
+#define BPI_ANT_BODY(name, parent, x, y) \
+    { name, parent, {x, y, 0}, {0, 0, 0, 0}, 0, {0, 0, 0}, {0, 0, 0, 0}, {0, 0, 0} }
+#define BPI_ANT_FOOT(name, parent, x, y, qx, qy)                                                           \
+    {                                                                                                      \
+        name, parent, {x, y, 0}, {0.98480775301220802, (qx)*0.33428158105097677, (qy)*0.33428158105097677, 0}, 0, \
+            {0, 0, 0}, {0, 0, 0, 0}, {0, 0, 0}                                                             \
+    }
+#define BPI_ANT_HINGE(name, body, ax, ay, az, limit) \
+    { name, body, BP_MJ_HINGE, {ax, ay, az}, {0, 0, 0}, {-(limit), limit}, 1, 1, 75, 0, 0 }
+#define BPI_ANT_CAPSULE(body, x, y) \
+    { NULL, body, BP_MJ_CAPSULE, {0.08, 0, 0}, {0, 0, 0}, {x, y, 0}, {0, 0, 0, 0}, 50, 0 }
+
+static const bp_mj_walker_body bpi_ant_bodies[] = {
+    BPI_ANT_BODY("walker/", NULL, 0, 0),
+    {"torso", "walker/", {0, 0, 0.522}, {0, 0, 0, 0}, 0, {0, 0, 0}, {0, 0, 0, 0}, {0, 0, 0}},
+    BPI_ANT_BODY("front_left_leg", "torso", 0, 0),
+    BPI_ANT_BODY("front_left_aux", "front_left_leg", 0.2, 0.2),
+    BPI_ANT_FOOT("front_left_foot", "front_left_aux", 0.2, 0.2, -1, 1),
+    BPI_ANT_BODY("front_right_leg", "torso", 0, 0),
+    BPI_ANT_BODY("front_right_aux", "front_right_leg", 0.2, -0.2),
+    BPI_ANT_FOOT("front_right_foot", "front_right_aux", 0.2, -0.2, 1, 1),
+    BPI_ANT_BODY("back_right_leg", "torso", 0, 0),
+    BPI_ANT_BODY("back_right_aux", "back_right_leg", -0.2, -0.2),
+    BPI_ANT_FOOT("back_right_foot", "back_right_aux", -0.2, -0.2, 1, -1),
+    BPI_ANT_BODY("back_left_leg", "torso", 0, 0),
+    BPI_ANT_BODY("back_left_aux", "back_left_leg", -0.2, 0.2),
+    BPI_ANT_FOOT("back_left_foot", "back_left_aux", -0.2, 0.2, -1, -1)};
+static const bp_mj_walker_joint bpi_ant_joints[] = {
+    BPI_ANT_HINGE("front_left_hip", "front_left_aux", 0, 0, 1, 0.52359),
+    BPI_ANT_HINGE("front_left_ankle", "front_left_foot", 1, -1, 0, 0.34906),
+    BPI_ANT_HINGE("front_right_hip", "front_right_aux", 0, 0, 1, 0.52359),
+    BPI_ANT_HINGE("front_right_ankle", "front_right_foot", -1, -1, 0, 0.34906),
+    BPI_ANT_HINGE("back_right_hip", "back_right_aux", 0, 0, 1, 0.52359),
+    BPI_ANT_HINGE("back_right_ankle", "back_right_foot", -1, 1, 0, 0.34906),
+    BPI_ANT_HINGE("back_left_hip", "back_left_aux", 0, 0, 1, 0.52359),
+    BPI_ANT_HINGE("back_left_ankle", "back_left_foot", 1, 1, 0, 0.34906)};
+static const bp_mj_walker_geom bpi_ant_geoms[] = {
+    {"torso", "torso", BP_MJ_SPHERE, {0.25, 0, 0}, {0, 0, 0}, {0, 0, 0}, {0, 0, 0, 0}, 100, 0},
+    BPI_ANT_CAPSULE("front_left_leg", 0.2, 0.2),
+    BPI_ANT_CAPSULE("front_left_aux", 0.2, 0.2),
+    BPI_ANT_CAPSULE("front_left_foot", 0.4, 0.4),
+    BPI_ANT_CAPSULE("front_right_leg", 0.2, -0.2),
+    BPI_ANT_CAPSULE("front_right_aux", 0.2, -0.2),
+    BPI_ANT_CAPSULE("front_right_foot", 0.4, -0.4),
+    BPI_ANT_CAPSULE("back_right_leg", -0.2, -0.2),
+    BPI_ANT_CAPSULE("back_right_aux", -0.2, -0.2),
+    BPI_ANT_CAPSULE("back_right_foot", -0.4, -0.4),
+    BPI_ANT_CAPSULE("back_left_leg", -0.2, 0.2),
+    BPI_ANT_CAPSULE("back_left_aux", -0.2, 0.2),
+    BPI_ANT_CAPSULE("back_left_foot", -0.4, 0.4)};
+static const char *const bpi_ant_excludes[][2] = {{"torso", "front_left_aux"},
+                                                  {"torso", "front_right_aux"},
+                                                  {"torso", "back_right_aux"},
+                                                  {"torso", "back_left_aux"}};
+static const char *const bpi_ant_actuators[] = {"front_left_hip", "front_left_ankle", "front_right_hip", "front_right_ankle",
+                                                "back_right_hip", "back_right_ankle", "back_left_hip", "back_left_ankle"};
+static const char *const bpi_ant_feet[] = {"front_left_foot", "front_right_foot", "back_right_foot", "back_left_foot"};
+#undef BPI_ANT_BODY
+#undef BPI_ANT_FOOT
+#undef BPI_ANT_HINGE
+#undef BPI_ANT_CAPSULE
+
+/* ---- all of them, in the order of bp_mj_walker_kind ---- */
+
+/* [walkers] */
+static const bp_mj_walker bpi_mj_walkers[] = {
+    {
+        "pointmass",
+        bpi_pointmass_bodies, BPI_MJ_COUNT(bpi_pointmass_bodies),
+        bpi_pointmass_joints, BPI_MJ_COUNT(bpi_pointmass_joints),
+        bpi_pointmass_geoms, BPI_MJ_COUNT(bpi_pointmass_geoms),
+        NULL, 0,                                                        /* excludes */
+        bpi_pointmass_actuators, BPI_MJ_COUNT(bpi_pointmass_actuators), /* actions */
+        false,                                                          /* position control */
+        false, NULL, 0, {1, 0, 0, 0},                                   /* root: free? yaw, z, quat */
+        0, {0.02, 1}, {0.9, 0.95, 0.001},                               /* joints: armature, limits */
+        3, {1, 0.005, 0.0001}, {0.02, 1}, {0.9, 0.95, 0.001},           /* contacts */
+        "walker/",                                                      /* the root's body */
+        NULL, 0, NULL, 0, NULL, 0, false, NULL, 0,                      /* effectors, appendages, joints, bodies? feet */
+        {0, 0, 0}, 0,                                                   /* up, least height */
+        0.005, 10, 0.2, 2,                                              /* timestep, substeps, reach, speed */
+    },
+    {
+        "ant",
+        bpi_ant_bodies, BPI_MJ_COUNT(bpi_ant_bodies),
+        bpi_ant_joints, BPI_MJ_COUNT(bpi_ant_joints),
+        bpi_ant_geoms, BPI_MJ_COUNT(bpi_ant_geoms),
+        bpi_ant_excludes, BPI_MJ_COUNT(bpi_ant_excludes),
+        bpi_ant_actuators, BPI_MJ_COUNT(bpi_ant_actuators),
+        false,
+        true, NULL, 0, {1, 0, 0, 0},
+        1, {0.04, 1}, {0, 0.8, 0.03}, /* soft limits: joints overshoot by a few hundredths of a radian */
+        3, {1, 0.5, 0.5}, {0.02, 1}, {0, 0.8, 0.01},
+        "torso",
+        bpi_ant_feet, 4, bpi_ant_feet, 4, bpi_ant_actuators, 8, true, bpi_ant_feet, 4,
+        {0, 0, 1}, 0,
+        0.005, 10, 0.75, 1,
+    },
+};
+
+BPRIOR_API const bp_mj_walker *bp_mj_walker_of(bp_mj_walker_kind kind) {
+    return (size_t)kind < BPI_MJ_COUNT(bpi_mj_walkers) ? &bpi_mj_walkers[kind] : NULL;
 }
 
-/* One body of a leg: a capsule from its origin to (x, y, 0). Returns the body's row, or -1. */
-BPI_MJ_FN int bpi_mj_ant_segment(bp_mj_table *table, const char *leg, const char *part, int parent, double px,
-                                 double py, double x, double y) {
-    char name[BP_NAME];
-    bp_mj_geom *geom;
-    const int row = (int)table->n_bodies;
-    snprintf(name, sizeof name, "%s_%s", leg, part);
-    if (!bp_mj_table_body(table, name, parent, px, py, 0)) return -1;
-    geom = bpi_mj_ant_geom(table, name, row, BP_MJ_CAPSULE);
-    if (!geom) return -1;
-    geom->size[0] = 0.08;
-    geom->density = 50;
-    bpi_mj_set3(geom->end, x, y, 0);
-    return row;
-}
-
-BPI_MJ_FN bool bpi_mj_ant_hinge(bp_mj_table *table, const char *leg, const char *part, int body, double ax, double ay,
-                                double az, double limit) {
-    char name[BP_NAME];
-    bp_mj_joint *joint;
-    snprintf(name, sizeof name, "%s_%s", leg, part);
-    joint = bp_mj_table_joint(table, name, body, BP_MJ_HINGE, ax, ay, az);
-    if (!joint) return false;
-    joint->limited = true;
-    bpi_mj_set2(joint->range, -limit, limit);
-    joint->damping = joint->stiffness = joint->armature = 1;
-    bpi_mj_set2(joint->solref_limit, 0.04, 1); /* soft limits: joints overshoot by a few hundredths of a radian */
-    bpi_mj_set3(joint->solimp_limit, 0, 0.8, 0.03);
-    return bp_mj_table_motor(table, name, (int)table->n_joints - 1, 75) != NULL;
-}
-
-BPRIOR_API void bp_mj_table_add_ant(bp_mj_table *table) {
-    static const char *const sensor[3] = {"velocimeter", "gyro", "accelerometer"};
-    const int frame = (int)table->n_bodies, torso = frame + 1;
-    bp_mj_geom *geom;
+BPRIOR_API const bp_mj_walker *bp_mj_walker_named(const char *name) {
     size_t i;
+    for (i = 0; name && i < BPI_MJ_COUNT(bpi_mj_walkers); i++)
+        if (!strcmp(bpi_mj_walkers[i].name, name)) return &bpi_mj_walkers[i];
+    return NULL;
+}
 
-    if (!bp_mj_table_body(table, "walker/", BP_MJ_WORLD_BODY, 0, 0, 0)) return;
-    if (!bp_mj_table_joint(table, "walker/root", frame, BP_MJ_FREE, 0, 0, 0)) return;
-    if (!bp_mj_table_body(table, "torso", frame, 0, 0, 0.522)) return;
-    geom = bpi_mj_ant_geom(table, "torso", torso, BP_MJ_SPHERE);
+BPI_MJ_FN int bpi_mj_walker_body(const bp_mj_walker *walker, const char *name) {
+    size_t i;
+    for (i = 0; name && i < walker->n_bodies; i++)
+        if (walker->bodies[i].name && !strcmp(walker->bodies[i].name, name)) return (int)i;
+    return -1;
+}
+BPI_MJ_FN int bpi_mj_walker_joint(const bp_mj_walker *walker, const char *name) {
+    size_t i;
+    for (i = 0; name && i < walker->n_joints; i++)
+        if (walker->joints[i].name && !strcmp(walker->joints[i].name, name)) return (int)i;
+    return -1;
+}
+
+/* All of these names are bodies (or joints) of the walker? Returns the first that is not, or n. */
+BPI_MJ_FN size_t bpi_mj_walker_unknown(const bp_mj_walker *walker, const char *const *names, size_t n, bool joints) {
+    size_t i;
+    for (i = 0; i < n; i++)
+        if ((joints ? bpi_mj_walker_joint(walker, names[i]) : bpi_mj_walker_body(walker, names[i])) < 0) break;
+    return i;
+}
+
+BPI_MJ_FN bool bpi_mj_all_finite(const double *x, size_t n) {
+    size_t i;
+    for (i = 0; i < n; i++)
+        if (!bpi_finite_d(x[i])) return false;
+    return true;
+}
+
+BPI_MJ_FN bool bpi_mj_name_ok(const char *name) {
+    return name && name[0] && strlen(name) < BP_NAME && !strpbrk(name, "\"<>&");
+}
+
+BPRIOR_API bp_status bp_mj_walker_check(const bp_mj_walker *w, bp_error *error) {
+    const char *const name = w && bpi_mj_name_ok(w->name) ? w->name : "?";
+    size_t i, j;
+    if (!w || !bpi_mj_name_ok(w->name)) return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_walker: no name");
+    if (!w->bodies || !w->n_bodies || !w->n_geoms || !w->n_actuators || w->n_actuators > BP_MAX_ACTION)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": bodies, geoms and 1 .. %d actuators are needed", name, BP_MAX_ACTION);
+    for (i = 0; i < w->n_bodies; i++) {
+        const bp_mj_walker_body *b = &w->bodies[i];
+        const int parent = bpi_mj_walker_body(w, b->parent);
+        if (!bpi_mj_name_ok(b->name) || bpi_mj_walker_body(w, b->name) != (int)i)
+            return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": body %zu has no name of its own", name, i);
+        if (i == 0 ? b->parent != NULL : parent < 0 || parent >= (int)i)
+            return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": body \"%s\": its parent must be an earlier row (row 0: NULL)", name,
+                            b->name);
+        if (!bpi_mj_all_finite(b->pos, 3) || !bpi_mj_all_finite(b->quat, 4) || !(b->mass >= 0 && bpi_finite_d(b->mass)) ||
+            !bpi_mj_all_finite(b->mass_pos, 3) || !bpi_mj_all_finite(b->mass_quat, 4) || !bpi_mj_all_finite(b->inertia, 3))
+            return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": body \"%s\" has a number out of range", name, b->name);
+    }
+    for (i = 0; i < w->n_joints; i++) {
+        const bp_mj_walker_joint *q = &w->joints[i];
+        if (!bpi_mj_name_ok(q->name) || bpi_mj_walker_joint(w, q->name) != (int)i || bpi_mj_walker_body(w, q->body) < 0 ||
+            (q->kind != BP_MJ_SLIDE && q->kind != BP_MJ_HINGE))
+            return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": joint %zu: a name of its own, a body, SLIDE or HINGE", name, i);
+        if (!bpi_mj_all_finite(q->axis, 3) || !bpi_mj_all_finite(q->pos, 3) || !bpi_mj_all_finite(q->range, 2) ||
+            q->range[0] > q->range[1] || !bpi_mj_all_finite(&q->stiffness, 5))
+            return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": joint \"%s\" has a number out of range", name, q->name);
+    }
+    for (i = 0; i < w->n_geoms; i++) {
+        const bp_mj_walker_geom *g = &w->geoms[i];
+        if (bpi_mj_walker_body(w, g->body) < 0 || (g->name && !bpi_mj_name_ok(g->name)) || (int)g->kind < BP_MJ_SPHERE ||
+            g->kind > BP_MJ_ELLIPSOID || !(g->size[0] > 0) || !(g->mass >= 0) || !(g->density >= 0) ||
+            !bpi_mj_all_finite(g->size, 3) || !bpi_mj_all_finite(g->pos, 3) || !bpi_mj_all_finite(g->end, 3))
+            return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": geom %zu: a body, a shape that is no plane, a size", name, i);
+    }
+    for (i = 0; i < w->n_excludes; i++)
+        for (j = 0; j < 2; j++)
+            if (bpi_mj_walker_body(w, w->excludes[i][j]) < 0)
+                return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": exclude %zu names no body of it", name, i);
+    if (bpi_mj_walker_unknown(w, w->actuators, w->n_actuators, true) < w->n_actuators ||
+        bpi_mj_walker_unknown(w, w->observed, w->n_observed, true) < w->n_observed)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": actuators or observed name a joint that is not there", name);
+    if (bpi_mj_walker_unknown(w, w->effectors, w->n_effectors, false) < w->n_effectors ||
+        bpi_mj_walker_unknown(w, w->appendages, w->n_appendages, false) < w->n_appendages ||
+        bpi_mj_walker_unknown(w, w->feet, w->n_feet, false) < w->n_feet || bpi_mj_walker_body(w, w->root) < 0)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": root, effectors, appendages or feet name a body that is not there", name);
+    if (!w->free_root && (bpi_mj_walker_joint(w, "root_x") < 0 || bpi_mj_walker_joint(w, "root_y") < 0))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": no free joint, and no slides \"root_x\" and \"root_y\"", name);
+    if (w->yaw_joint && bpi_mj_walker_joint(w, w->yaw_joint) < 0)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": yaw_joint is not there", name);
+    if (!(w->timestep > 0) || !w->n_substeps)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": timestep and n_substeps must be positive", name);
+    return bpi_ok(error);
+}
+
+/* Copy a quaternion, unless it is all zero. */
+BPI_MJ_FN void bpi_mj_set_quat(double *out, const double *quat) {
+    if (quat[0] != 0 || quat[1] != 0 || quat[2] != 0 || quat[3] != 0) memcpy(out, quat, 4 * sizeof *out);
+}
+
+BPI_MJ_FN void bpi_mj_add_joint(bp_mj_table *table, const bp_mj_walker *w, const bp_mj_walker_joint *q, int first) {
+    bp_mj_joint *joint = bp_mj_table_joint(table, q->name, first + bpi_mj_walker_body(w, q->body), q->kind, q->axis[0],
+                                           q->axis[1], q->axis[2]);
+    if (!joint) return;
+    memcpy(joint->pos, q->pos, sizeof joint->pos);
+    memcpy(joint->range, q->range, sizeof joint->range);
+    joint->limited = q->range[0] < q->range[1];
+    joint->damping = q->damping;
+    joint->stiffness = q->stiffness;
+    joint->armature = w->armature;
+    memcpy(joint->solref_limit, w->solref_limit, sizeof joint->solref_limit);
+    memcpy(joint->solimp_limit, w->solimp_limit, sizeof joint->solimp_limit);
+}
+
+BPI_MJ_FN void bpi_mj_add_geom(bp_mj_table *table, const bp_mj_walker *w, size_t i, int first) {
+    const bp_mj_walker_geom *g = &w->geoms[i];
+    char name[BP_NAME + 12];
+    bp_mj_geom *geom;
+    size_t j, before = 0; /* geoms of the same body above this one */
+    for (j = 0; j < i; j++) before += !strcmp(w->geoms[j].body, g->body);
+    if (before) snprintf(name, sizeof name, "%.20s_%d", g->body, (int)before);
+    else snprintf(name, sizeof name, "%s", g->body);
+    geom = bp_mj_table_geom(table, g->name ? g->name : name, first + bpi_mj_walker_body(w, g->body), g->kind);
     if (!geom) return;
-    geom->size[0] = 0.25;
-    geom->density = 100;
+    memcpy(geom->size, g->size, sizeof geom->size);
+    memcpy(geom->pos, g->pos, sizeof geom->pos);
+    memcpy(geom->end, g->end, sizeof geom->end);
+    bpi_mj_set_quat(geom->quat, g->quat);
+    geom->density = g->density;
+    if (g->mass > 0) geom->mass = g->mass;
+    geom->condim = w->condim;
+    memcpy(geom->friction, w->friction, sizeof geom->friction);
+    memcpy(geom->solref, w->solref, sizeof geom->solref);
+    memcpy(geom->solimp, w->solimp, sizeof geom->solimp);
+}
 
-    for (i = 0; i < 4; i++) {
-        const bpi_mj_leg *l = &bpi_mj_legs[i];
-        const double x = 0.2 * l->sx, y = 0.2 * l->sy;
-        int leg, aux, foot;
-        bp_mj_body *body;
-        leg = bpi_mj_ant_segment(table, l->name, "leg", torso, 0, 0, x, y);
-        aux = leg < 0 ? -1 : bpi_mj_ant_segment(table, l->name, "aux", leg, x, y, x, y);
-        foot = aux < 0 ? -1 : bpi_mj_ant_segment(table, l->name, "foot", aux, x, y, 2 * x, 2 * y);
-        if (foot < 0) return;
+BPRIOR_API bp_status bp_mj_table_add_walker(bp_mj_table *table, const bp_mj_walker *w, bp_error *error) {
+    const int first = (int)table->n_bodies, first_joint = (int)table->n_joints + (w && w->free_root);
+    bp_status status = bp_mj_walker_check(w, error);
+    bool room;
+    size_t i;
+    if (status != BP_OK) return status;
+    room = table->n_bodies + w->n_bodies <= BP_MJ_MAX_BODIES && table->n_joints + w->n_joints + 1 <= BP_MJ_MAX_JOINTS &&
+           table->n_geoms + w->n_geoms <= BP_MJ_MAX_GEOMS && table->n_motors + w->n_actuators <= BP_MJ_MAX_MOTORS &&
+           table->n_sites + 1 <= BP_MJ_MAX_SITES && table->n_sensors + BPI_MJ_SENSORS <= BP_MJ_MAX_SENSORS &&
+           table->n_excludes + w->n_excludes <= BP_MJ_MAX_EXCLUDES;
+    if (!room) return bpi_fail(error, BP_ERR_SIZE, "walker \"%s\" does not fit into the table", w->name);
 
-        /* Not of unit length, and kept so: MuJoCo normalises it to a bend of 51.29 degrees. Reading w as a cosine
-         * would suggest 20. */
-        body = &table->body[foot];
-        body->quat[0] = 0.98480775301220802;
-        body->quat[1] = l->qx * 0.33428158105097677;
-        body->quat[2] = l->qy * 0.33428158105097677;
-
-        if (!bpi_mj_ant_hinge(table, l->name, "hip", aux, 0, 0, 1, 0.52359)) return;
-        if (!bpi_mj_ant_hinge(table, l->name, "ankle", foot, l->axis_x, l->axis_y, 0, 0.34906)) return;
-        if (table->n_excludes < BP_MJ_MAX_EXCLUDES) {
-            table->exclude[table->n_excludes][0] = torso;
-            table->exclude[table->n_excludes][1] = aux;
-        }
-        table->n_excludes++;
+    for (i = 0; i < w->n_bodies; i++) {
+        const bp_mj_walker_body *b = &w->bodies[i];
+        bp_mj_body *body = bp_mj_table_body(table, b->name, i ? first + bpi_mj_walker_body(w, b->parent) : BP_MJ_WORLD_BODY,
+                                            b->pos[0], b->pos[1], b->pos[2]);
+        bpi_mj_set_quat(body->quat, b->quat);
+        bpi_mj_set_quat(body->inertial_quat, b->mass_quat);
+        body->mass = b->mass;
+        memcpy(body->inertial_pos, b->mass_pos, sizeof body->inertial_pos);
+        memcpy(body->inertia, b->inertia, sizeof body->inertia);
     }
-
-    if (table->n_sites++ >= BP_MJ_MAX_SITES) return;
-    bpi_mj_name(table->site[table->n_sites - 1].name, "torso_site");
-    table->site[table->n_sites - 1].body = torso;
-    for (i = 0; i < 3; i++) {
-        if (table->n_sensors++ >= BP_MJ_MAX_SENSORS) return;
-        bpi_mj_name(table->sensor[table->n_sensors - 1].name, sensor[i]);
-        table->sensor[table->n_sensors - 1].kind = (bp_mj_sensor_kind)i;
-        table->sensor[table->n_sensors - 1].site = (int)table->n_sites - 1;
+    if (w->free_root) bp_mj_table_joint(table, "walker/root", first, BP_MJ_FREE, 0, 0, 0);
+    for (i = 0; i < w->n_joints; i++) bpi_mj_add_joint(table, w, &w->joints[i], first);
+    for (i = 0; i < w->n_geoms; i++) bpi_mj_add_geom(table, w, i, first);
+    for (i = 0; i < w->n_actuators; i++) {
+        const int row = bpi_mj_walker_joint(w, w->actuators[i]);
+        bp_mj_motor *motor = bp_mj_table_motor(table, w->actuators[i], first_joint + row, w->joints[row].gear);
+        if (!w->position_control) continue;
+        motor->gear = 1;
+        motor->kp = w->joints[row].kp;
+        motor->limit = w->joints[row].limit;
     }
+    for (i = 0; i < w->n_excludes; i++, table->n_excludes++) {
+        table->exclude[table->n_excludes][0] = first + bpi_mj_walker_body(w, w->excludes[i][0]);
+        table->exclude[table->n_excludes][1] = first + bpi_mj_walker_body(w, w->excludes[i][1]);
+    }
+    bpi_mj_name(table->site[table->n_sites].name, "root_site");
+    table->site[table->n_sites].body = first + bpi_mj_walker_body(w, w->root);
+    table->n_sites++;
+    for (i = 0; i < BPI_MJ_SENSORS; i++, table->n_sensors++) {
+        bpi_mj_name(table->sensor[table->n_sensors].name, bpi_mj_sensor_name[i]);
+        table->sensor[table->n_sensors].kind = (bp_mj_sensor_kind)i;
+        table->sensor[table->n_sensors].site = (int)table->n_sites - 1;
+    }
+    return bpi_ok(error);
 }
 
 /* ==========================================================================
