@@ -58,28 +58,38 @@
 #define bp_mj_table_motor BPI_PREFIXED(bp_mj_table_motor)
 #define bp_mj_table_xml BPI_PREFIXED(bp_mj_table_xml)
 #define bp_mj_table_load BPI_PREFIXED(bp_mj_table_load)
+#define bp_mj_walker_of BPI_PREFIXED(bp_mj_walker_of)
+#define bp_mj_walker_named BPI_PREFIXED(bp_mj_walker_named)
+#define bp_mj_walker_check BPI_PREFIXED(bp_mj_walker_check)
+#define bp_mj_table_add_walker BPI_PREFIXED(bp_mj_table_add_walker)
 #define bp_mj_table_add_pointmass BPI_PREFIXED(bp_mj_table_add_pointmass)
-#define bp_mj_table_add_ant BPI_PREFIXED(bp_mj_table_add_ant)
 #define bp_mj_env_make BPI_PREFIXED(bp_mj_env_make)
 #define bp_mj_maker BPI_PREFIXED(bp_mj_maker)
 #define bp_mj_world_destroy BPI_PREFIXED(bp_mj_world_destroy)
 #define bp_mj_world_model BPI_PREFIXED(bp_mj_world_model)
 #define bp_mj_world_spec BPI_PREFIXED(bp_mj_world_spec)
+#define bp_mj_world_memory BPI_PREFIXED(bp_mj_world_memory)
 #define bp_mj_env_is BPI_PREFIXED(bp_mj_env_is)
+#define bp_mj_env_world BPI_PREFIXED(bp_mj_env_world)
 #define bp_mj_env_data BPI_PREFIXED(bp_mj_env_data)
 #define bp_mj_env_info BPI_PREFIXED(bp_mj_env_info)
 #define bp_mj_env_targets BPI_PREFIXED(bp_mj_env_targets)
 #define bp_mj_env_set_state BPI_PREFIXED(bp_mj_env_set_state)
-#define bp_mj_table_add_room BPI_PREFIXED(bp_mj_table_add_room)
-#define bp_mj_pointmass_config_make BPI_PREFIXED(bp_mj_pointmass_config_make)
-#define bp_mj_pointmass_task_default BPI_PREFIXED(bp_mj_pointmass_task_default)
-#define bp_mj_pointmass_multitask BPI_PREFIXED(bp_mj_pointmass_multitask)
-#define bp_mj_pointmass_transfer BPI_PREFIXED(bp_mj_pointmass_transfer)
+#define bp_mj_task_make BPI_PREFIXED(bp_mj_task_make)
+#define bp_mj_task_name BPI_PREFIXED(bp_mj_task_name)
+#define bp_mj_task_named BPI_PREFIXED(bp_mj_task_named)
+#define bp_mj_sequence_default BPI_PREFIXED(bp_mj_sequence_default)
+#define bp_mj_sequence_multitask BPI_PREFIXED(bp_mj_sequence_multitask)
+#define bp_mj_sequence_transfer BPI_PREFIXED(bp_mj_sequence_transfer)
 #define bp_mj_sequence_law BPI_PREFIXED(bp_mj_sequence_law)
-#define bp_mj_pointmass_world BPI_PREFIXED(bp_mj_pointmass_world)
-#define bp_mj_ant_config_make BPI_PREFIXED(bp_mj_ant_config_make)
-#define bp_mj_ant_world BPI_PREFIXED(bp_mj_ant_world)
-#define bp_mj_ant_set_layout BPI_PREFIXED(bp_mj_ant_set_layout)
+#define bp_mj_table_add_room BPI_PREFIXED(bp_mj_table_add_room)
+#define bp_mj_table_add_box BPI_PREFIXED(bp_mj_table_add_box)
+#define bp_mj_env_set_layout BPI_PREFIXED(bp_mj_env_set_layout)
+#define bp_mj_world_gaps BPI_PREFIXED(bp_mj_world_gaps)
+#define bp_mj_world_create BPI_PREFIXED(bp_mj_world_create)
+#define bp_mj_world_task BPI_PREFIXED(bp_mj_world_task)
+#define bp_mj_model_config_make BPI_PREFIXED(bp_mj_model_config_make)
+#define bp_mj_model_world BPI_PREFIXED(bp_mj_model_world)
 /* [end of prefix list] */
 #endif
 
@@ -129,7 +139,7 @@ BPRIOR_API bp_status bp_mj_load_xml(mjModel **out, const char *xml, const bp_all
 
 #define BP_MJ_MAX_BODIES 48   /**< rows of each kind */
 #define BP_MJ_MAX_JOINTS 80   /**< see BP_MJ_MAX_BODIES */
-#define BP_MJ_MAX_GEOMS 96    /**< see BP_MJ_MAX_BODIES */
+#define BP_MJ_MAX_GEOMS 128   /**< see BP_MJ_MAX_BODIES */
 #define BP_MJ_MAX_MOTORS 64   /**< see BP_MJ_MAX_BODIES */
 #define BP_MJ_MAX_SITES 16    /**< see BP_MJ_MAX_BODIES */
 #define BP_MJ_MAX_SENSORS 16  /**< see BP_MJ_MAX_BODIES */
@@ -272,22 +282,6 @@ BPRIOR_API bp_mj_motor *bp_mj_table_motor(bp_mj_table *table, const char *name, 
 
 /** Write the table as MJCF. @param out [capacity] receives as much as fits, terminated (NULL when capacity is 0).
  *  @return characters of the whole text without the terminator, as snprintf() does. */
-BPI_MJ_FN void bpi_mj_put_motor(bpi_mj_text *t, const bp_mj_motor *motor, const bp_mj_joint *joint) {
-    bpi_mj_put(t, "<%s name=\"%s\" joint=\"%s\"", motor->kp > 0 ? "general" : "motor", motor->name, joint->name);
-    bpi_mj_put_numbers(t, "gear", &motor->gear, 1);
-    if (motor->kp > 0) {
-        /* force = gain u + bias0 + bias1 q */
-        const double middle = 0.5 * (joint->range[0] + joint->range[1]), half = 0.5 * (joint->range[1] - joint->range[0]);
-        const double gain = motor->kp * half, bias[3] = {motor->kp * middle, -motor->kp, 0};
-        const double limits[2] = {-motor->limit, motor->limit};
-        bpi_mj_put(t, " biastype=\"affine\" forcelimited=\"true\"");
-        bpi_mj_put_numbers(t, "gainprm", &gain, 1);
-        bpi_mj_put_numbers(t, "biasprm", bias, 3);
-        bpi_mj_put_numbers(t, "forcerange", limits, 2);
-    }
-    bpi_mj_put(t, " ctrllimited=\"true\" ctrlrange=\"-1 1\"/>\n");
-}
-
 BPRIOR_API size_t bp_mj_table_xml(char *out, size_t capacity, const bp_mj_table *table);
 /** Compile a table. Free the model with mj_deleteModel(). @return as bp_mj_load_xml(), or BP_ERR_SIZE for a table that
  *  overflowed. */
@@ -336,14 +330,14 @@ typedef enum bp_mj_walker_kind {
 
 /** A body of a walker. Row 0 carries the walker: it has the free joint or the root's slides, and no parent. */
 typedef struct bp_mj_walker_body {
-    const char *name;     /**< unique in the model */
-    const char *parent;   /**< name of an earlier row; NULL for row 0 */
-    double pos[3];        /**< m, in the parent's frame */
-    double quat[4];       /**< (w, x, y, z); all zero: not turned */
-    double mass;          /**< kg; 0: mass and inertia follow from the geoms */
-    double mass_pos[3];   /**< centre of mass, if mass > 0 */
-    double mass_quat[4];  /**< principal axes, if mass > 0 */
-    double inertia[3];    /**< kg m^2, if mass > 0 */
+    const char *name;    /**< unique in the model */
+    const char *parent;  /**< name of an earlier row; NULL for row 0 */
+    double pos[3];       /**< m, in the parent's frame */
+    double quat[4];      /**< (w, x, y, z); all zero: not turned */
+    double mass;         /**< kg; 0: mass and inertia follow from the geoms */
+    double mass_pos[3];  /**< centre of mass, if mass > 0 */
+    double mass_quat[4]; /**< principal axes, if mass > 0 */
+    double inertia[3];   /**< kg m^2, if mass > 0 */
 } bp_mj_walker_body;
 
 /** A joint of a walker, with its actuator. */
@@ -376,23 +370,23 @@ typedef struct bp_mj_walker_geom {
 
 /** A walker. Everything it points to must live as long as the worlds made of it. */
 typedef struct bp_mj_walker {
-    const char *name;                  /**< "ant" */
-    const bp_mj_walker_body *bodies;   /**< [n_bodies] depth first */
-    size_t n_bodies;                   /**< rows */
-    const bp_mj_walker_joint *joints;  /**< [n_joints] in the order of their bodies */
-    size_t n_joints;                   /**< rows */
-    const bp_mj_walker_geom *geoms;    /**< [n_geoms] */
-    size_t n_geoms;                    /**< rows */
-    const char *const (*excludes)[2];  /**< [n_excludes] pairs of bodies that do not collide */
-    size_t n_excludes;                 /**< rows */
-    const char *const *actuators;      /**< [n_actuators] driven joints, in the order of the action's numbers */
-    size_t n_actuators;                /**< numbers in an action */
-    bool position_control;             /**< actuators hold positions (kp, limit) instead of giving torques (gear) */
+    const char *name;                 /**< "ant" */
+    const bp_mj_walker_body *bodies;  /**< [n_bodies] depth first */
+    size_t n_bodies;                  /**< rows */
+    const bp_mj_walker_joint *joints; /**< [n_joints] in the order of their bodies */
+    size_t n_joints;                  /**< rows */
+    const bp_mj_walker_geom *geoms;   /**< [n_geoms] */
+    size_t n_geoms;                   /**< rows */
+    const char *const (*excludes)[2]; /**< [n_excludes] pairs of bodies that do not collide */
+    size_t n_excludes;                /**< rows */
+    const char *const *actuators;     /**< [n_actuators] driven joints, in the order of the action's numbers */
+    size_t n_actuators;               /**< numbers in an action */
+    bool position_control;            /**< actuators hold positions (kp, limit) instead of giving torques (gear) */
 
-    bool free_root;         /**< row 0 has a free joint; else it has slides "root_x", "root_y" among `joints` */
-    const char *yaw_joint;  /**< without free joint: hinge that turns the walker, or NULL: it has no front */
-    double spawn_z;         /**< height of row 0 when it stands, m; with slides 0 */
-    double spawn_quat[4];   /**< orientation of row 0 when it stands */
+    bool free_root;        /**< row 0 has a free joint; else it has slides "root_x", "root_y" among `joints` */
+    const char *yaw_joint; /**< without free joint: hinge that turns the walker, or NULL: it has no front */
+    double spawn_z;        /**< height of row 0 when it stands, m; with slides 0 */
+    double spawn_quat[4];  /**< orientation of row 0 when it stands */
 
     double armature;        /**< of all hinges */
     double solref_limit[2]; /**< joint limits */
@@ -402,24 +396,24 @@ typedef struct bp_mj_walker {
     double solref[2];       /**< contact softness */
     double solimp[3];       /**< contact softness */
 
-    const char *root;                /**< body whose frame is the egocentric one, with velocimeter, gyro and accelerometer */
-    const char *const *effectors;    /**< [n_effectors] bodies of "end_effectors_pos" */
-    size_t n_effectors;              /**< 0: no such field */
-    const char *const *appendages;   /**< [n_appendages] bodies of "appendages_pos" */
-    size_t n_appendages;             /**< 0: no such field */
-    const char *const *observed;     /**< [n_observed] joints of "joints_pos" and "joints_vel" */
-    size_t n_observed;               /**< 0: no such fields */
-    bool observe_bodies;             /**< fields "bodies_pos" and "bodies_quats": bodies with geoms, in order */
-    const char *const *feet;         /**< [n_feet] bodies that may touch the ground; others may not in go-to-target */
-    size_t n_feet;                   /**< 0: all may */
+    const char *root;              /**< body whose frame is the egocentric one, with velocimeter, gyro and accelerometer */
+    const char *const *effectors;  /**< [n_effectors] bodies of "end_effectors_pos" */
+    size_t n_effectors;            /**< 0: no such field */
+    const char *const *appendages; /**< [n_appendages] bodies of "appendages_pos" */
+    size_t n_appendages;           /**< 0: no such field */
+    const char *const *observed;   /**< [n_observed] joints of "joints_pos" and "joints_vel" */
+    size_t n_observed;             /**< 0: no such fields */
+    bool observe_bodies;           /**< fields "bodies_pos" and "bodies_quats": bodies with geoms, in order */
+    const char *const *feet;       /**< [n_feet] bodies that may touch the ground; others may not in go-to-target */
+    size_t n_feet;                 /**< 0: all may */
 
-    double up[3];           /**< axis of the root that points up while it stands; 0 0 0: it cannot fall */
-    double min_height;      /**< m; a root below has fallen; 0: any height will do */
+    double up[3];      /**< axis of the root that points up while it stands; 0 0 0: it cannot fall */
+    double min_height; /**< m; a root below has fallen; 0: any height will do */
 
-    double timestep;        /**< s per physics step, unless the task says otherwise */
-    size_t n_substeps;      /**< physics steps per control step */
-    double reach;           /**< m: about half its length; tasks scale distances with it */
-    double speed;           /**< m/s: a brisk pace */
+    double timestep;   /**< s per physics step, unless the task says otherwise */
+    size_t n_substeps; /**< physics steps per control step */
+    double reach;      /**< m: about half its length; tasks scale distances with it */
+    double speed;      /**< m/s: a brisk pace */
 } bp_mj_walker;
 
 /** A built-in walker; NULL for an unknown number. */
@@ -441,41 +435,77 @@ BPRIOR_API void bp_mj_table_add_pointmass(bp_mj_table *table, double gear);
 /** @} */
 
 /* ==========================================================================
- * M4. >>mj-worlds   Worlds, environments, arenas
- *    provides: bp_mj_world bp_mj_env_* bp_mj_maker bp_mj_info bp_mj_table_add_room
- *    needs: M1 M2 M3, bprior.h 3, 9        equations: none
+ * M4. >>mj-worlds   Worlds, environments, readings
+ *    provides: bp_mj_world_* bp_mj_env_* bp_mj_maker bp_mj_info bp_mj_reading
+ *    needs: M1, bprior.h 3, 9        equations: none
  * ========================================================================== */
-/** @defgroup bp_mj_worlds M4. MuJoCo: worlds, environments, arenas
+/** @defgroup bp_mj_worlds M4. MuJoCo: worlds, environments, readings
  *
  * A *world* is a compiled model with the rules of a task. Nothing in it depends on the episode - targets are
  * coordinates, not things - so it is compiled once and shared. *Environments* are made from it, one mjData
- * (3-15 MB) each. Destroy a world after its environments.
+ * each (bp_mj_world_memory() tells how large). Destroy a world after its environments.
+ *
+ * Worlds come from bp_mj_world_create() (M9: a walker and a task of this header) or from bp_mj_model_world() (M10: a model of
+ * yours). A *reading* is what an observation is made of: a quantity of a named thing of the model.
  * @{ */
 
 /** A compiled model with a task. Immutable, hence freely shared between threads. */
 typedef struct bp_mj_world bp_mj_world;
 
+/** What a reading reads. */
+typedef enum bp_mj_quantity {
+    BP_MJ_SENSOR = 0,      /**< all numbers of a sensor; "*": of all sensors */
+    BP_MJ_JOINT_POSITION,  /**< qpos of a joint: 1 number, ball 4, free 7; "*": all of qpos */
+    BP_MJ_JOINT_VELOCITY,  /**< qvel of a joint: 1, 3, 6; "*": all of qvel */
+    BP_MJ_BODY_POSITION,   /**< 3: origin of a body, as seen from `frame` */
+    BP_MJ_BODY_QUATERNION, /**< 4: its orientation (w, x, y, z), as seen from `frame`; the sign is MuJoCo's */
+    BP_MJ_BODY_ROTATION,   /**< 9: the same as a matrix, row by row, body to world; frame must be NULL */
+    BP_MJ_BODY_VELOCITY,   /**< 6: angular, then linear velocity of its origin, in its own axes; frame must be NULL */
+    BP_MJ_BODY_HEIGHT,     /**< 1: z of its origin in the world; frame must be NULL */
+    BP_MJ_BODY_VERTICAL,   /**< 3: the world's z axis in its own axes: which way is up? frame must be NULL */
+    BP_MJ_SITE_POSITION,   /**< 3: a site, as seen from `frame` */
+    BP_MJ_ACTIVATION       /**< activations of an actuator that has any; "*": all */
+} bp_mj_quantity;
+
+/** One row of an observation. Rows with the same field name that follow each other make one field. */
+typedef struct bp_mj_reading {
+    const char *field;   /**< name of the observation's field */
+    bp_mj_quantity what; /**< which quantity */
+    const char *name;    /**< of the sensor, joint, body, site or actuator; "*" where the table says so */
+    const char *frame;   /**< body from which positions and orientations are seen; NULL: the world */
+} bp_mj_reading;
+
 /** Why an episode ended. */
 typedef enum bp_mj_end {
     BP_MJ_RUNNING = 0, /**< it has not */
     BP_MJ_SUCCESS,     /**< the task is done (discount 0) */
-    BP_MJ_FALL,        /**< the body tipped over (discount 0) */
+    BP_MJ_FALL,        /**< the body tipped over, or touched what it must not (discount 0) */
     BP_MJ_TIME_LIMIT,  /**< (discount 1) */
     BP_MJ_DIVERGED,    /**< the simulation left the numbers' range (reward 0, discount 0) */
     BP_MJ_ENGINE_ERROR /**< MuJoCo called its error function; step() returned BP_ERR_ENV */
 } bp_mj_end;
 
+#define BP_MJ_MAX_TARGETS 8    /**< most targets */
+#define BP_MJ_MAX_BOXES 4      /**< most boxes */
+#define BP_MJ_MAX_PREDICATES 8 /**< most predicates, offered or in force */
+
 /** What an environment can tell beside its observation; for logs, plots and tests, not for agents. */
 typedef struct bp_mj_info {
-    uint64_t steps;     /**< control steps of this episode */
-    bp_mj_end end;      /**< state of this episode */
-    uint64_t diverged;  /**< episodes that ended in BP_MJ_DIVERGED since the environment was made */
-    size_t task;        /**< point mass: number of the task of this episode; else 0 */
-    size_t goal;        /**< target to go for */
-    size_t hits;        /**< point mass: targets reached in this episode; ant: predicates now true */
-    size_t previous[2]; /**< point mass: target reached last, and the one before (n_targets: none yet) */
-    bp_error error;     /**< detail of the last failed reset or step */
-    char warning[128];  /**< last warning of MuJoCo, or "" */
+    uint64_t steps;                         /**< control steps of this episode */
+    bp_mj_end end;                          /**< state of this episode */
+    uint64_t diverged;                      /**< episodes that ended in BP_MJ_DIVERGED since the environment was made */
+    uint64_t warnings;                      /**< warnings of MuJoCo since the environment was made */
+    size_t sequence;                        /**< sequences: number of the layout and law of this episode; else 0 */
+    size_t goal;                            /**< target to go for (predicates: of the first one) */
+    size_t hits;                            /**< targets reached in this episode; predicate tasks: predicates now true */
+    size_t previous[2];                     /**< sequences: target reached last, and the one before (n_targets: none yet) */
+    size_t n_predicates;                    /**< predicates in force */
+    int predicate[BP_MJ_MAX_PREDICATES][5]; /**< their codes, see M7 */
+    bool holds[BP_MJ_MAX_PREDICATES];       /**< are they true? */
+    double root[3];                         /**< the walker's root in the world, m; zeros in a model of yours */
+    double aliveness;                       /**< in [-1, 0], see M3 */
+    bp_error error;                         /**< detail of the last failed reset or step */
+    char warning[128];                      /**< last warning of MuJoCo, or "" */
 } bp_mj_info;
 
 /** Make an environment of a world. @param out is filled; close it with bp_env_close(). Different threads may do this at
@@ -489,9 +519,13 @@ BPRIOR_API void bp_mj_world_destroy(bp_mj_world *world);
 BPRIOR_API const mjModel *bp_mj_world_model(const bp_mj_world *world);
 /** Spec of the world's environments, without making one. */
 BPRIOR_API const bp_spec *bp_mj_world_spec(const bp_mj_world *world);
+/** Bytes that MuJoCo takes for each environment of this world. */
+BPRIOR_API size_t bp_mj_world_memory(const bp_mj_world *world);
 
 /** Is this an unwrapped environment of this header? The functions below need one. */
 BPRIOR_API bool bp_mj_env_is(const bp_env *env);
+/** The world it was made from; NULL if not ours. */
+BPRIOR_API const bp_mj_world *bp_mj_env_world(const bp_env *env);
 /** The simulation state (for pictures and measurements); NULL if not ours. Valid until the environment is closed or an
  *  engine error makes reset() replace it. */
 BPRIOR_API mjData *bp_mj_env_data(const bp_env *env);
@@ -499,30 +533,229 @@ BPRIOR_API mjData *bp_mj_env_data(const bp_env *env);
 BPRIOR_API bp_mj_info bp_mj_env_info(const bp_env *env);
 /** Coordinates of the episode's targets, [n_targets][3], as many as fit into `capacity` targets. @return n_targets. */
 BPRIOR_API size_t bp_mj_env_targets(const bp_env *env, double *targets, size_t capacity);
-/** Put the body elsewhere in the middle of an episode; the task's memory stays as it is. For tests, and for
+/** Put bodies elsewhere in the middle of an episode; the task's memory stays as it is. For tests, and for
  *  starting episodes in special states.
  *  @param qpos [nq] or NULL: unchanged. @param qvel [nv] or NULL. @param observation [O] new one, or NULL. */
 BPRIOR_API bp_status bp_mj_env_set_state(bp_env *env, const double *qpos, const double *qvel, bp_real *observation,
                                          bp_error *error);
-
-/** The room of the ant's tasks: cells of 2 m, `cells` by `cells` of them, the outermost ring being walls 2 m high. x =
- *  (column - (cells-1)/2) 2, y = -(row - (cells-1)/2) 2: row 0 is the wall at the largest y. */
-BPRIOR_API void bp_mj_table_add_room(bp_mj_table *table, int cells);
 /** @} */
 
 /* ==========================================================================
- * M5. >>mj-pointmass   Point mass: sequential navigation
- *    provides: bp_mj_pointmass_config bp_mj_pointmass_world bp_mj_sequence_law
- *    needs: M4        equations: none
+ * M5. >>mj-tasks   Tasks: the description
+ *    provides: bp_mj_task bp_mj_task_default bp_mj_task_named bp_mj_layout
+ *    needs: M3 M4        equations: none
  * ========================================================================== */
-/** @defgroup bp_mj_pointmass M5. MuJoCo: point mass, sequential navigation
+/** @defgroup bp_mj_tasks M5. MuJoCo: tasks
+ *
+ * One struct describes any of them; bp_mj_task_default(kind, walker) fills it, and bp_mj_world_create() (M9) makes a world of it.
+ *
+ *  | kind                    | what is to be done                                                        | rules |
+ *  |-------------------------|---------------------------------------------------------------------------|----|
+ *  | BP_MJ_GO_TO_K_TARGETS   | go to the target that is named                                            | M7 |
+ *  | BP_MJ_MOVE_BOX          | push the box to the target that is named                                  | M7 |
+ *  | BP_MJ_MOVE_BOX_OR_GTT   | one of the two, drawn                                                     | M7 |
+ *  | BP_MJ_MOVE_BOX_AND_GTT  | both at once                                                              | M7 |
+ *  | BP_MJ_SEQUENCE          | reach one target after the other in an order with a law                   | M6 |
+ *  | BP_MJ_GO_TO_TARGET      | stay near a target that moves away when it was reached                    | M8 |
+ *  | BP_MJ_RUN               | run along x at a given speed, on open ground                              | M8 |
+ *  | BP_MJ_RUN_GAPS          | the same in a corridor with gaps in the floor                             | M8 |
+ *
+ * **Observation.** Every task with a walker has these fields, in this order. R is the root's orientation (body to world), p its
+ * position; "ego" marks vectors in the root's full frame, R^T (x - p). Sizes: ant, CMU humanoid.
+ *
+ *  | field                          | ant | CMU | meaning                                                       | compact |
+ *  |--------------------------------|-----|-----|---------------------------------------------------------------|---|
+ *  | "walker/appendages_pos"        | 12  | 15  | feet (CMU: hands, feet, head), ego                            |   |
+ *  | "walker/bodies_pos"            | 39  | -   | bodies, ego, the root first                                   |   |
+ *  | "walker/bodies_quats"          | 52  | -   | their orientation relative to the root (w, x, y, z)           |   |
+ *  | "walker/body_height"           | 1   | 1   | p_z                                                           | x |
+ *  | "walker/end_effectors_pos"     | 12  | 12  | feet (CMU: hands, feet), ego                                  | x |
+ *  | "walker/joints_pos"            | 8   | 56  | rad, in the order of the actuators                            | x |
+ *  | "walker/joints_vel"            | 8   | 56  | rad/s                                                         | x |
+ *  | "walker/orientation"           | 9   | 9   | R, row by row: global                                         |   |
+ *  | "walker/position"              | 3   | 3   | p: global                                                     |   |
+ *  | "walker/sensors_accelerometer" | 3   | 3   | m/s^2, one physics step old (as in the reference)             | x |
+ *  | "walker/sensors_gyro"          | 3   | 3   | rad/s                                                         | x |
+ *  | "walker/sensors_velocimeter"   | 3   | 3   | m/s                                                           | x |
+ *  | "walker/world_zaxis"           | 3   | 3   | third row of R                                                | x |
+ *
+ * and then those of its task. BP_MJ_OBSERVE_COMPACT leaves out what is global, or constant or repeated in the ant; or list
+ * the names you want.
+ * @{ */
+
+/** The tasks. */
+typedef enum bp_mj_task_kind {
+    BP_MJ_GO_TO_K_TARGETS = 0,
+    BP_MJ_MOVE_BOX,
+    BP_MJ_MOVE_BOX_OR_GTT,
+    BP_MJ_MOVE_BOX_AND_GTT,
+    BP_MJ_SEQUENCE,
+    BP_MJ_GO_TO_TARGET,
+    BP_MJ_RUN,
+    BP_MJ_RUN_GAPS,
+    BP_MJ_TASK_COUNT_ /**< not a task */
+} bp_mj_task_kind;
+
+/** Which of the fields are there. */
+typedef enum bp_mj_observe {
+    BP_MJ_OBSERVE_REFERENCE = 0, /**< all, as the authors' environments have them */
+    BP_MJ_OBSERVE_COMPACT,       /**< those marked compact, and all of the task's own */
+    BP_MJ_OBSERVE_LISTED         /**< those named in `fields` */
+} bp_mj_observe;
+
+/** What a predicate moves, and whereto. The numbers are those of the code in the observation. */
+typedef enum bp_mj_mover { BP_MJ_MOVE_WALKER = 0, /**< the walker */
+                           BP_MJ_MOVE_THE_BOX = 1 /**< a box */
+} bp_mj_mover;
+/** See bp_mj_mover. */
+typedef enum bp_mj_goal { BP_MJ_TO_BOX = 0,   /**< a box */
+                          BP_MJ_TO_TARGET = 1 /**< a target */
+} bp_mj_goal;
+
+/** A condition that may hold or not: something is close to something. */
+typedef struct bp_mj_predicate {
+    bp_mj_mover mover; /**< what has to be there */
+    int mover_index;   /**< which box; 0 for the walker */
+    bp_mj_goal goal;   /**< where */
+    int goal_index;    /**< which target or box; -1: a target drawn at random */
+    double weight;     /**< how likely it is drawn, relative to the others; >= 0 */
+} bp_mj_predicate;
+
+/** How the next target follows from the last two. It is never the one just reached. */
+typedef enum bp_mj_law {
+    BP_MJ_LAW_UNIFORM = 0, /**< any other, equally likely */
+    BP_MJ_LAW_MARKOV2,     /**< see bp_mj_sequence_law() */
+    BP_MJ_LAW_CYCLE        /**< 0, 1, 2, ... and round again: the easy, deterministic one */
+} bp_mj_law;
+
+/** Where the targets of a sequence are. */
+typedef enum bp_mj_places {
+    BP_MJ_PLACES_RING = 0, /**< regular polygon: target k at angle + 2 pi k / K, distance radius */
+    BP_MJ_PLACES_LISTED,   /**< as given */
+    BP_MJ_PLACES_RANDOM    /**< new each episode: uniform in 0.86 of the room, pairwise at least `spacing` apart */
+} bp_mj_places;
+
+/** Where the walker of a sequence begins, always at rest. */
+typedef enum bp_mj_spawn {
+    BP_MJ_SPAWN_UNIFORM = 0, /**< uniform in the room, but not on the first target (default, as in the suite) */
+    BP_MJ_SPAWN_FIXED        /**< at layout.spawn */
+} bp_mj_spawn;
+
+/** Layout and law of sequential navigation. Made by bp_mj_sequence_default(); lengths are for the suite's point mass. */
+typedef struct bp_mj_sequence {
+    bp_mj_law law;                       /**< default BP_MJ_LAW_MARKOV2 */
+    bool reversed;                       /**< the law's cycles run the other way round; default false */
+    double p_common;                     /**< MARKOV2: probability of the common successor, in [0, 1]; default 0.9 */
+    bp_mj_places places;                 /**< default BP_MJ_PLACES_RING */
+    double radius;                       /**< RING: m, default 0.2 */
+    double angle;                        /**< RING: rad, of target 0; default pi/4: with K = 4 a square */
+    double spacing;                      /**< RANDOM: m, default 0.15 */
+    double target[BP_MJ_MAX_TARGETS][2]; /**< LISTED: m */
+    size_t slot;                         /**< entry of the field "task" that is 1; task_slots or more: none. Default 0 */
+} bp_mj_sequence;
+
+#define BP_MJ_MAX_SEQUENCES 8 /**< most sequences in one task */
+
+/** Where things are at the start of an episode. */
+typedef struct bp_mj_layout {
+    double spawn[2];                     /**< m */
+    double yaw;                          /**< rad, counterclockwise; 0: as the walker's tables say. NaN: drawn at reset */
+    double target[BP_MJ_MAX_TARGETS][2]; /**< m, zone centres */
+    double box[BP_MJ_MAX_BOXES][3];      /**< m, m, rad: x, y, yaw (NaN: drawn at reset) */
+    int active[BP_MJ_MAX_PREDICATES];    /**< predicate in each slot: its number among those offered, or -1: drawn */
+    int goal[BP_MJ_MAX_PREDICATES];      /**< target of the predicate in each slot, if it has a random one; -1: drawn */
+} bp_mj_layout;
+
+/** A task: all that bp_mj_world_create() needs to know. Begin with bp_mj_task_default(). */
+typedef struct bp_mj_task {
+    uint32_t cookie;            /**< set by the default function */
+    bp_mj_task_kind kind;       /**< set by the default function */
+    const bp_mj_walker *walker; /**< who acts: built-in, or a description of yours */
+
+    /* time, reward, end: all tasks */
+    double timestep;          /**< s per physics step; default the walker's */
+    size_t n_substeps;        /**< physics steps per control step; default the walker's */
+    size_t episode_steps;     /**< time limit in control steps, >= 1; default 20 s (RUN: 30 s) */
+    double reward_scale;      /**< multiplies every reward; default 10 in predicate tasks, else 1 */
+    double alive_threshold;   /**< fallen if aliveness (M3) is below; in [-1, 0], default -0.5; below -1: never */
+    bool contact_ends;        /**< the episode ends when anything but the walker's feet touches the ground; default: GO_TO_TARGET
+                                   and RUN_GAPS, as in the reference */
+    bool divergence_is_error; /**< step() returns BP_ERR_ENV when the simulation diverges, instead of ending the
+                                   episode; default false */
+
+    /* observation */
+    bp_mj_observe observe;     /**< default BP_MJ_OBSERVE_REFERENCE */
+    const char *const *fields; /**< [n_fields] names for BP_MJ_OBSERVE_LISTED (the order is always that of the tables);
+                                    read only while the world is made. Default NULL */
+    size_t n_fields;           /**< default 0 */
+    bool goal_field;           /**< predicate tasks: add the field "goal" (M7); default false */
+
+    /* things in the arena */
+    size_t n_targets;    /**< K, 0 .. BP_MJ_MAX_TARGETS; default 3, sequences 4 */
+    size_t n_boxes;      /**< 0 .. BP_MJ_MAX_BOXES; default 1 for the tasks that move one */
+    double box_mass;     /**< kg; default 1.5 */
+    bool fixed_layout;   /**< every episode as in `layout`; default false. Predicate tasks */
+    bp_mj_layout layout; /**< default: spawn (2,-2), sequences (0,0); targets (0,-2) (2,2) (-2,-2), box (0,0), the rest drawn */
+
+    /* predicate tasks: M7 */
+    bp_mj_predicate predicate[BP_MJ_MAX_PREDICATES]; /**< those offered */
+    size_t n_predicates;                             /**< how many; >= 1 */
+    size_t n_active;                                 /**< how many are in force in an episode, 1 .. n_predicates */
+    bool random_active;                              /**< a random number, 1 .. n_active, of them is; the other slots read -1. Default false */
+    bool regenerate;                                 /**< success draws new predicates in place of ending the episode; default false */
+    bool reference_clashes;                          /**< check only against the first predicate drawn, as the reference does (M7); default true */
+    double bonus;                                    /**< on the step after all became true; default 5 */
+    double close;                                    /**< m: "close to a box" is |x|, |y| below this; 0 (default): it means contact */
+
+    /* sequences: M6 */
+    double half_room;                             /**< m, half the side of the room; also GO_TO_TARGET. Default 0.29; walkers: M6, M8 */
+    double gear;                                  /**< point mass: N per unit of action = terminal speed in m/s, > 0; default 0.1 */
+    double hit_radius;                            /**< m, > 0; default 0.06, walkers: M6. GO_TO_TARGET: reward within; default 1 */
+    double hit_reward;                            /**< default 1 */
+    size_t max_hits;                              /**< end the episode (discount 0) after so many targets; 0 = never, the default */
+    bool relative_targets;                        /**< point mass: field "targets" relative to the body (default true) or to the room */
+    bool show_previous;                           /**< add the field "previous": memory as an observation; default false */
+    size_t task_slots;                            /**< size of the field "task"; 0 = no such field, the default */
+    bp_mj_spawn spawn;                            /**< default BP_MJ_SPAWN_UNIFORM */
+    size_t n_sequences;                           /**< 1 .. BP_MJ_MAX_SEQUENCES; default 1 */
+    int fixed_sequence;                           /**< the sequence of every episode, or -1 (default): drawn by the seed */
+    bp_mj_sequence sequence[BP_MJ_MAX_SEQUENCES]; /**< default: bp_mj_sequence_default() in every place */
+
+    /* locomotion: M8 */
+    size_t move_after;      /**< GO_TO_TARGET: the target moves after so many rewarded steps; 0: never. Default 10 */
+    double speed;           /**< RUN, RUN_GAPS: m/s to reach; default the walker's `speed` */
+    double corridor[2];     /**< RUN_GAPS: length and width, m; default 60, 10 */
+    double platform[2];     /**< RUN_GAPS: lengths between gaps are uniform in this range, m; default 0.3 .. 2.5 */
+    double gap[2];          /**< RUN_GAPS: gaps are uniform in this range, m; default 0.5 .. 1.25 */
+    uint64_t corridor_seed; /**< RUN_GAPS: of platforms and gaps, which are the world's, not the episode's; default 1 */
+} bp_mj_task;
+
+/** @internal */
+BPRIOR_API bp_mj_task bp_mj_task_make(uint32_t cookie, bp_mj_task_kind kind, const bp_mj_walker *walker);
+/** A task with its defaults. @param kind a ::bp_mj_task_kind @param walker a ::bp_mj_walker_kind */
+#define bp_mj_task_default(kind, walker) bp_mj_task_make(BP_COOKIE(bp_mj_task), (kind), bp_mj_walker_of(walker))
+/** A task with its defaults for a walker of yours. @param walker a const ::bp_mj_walker pointer */
+#define bp_mj_task_for(kind, walker) bp_mj_task_make(BP_COOKIE(bp_mj_task), (kind), (walker))
+/** Name of a task: "go_to_k_targets", "move_box", "move_box_or_gtt", "move_box_and_gtt", "sequence", "go_to_target", "run",
+ *  "run_gaps"; NULL for an unknown number. */
+BPRIOR_API const char *bp_mj_task_name(bp_mj_task_kind kind);
+/** The task of a name; BP_MJ_TASK_COUNT_ if there is none. */
+BPRIOR_API bp_mj_task_kind bp_mj_task_named(const char *name);
+/** @} */
+
+/* ==========================================================================
+ * M6. >>mj-sequences   Sequential navigation
+ *    provides: bp_mj_sequence_*
+ *    needs: M5        equations: none
+ * ========================================================================== */
+/** @defgroup bp_mj_sequences M6. MuJoCo: sequential navigation
  *
  * K coloured targets lie in a walled square. The agent is told which one is next; touching it earns 1 and the
  * next one is named. Touching any other earns nothing. What makes the task interesting is the *law* of the
  * sequence: under the second-order Markov law the next target is nearly known from the last two, so a
  * prior with memory that is never told the goal can still learn where to go, and one without cannot.
  *
- * **Body and time.** The suite's body unchanged (M3): terminal speed 0.1 m/s in a room of 0.58 m. It needs seconds
+ * **The point mass** lives in the suite's own small room: terminal speed 0.1 m/s in a room of 0.58 m. It needs seconds
  * to get anywhere, so an agent that chose a force every 0.02 s would have to repeat itself a hundred
  * times before it could notice anything. A control step is therefore 25 physics steps = 0.5 s: the next target is then 5
  * or 6 steps away, noise that is white in time still travels far enough to find one now and then, and the body's
@@ -532,7 +765,10 @@ BPRIOR_API void bp_mj_table_add_room(bp_mj_table *table, int cells);
  * **Targets** lie on a ring of radius 0.2 m, hit radius 0.06 m: with up to 7 of them a straight line from one to another
  * touches no third. A hit is noticed at every physics step, so rushing through counts.
  *
- * **Observation** fields (numbers of order 1 without any normaliser):
+ * **All other walkers** play in a room of half_room = 5 m with walls: lengths are those of the point mass times 15, so the ring has radius
+ * 3 m and a hit is within 0.9 m of the root in the plane. They keep their own time steps; an episode is 30 s.
+ *
+ * **Observation** of the point mass (numbers of order 1 without any normaliser):
  *
  *  | field      | size | meaning                                                            |
  *  |------------|------|--------------------------------------------------------------------|
@@ -541,93 +777,32 @@ BPRIOR_API void bp_mj_table_add_room(bp_mj_table *table, int cells);
  *  | "targets"  | 2 K  | (target - x) / 0.29, or target / 0.29 (see relative_targets)       |
  *  | "next"     | K    | one-hot: the goal                                                  |
  *  | "previous" | 2 K  | if show_previous: one-hot of the target reached last, then before  |
- *  | "task"     | S    | if task_slots = S > 0: one-hot of the task's slot                  |
+ *  | "task"     | S    | if task_slots = S > 0: one-hot of the sequence's slot              |
+ *
+ * Walkers have their own fields (M5), then "walker/target_positions" [3 K] (ego) in the place of "targets", "next", and so on.
  *
  * Relative targets are the default because "go to the next one" is then one product, next times targets, for the network to
  * learn; absolute ones ask for a subtraction besides. The position is seen in either case.
  *
- * **Tasks.** A task is a layout with a law; an episode draws one of the configured tasks (or takes `fixed_task`).
- * bp_mj_pointmass_multitask() sets four of them, bp_mj_pointmass_transfer() a new one with the same spec.
+ * **Several sequences.** An episode draws one of the task's sequences (or takes `fixed_sequence`). bp_mj_sequence_multitask() sets
+ * four of them, bp_mj_sequence_transfer() a new one with the same spec.
  * @{ */
 
-#define BP_MJ_MAX_TARGETS 8 /**< most targets */
-#define BP_MJ_MAX_TASKS 8   /**< most tasks in one configuration */
+/** Defaults of a layout with its law. */
+BPRIOR_API bp_mj_sequence bp_mj_sequence_default(void);
 
-/** How the next target follows from the last two. It is never the one just reached. */
-typedef enum bp_mj_law {
-    BP_MJ_LAW_UNIFORM = 0, /**< any other, equally likely */
-    BP_MJ_LAW_MARKOV2,     /**< see bp_mj_sequence_law() */
-    BP_MJ_LAW_CYCLE        /**< 0, 1, 2, ... and round again */
-} bp_mj_law;
+/** Set four training sequences - square and diamond of targets, each with the second-order Markov law and with its
+ *  mirror image - and five task slots, the last of which no training sequence uses. */
+BPRIOR_API void bp_mj_sequence_multitask(bp_mj_task *task);
 
-/** Where the targets are. */
-typedef enum bp_mj_layout {
-    BP_MJ_LAYOUT_RING = 0, /**< regular polygon: target k at angle + 2 pi k / K, distance radius */
-    BP_MJ_LAYOUT_LISTED,   /**< as given */
-    BP_MJ_LAYOUT_RANDOM    /**< new each episode: uniform in the square +-0.25, pairwise at least `spacing` apart */
-} bp_mj_layout;
-
-/** Where the point mass begins, always at rest. */
-typedef enum bp_mj_spawn {
-    BP_MJ_SPAWN_UNIFORM = 0, /**< uniform in the room, but not on the first target (default, as in the suite) */
-    BP_MJ_SPAWN_FIXED        /**< at spawn_position */
-} bp_mj_spawn;
-
-/** One task: layout and law. Made by bp_mj_pointmass_task_default(). */
-typedef struct bp_mj_pointmass_task {
-    bp_mj_law law;                       /**< default BP_MJ_LAW_MARKOV2 */
-    bool reversed;                       /**< the law's cycles run the other way round; default false */
-    double p_common;                     /**< MARKOV2: probability of the common successor, in [0, 1]; default 0.9 */
-    bp_mj_layout layout;                 /**< default BP_MJ_LAYOUT_RING */
-    double radius;                       /**< RING: m, default 0.2 */
-    double angle;                        /**< RING: rad, of target 0; default pi/4: with K = 4 a square */
-    double spacing;                      /**< RANDOM: m, default 0.15 */
-    double target[BP_MJ_MAX_TARGETS][2]; /**< LISTED: m */
-    size_t slot;                         /**< entry of the field "task" that is 1; task_slots or more: none. Default 0 */
-} bp_mj_pointmass_task;
-
-/** Configuration of sequential navigation. */
-typedef struct bp_mj_pointmass_config {
-    uint32_t cookie;                            /**< set by the default function */
-    size_t n_targets;                           /**< K, 2 .. BP_MJ_MAX_TARGETS; default 4. MARKOV2 needs at least 4 */
-    size_t n_substeps;                          /**< physics steps per control step, >= 1; default 25. Fewer: rarer rewards */
-    size_t episode_steps;                       /**< time limit in control steps, >= 1; default 50 */
-    size_t max_hits;                            /**< end the episode (discount 0) after so many targets; 0 = never, the default */
-    double timestep;                            /**< s per physics step; default 0.02 */
-    double gear;                                /**< N per unit of action = terminal speed in m/s, > 0; default 0.1 */
-    double hit_radius;                          /**< m, > 0; default 0.06 */
-    double hit_reward;                          /**< default 1 */
-    bool relative_targets;                      /**< field "targets": relative to the body (default true) or to the room */
-    bool show_previous;                         /**< add the field "previous": memory as an observation; default false */
-    size_t task_slots;                          /**< size of the field "task"; 0 = no such field, the default */
-    bp_mj_spawn spawn;                          /**< default BP_MJ_SPAWN_UNIFORM */
-    double spawn_position[2];                   /**< for BP_MJ_SPAWN_FIXED; m, default 0, 0 */
-    size_t n_tasks;                             /**< 1 .. BP_MJ_MAX_TASKS; default 1 */
-    int fixed_task;                             /**< the task of every episode, or -1 (default): drawn by the seed */
-    bp_mj_pointmass_task task[BP_MJ_MAX_TASKS]; /**< default: task_default in every place */
-    bool divergence_is_error;                   /**< step() returns BP_ERR_ENV when the simulation diverges, instead of ending the
-                                   episode; default false */
-} bp_mj_pointmass_config;
-
-/** @internal */
-BPRIOR_API bp_mj_pointmass_config bp_mj_pointmass_config_make(uint32_t cookie);
-/** One task: square of targets, second-order Markov law. */
-#define bp_mj_pointmass_config_default() bp_mj_pointmass_config_make(BP_COOKIE(bp_mj_pointmass_config))
-/** Defaults of a task. */
-BPRIOR_API bp_mj_pointmass_task bp_mj_pointmass_task_default(void);
-
-/** Set four training tasks - square and diamond of targets, each with the second-order Markov law and with its
- *  mirror image - and five task slots, the last of which no training task uses. */
-BPRIOR_API void bp_mj_pointmass_multitask(bp_mj_pointmass_config *config);
-
-/** What is new in bp_mj_pointmass_transfer(). */
+/** What is new in bp_mj_sequence_transfer(). */
 typedef enum bp_mj_novelty {
     BP_MJ_NEW_LAYOUT = 1,   /**< the square turned by 22.5 degrees: between square and diamond; known law */
     BP_MJ_NEW_SEQUENCE = 2, /**< known square; the sequence 0, 1, 2, 3 over and over, unseen in training */
     BP_MJ_NEW_BOTH = 3      /**< both */
 } bp_mj_novelty;
-/** Set one held-out task in slot 4, with the spec of bp_mj_pointmass_multitask(): what was trained there fits here. */
-BPRIOR_API void bp_mj_pointmass_transfer(bp_mj_pointmass_config *config, bp_mj_novelty novelty);
+/** Set one held-out sequence in slot 4, with the spec of bp_mj_sequence_multitask(): what was trained there fits here. */
+BPRIOR_API void bp_mj_sequence_transfer(bp_mj_task *task, bp_mj_novelty novelty);
 
 /** Probability of each target to be the next one.
  *
@@ -643,111 +818,162 @@ BPRIOR_API void bp_mj_pointmass_transfer(bp_mj_pointmass_config *config, bp_mj_n
  *
  * @param prob [n_targets] output. @param previous, current the last two targets reached, current the later one;
  * n_targets stands for "none yet" (then any other target, equally likely). */
-BPRIOR_API void bp_mj_sequence_law(double *prob, const bp_mj_pointmass_task *task, size_t n_targets, size_t previous,
+BPRIOR_API void bp_mj_sequence_law(double *prob, const bp_mj_sequence *sequence, size_t n_targets, size_t previous,
                                    size_t current);
-
-/** Compile the world of a configuration. @return BP_ERR_CONFIG / BP_ERR_ABI, BP_ERR_ARGUMENT (the text names the field),
- *  BP_ERR_MEMORY, BP_ERR_ENV. */
-BPRIOR_API bp_status bp_mj_pointmass_world(bp_mj_world **out, const bp_mj_pointmass_config *config,
-                                           const bp_allocator *allocator, bp_error *error);
 /** @} */
 
 /* ==========================================================================
- * M6. >>mj-ant   Ant: go_to_k_targets
- *    provides: bp_mj_ant_config bp_mj_ant_world bp_mj_ant_set_layout
- *    needs: M4        equations: none
+ * M7. >>mj-predicates   Predicate tasks: go to targets, move boxes
+ *    provides: bp_mj_env_set_layout bp_mj_table_add_room bp_mj_table_add_box
+ *    needs: M5        equations: none
  * ========================================================================== */
-/** @defgroup bp_mj_ant M6. MuJoCo: ant, go_to_k_targets
+/** @defgroup bp_mj_predicates M7. MuJoCo: predicate tasks
  *
- * An ant in a walled room with K marked zones of 1 m. One *predicate* holds the goal: "the walker is at target i". The zone
- * counts as reached when the centre of any of the ant's 13 geoms is strictly inside.
+ * A walker in a walled room with K marked zones of 1 m and boxes of 1 m, 1.5 kg. The goal is one or several *predicates* that have to hold
+ * at the same time: "the walker is at target i", "box b is at target i"; also "the walker touches box b", "boxes a and b touch".
+ * A zone counts as reached when the centre of any geom of the walker (of the box) is strictly inside.
  *
- * **Reward** of a step, with was = the predicate before and now = after it:
+ * **Reward** of a step, with was_k = predicate k before and now_k = after it, k over those in force:
  *
- *     r = reward_scale ( [now and not was] - [was and not now] + bonus [was] )
+ *     r = reward_scale ( sum_k [now_k and not was_k] - [was_k and not now_k]  +  bonus [all was_k] )
  *
- * and the episode terminates (discount 0) on the step for which `was` holds. Entering therefore pays 10, and the control step
- * after it 50 more (40 if the zone has been left again). It also terminates, without penalty, when the torso's
- * z axis points below the horizontal; and is cut off (discount 1) after 400 control steps = 20 s.
+ * and the episode terminates (discount 0) on the step for which all was_k hold. Entering a single zone therefore pays 10, and the control
+ * step after it 50 more (40 if the zone has been left again). It also terminates, without penalty, when the walker falls
+ * (M3); and is cut off (discount 1) after 400 control steps = 20 s of the ant.
  *
- * **Reset.** Spawn and targets are different cells among the central ones of the room, 2 m each; the yaw is uniform. The ant
- * starts upright with its feet 0.6 mm above the floor, so the first accelerometer reading is that of free
- * fall: (0, 0, 0).
+ * **Drawing predicates.** Each of those offered that has a random target draws one; n_active different ones are chosen by their
+ * weights; should two of them share the walker, a box or a target, all is drawn again, at most 1000 times. The reference
+ * checks only for clashes with the first one chosen; so does this, unless reference_clashes is off. With up to two predicates there is no
+ * difference.
  *
- * **Observation**, in this order. R is the torso's orientation (body to world), p its position; all vectors marked "ego" are
- * in the torso's full frame: R^T (x - p).
+ * **Room.** max(3, boxes + targets) cells of 2 m a side for the things and the spawn, a ring of free cells around them, then walls.
+ * Spawn, boxes and targets are different cells; the yaw is uniform; a box is turned at random and shifted as far as it stays in its
+ * cell. The ant starts upright with its feet 0.6 mm above the floor, so the first accelerometer reading is that of
+ * free fall: (0, 0, 0).
  *
- *  | field                          | size | meaning                                              | compact |
- *  |--------------------------------|------|------------------------------------------------------|---|
- *  | "walker/appendages_pos"        | 12   | feet, ego (same as end_effectors_pos)                |   |
- *  | "walker/bodies_pos"            | 39   | 13 bodies, ego, torso first, then leg aux foot by leg |   |
- *  | "walker/bodies_quats"          | 52   | their orientation relative to the torso (w, x, y, z) |   |
- *  | "walker/body_height"           | 1    | p_z                                                  | x |
- *  | "walker/end_effectors_pos"     | 12   | feet (ankle points), ego                             | x |
- *  | "walker/joints_pos"            | 8    | hip, ankle of front left, front right, back right, back left | x |
- *  | "walker/joints_vel"            | 8    | rad/s                                                | x |
- *  | "walker/orientation"           | 9    | R, row by row: global                                |   |
- *  | "walker/position"              | 3    | p: global                                            |   |
- *  | "walker/sensors_accelerometer" | 3    | m/s^2, one physics step old (as in the reference)    | x |
- *  | "walker/sensors_gyro"          | 3    | rad/s                                                | x |
- *  | "walker/sensors_velocimeter"   | 3    | m/s                                                  | x |
- *  | "walker/world_zaxis"           | 3    | third row of R                                       | x |
- *  | "walker/target_positions"      | 3 K  | zone centres (z = 0.5), ego                          | x |
- *  | "walker/predicates_activated"  | 1    | 1 if the ant is at its goal                          | x |
- *  | "predicate_0"                  | 5    | code 0 0 1 i 1: walker, -, target, i, close to       | x |
- *  | "goal"                         | K    | if goal_field: one-hot of i (ours, not the reference's) | x |
+ * **Observation**: the walker's fields (M5), then
  *
- * With K = 3 that is 171 numbers, of which 67 never change and 20 repeat others. BP_MJ_OBSERVE_COMPACT leaves out what
- * is constant, repeated or global; or list the names you want.
+ *  | field                          | size | meaning                                                                       |
+ *  |--------------------------------|------|-------------------------------------------------------------------------------|
+ *  | "walker/prop_position"         | 24   | the box's corners, ego; several boxes: "walker/prop_0_position", and so on     |
+ *  | "walker/target_positions"      | 3 K  | zone centres (z = 0.5), ego                                                   |
+ *  | "walker/predicates_activated"  | n_active | 1 if the predicate in that slot holds; a slot not in use: 1               |
+ *  | "predicate_0", ...             | 5    | code: mover, its index, goal, its index, 1; a slot not in use: -1 five times   |
+ *  | "goal"                         | n_active K | if goal_field: one-hot of each slot's target (ours, not the reference's) |
+ *
+ * The code's mover is 0 (walker) or 1 (box), its goal 0 (box) or 1 (target), and 1 means "close to". For the ant and K = 3 that
+ * makes 171 numbers without a box, 195 with one and 201 for move_box_and_gtt; 67 of the ant's never change and 20 repeat others.
  * @{ */
 
-/** Which of the fields are there. */
-typedef enum bp_mj_observe {
-    BP_MJ_OBSERVE_REFERENCE = 0, /**< all, as the authors' environment has them */
-    BP_MJ_OBSERVE_COMPACT,       /**< those marked compact: 41 + 3 K + 6 numbers */
-    BP_MJ_OBSERVE_LISTED         /**< those named in `fields` */
-} bp_mj_observe;
+/** The room of the predicate tasks: cells of 2 m, `cells` by `cells` of them, the outermost ring being walls 2 m high. x =
+ *  (column - (cells-1)/2) 2, y = -(row - (cells-1)/2) 2: row 0 is the wall at the largest y. */
+BPRIOR_API void bp_mj_table_add_room(bp_mj_table *table, int cells);
+/** A free cube of 1 m called "box_<number>"; put it before the walker to have the reference's order of qpos. */
+BPRIOR_API void bp_mj_table_add_box(bp_mj_table *table, int number, double mass);
+/** Restart the episode begun by the last reset() with this layout (predicate tasks). What it leaves open is drawn from that
+ *  reset's seed. @param observation [O] the first one of the new episode. @return BP_ERR_ARGUMENT, BP_ERR_ENV */
+BPRIOR_API bp_status bp_mj_env_set_layout(bp_env *env, const bp_mj_layout *layout, bp_real *observation, bp_error *error);
+/** @} */
 
-/** Where things are in an episode. */
-typedef struct bp_mj_ant_layout {
-    double spawn[2];                     /**< m */
-    double yaw;                          /**< rad; 0: front along x. NaN: drawn at reset */
-    double target[BP_MJ_MAX_TARGETS][2]; /**< m, zone centres */
-    int goal;                            /**< number of the goal target, or -1: drawn at reset */
-} bp_mj_ant_layout;
+/* ==========================================================================
+ * M8. >>mj-locomotion   Locomotion: a moving target, running, gaps
+ *    provides: bp_mj_world_gaps
+ *    needs: M5        equations: none
+ * ========================================================================== */
+/** @defgroup bp_mj_locomotion M8. MuJoCo: locomotion
+ *
+ * **Go to target.** A point on open ground, uniform in +-half_room (4 m), as is the spawn. Each step within hit_radius (1 m) of
+ * it, in the plane, pays hit_reward; after move_after (10) such steps the point moves to a new place. Field
+ * "walker/target" [3]: the point on the ground, ego.
+ *
+ * **Run.** Along x on open ground. With v the forward speed of the centre of mass and v* = speed
+ *
+ *     r = max(0, 1 - |v - v*| / v*)
+ *
+ * which is 0 at rest, 1 at v* and 0 again at 2 v*. Field "walker/direction" [3]: the x axis, ego.
+ *
+ * **Gaps.** The same in a corridor whose floor has gaps; an end effector (or, without any, the root) 0.5 m below the floor ends
+ * the episode. Besides "walker/direction" it sees "lateral" [1], the root's y over half the corridor's width, and "gaps" [6]: how
+ * far ahead of the root each of the next three gaps begins and ends, m, at most 10. The corridor belongs to the world: other
+ * corridors come of another corridor_seed.
+ *
+ * Rewards, radii and the corridor's lengths follow dm_control's GoToTarget, RunThroughCorridor and GapsCorridor (there the gaps are
+ * seen by a camera, and drawn anew each episode).
+ * @{ */
 
-/** Configuration of go_to_k_targets. The defaults are the released task. */
-typedef struct bp_mj_ant_config {
-    uint32_t cookie;           /**< set by the default function */
-    size_t n_targets;          /**< K, 1 .. BP_MJ_MAX_TARGETS; default 3. The room has max(3, K) free cells a side, plus a
-                                 margin of one cell, plus walls */
-    double timestep;           /**< s per physics step; default 0.005 */
-    size_t n_substeps;         /**< physics steps per control step; default 10 */
-    size_t episode_steps;      /**< time limit in control steps; default 400 */
-    double reward_scale;       /**< default 10 */
-    double bonus;              /**< default 5 */
-    double alive_threshold;    /**< fallen if (R_zz - 1)/2 is below; in [-1, 0], default -0.5; -1 or less: never */
-    bp_mj_observe observe;     /**< default BP_MJ_OBSERVE_REFERENCE */
-    const char *const *fields; /**< [n_fields] names for BP_MJ_OBSERVE_LISTED (the order is always that of the table);
-                                    read only while the world is made. Default NULL */
-    size_t n_fields;           /**< default 0 */
-    bool goal_field;           /**< add the field "goal"; default false */
-    bool fixed_layout;         /**< every episode as in `layout`; default false */
-    bp_mj_ant_layout layout;   /**< default: spawn (2,-2), targets (0,-2) (2,2) (-2,-2), yaw and goal drawn */
-    bool divergence_is_error;  /**< as in bp_mj_pointmass_config; default false */
-} bp_mj_ant_config;
+#define BP_MJ_MAX_GAPS 48 /**< most gaps in a corridor */
+/** Where the corridor's gaps begin and end: gaps [n][2], as many as fit into `capacity`. @return how many there are. */
+BPRIOR_API size_t bp_mj_world_gaps(const bp_mj_world *world, double *gaps, size_t capacity);
+/** @} */
+
+/* ==========================================================================
+ * M9. >>mj-build   Worlds of tasks
+ *    provides: bp_mj_world_create bp_mj_world_task
+ *    needs: M1-M8        equations: none
+ * ========================================================================== */
+/** @defgroup bp_mj_build M9. MuJoCo: worlds of tasks
+ *  Walker, arena and rules put together: a model is written, compiled, and searched for what the task reads.
+ * @{ */
+
+/** Compile the world of a task. @return BP_ERR_CONFIG / BP_ERR_ABI, BP_ERR_ARGUMENT (the text names the field), BP_ERR_FIELD for an
+ *  unknown field name, BP_ERR_SIZE (too many rows or fields), BP_ERR_MEMORY, BP_ERR_ENV. */
+BPRIOR_API bp_status bp_mj_world_create(bp_mj_world **out, const bp_mj_task *task, const bp_allocator *allocator,
+                                        bp_error *error);
+/** The task that the world was made of (its `fields` cleared); NULL for a model of yours. */
+BPRIOR_API const bp_mj_task *bp_mj_world_task(const bp_mj_world *world);
+/** @} */
+
+/* ==========================================================================
+ * M10. >>mj-models   A model of your own
+ *    provides: bp_mj_model_config bp_mj_model_world
+ *    needs: M4        equations: none
+ * ========================================================================== */
+/** @defgroup bp_mj_models M10. MuJoCo: a model of your own
+ *
+ * Any MJCF file with actuators can be an environment: say what is observed (bp_mj_reading, M4), what a step is worth, how an episode
+ * begins. examples/13_own_model.c trains a robot arm this way.
+ *
+ *     static double reach(void *ctx, const mjModel *m, const mjData *d, const bp_real *action, bool *done)
+ *     { ... return -distance; }
+ *     bp_mj_model_config c = bp_mj_model_config_default();
+ *     c.path = "arm.xml";
+ *     c.n_readings = 2; c.readings = (rows as { "joints", BP_MJ_JOINT_POSITION, "*", NULL });
+ *     c.reward = reach;
+ *     bp_mj_model_world(&world, &c, NULL, &error);
+ *
+ * **Actions** are the model's controls, in its order; their bounds are the ctrlrange of each actuator, or [-1, 1] where it has none.
+ * **Callbacks** may be called from several threads at once, each for another environment; they must not write through
+ * ctx without care, and `reward` must look at nothing but its arguments, or saved states will not replay.
+ * @{ */
+
+/** How to make an environment of an MJCF file. */
+typedef struct bp_mj_model_config {
+    uint32_t cookie;               /**< set by the default function */
+    const char *path;              /**< MJCF (or binary MJB) file; meshes and textures are looked for where it says */
+    const char *xml;               /**< instead of a file: MJCF text. Exactly one of path and xml; both NULL by default */
+    const bp_mj_reading *readings; /**< [n_readings] the observation; read only while the world is made */
+    size_t n_readings;             /**< >= 1 */
+    size_t n_substeps;             /**< physics steps per control step, >= 1; default 1 */
+    size_t episode_steps;          /**< time limit in control steps, >= 1; default 1000 */
+    const char *keyframe;          /**< state to begin with, by the name of a key of the model; NULL (default): qpos0 */
+    double noise;                  /**< uniform noise of +-this on hinge and slide positions at reset; default 0 */
+    /** What the step just made was worth; set *done to end the episode (discount 0). NULL: always 0. */
+    double (*reward)(void *ctx, const mjModel *model, const mjData *data, const bp_real *action, bool *done);
+    /** Prepare the start of an episode: change data->qpos, qvel, act, mocap_pos as you like. Called after keyframe and noise; NULL:
+     *  nothing more to do. Draw random numbers from `rng` only: then the seed repeats the episode. */
+    void (*begin)(void *ctx, const mjModel *model, mjData *data, bp_rng *rng);
+    void *ctx;                /**< handed to both */
+    bool divergence_is_error; /**< as in bp_mj_task; default false */
+} bp_mj_model_config;
 
 /** @internal */
-BPRIOR_API bp_mj_ant_config bp_mj_ant_config_make(uint32_t cookie);
-/** The released task. */
-#define bp_mj_ant_config_default() bp_mj_ant_config_make(BP_COOKIE(bp_mj_ant_config))
-/** Compile the world of a configuration. @return as bp_mj_pointmass_world(); BP_ERR_FIELD for an unknown field name. */
-BPRIOR_API bp_status bp_mj_ant_world(bp_mj_world **out, const bp_mj_ant_config *config, const bp_allocator *allocator,
-                                     bp_error *error);
-/** Restart the episode begun by the last reset() with this layout. What it leaves open (yaw, goal) is drawn from that
- *  reset's seed. @param observation [O] the first one of the new episode. */
-BPRIOR_API bp_status bp_mj_ant_set_layout(bp_env *env, const bp_mj_ant_layout *layout, bp_real *observation,
-                                          bp_error *error);
+BPRIOR_API bp_mj_model_config bp_mj_model_config_make(uint32_t cookie);
+/** See the fields for the defaults. */
+#define bp_mj_model_config_default() bp_mj_model_config_make(BP_COOKIE(bp_mj_model_config))
+/** Compile a model and make it a world. @return BP_ERR_CONFIG / BP_ERR_ABI, BP_ERR_ARGUMENT, BP_ERR_IO (no such file), BP_ERR_FORMAT
+ *  with MuJoCo's words, line number included, BP_ERR_FIELD (a reading names a thing that is not there), BP_ERR_SIZE, BP_ERR_MEMORY. */
+BPRIOR_API bp_status bp_mj_model_world(bp_mj_world **out, const bp_mj_model_config *config, const bp_allocator *allocator,
+                                       bp_error *error);
 /** @} */
 
 #ifdef __cplusplus
@@ -1163,6 +1389,22 @@ BPI_MJ_FN void bpi_mj_put_body(bpi_mj_text *t, const bp_mj_table *table, int ind
     if (index != BP_MJ_WORLD_BODY) bpi_mj_put(t, "</body>\n");
 }
 
+BPI_MJ_FN void bpi_mj_put_motor(bpi_mj_text *t, const bp_mj_motor *motor, const bp_mj_joint *joint) {
+    bpi_mj_put(t, "<%s name=\"%s\" joint=\"%s\"", motor->kp > 0 ? "general" : "motor", motor->name, joint->name);
+    bpi_mj_put_numbers(t, "gear", &motor->gear, 1);
+    if (motor->kp > 0) {
+        /* force = gain u + bias0 + bias1 q */
+        const double middle = 0.5 * (joint->range[0] + joint->range[1]), half = 0.5 * (joint->range[1] - joint->range[0]);
+        const double gain = motor->kp * half, bias[3] = {motor->kp * middle, -motor->kp, 0};
+        const double limits[2] = {-motor->limit, motor->limit};
+        bpi_mj_put(t, " biastype=\"affine\" forcelimited=\"true\"");
+        bpi_mj_put_numbers(t, "gainprm", &gain, 1);
+        bpi_mj_put_numbers(t, "biasprm", bias, 3);
+        bpi_mj_put_numbers(t, "forcerange", limits, 2);
+    }
+    bpi_mj_put(t, " ctrllimited=\"true\" ctrlrange=\"-1 1\"/>\n");
+}
+
 BPRIOR_API size_t bp_mj_table_xml(char *out, size_t capacity, const bp_mj_table *table) {
     static const char *const sensor[] = {"velocimeter", "gyro", "accelerometer"};
     bpi_mj_text t;
@@ -1225,8 +1467,8 @@ BPRIOR_API bp_status bp_mj_table_load(mjModel **out, const bp_mj_table *table, c
 }
 
 /* ==========================================================================
- * M3. >>mj-bodies-impl   Bodies
- *    provides: bp_mj_table_add_*        needs: M2        equations: none
+ * M3. >>mj-walkers-impl   Walkers
+ *    provides: bp_mj_walker_* bp_mj_table_add_*        needs: M2        equations: none
  * ========================================================================== */
 
 #define BPI_MJ_POINTMASS_LIMIT 0.29  /* m: joint limits of the point mass */
@@ -1273,12 +1515,14 @@ static const char *const bpi_pointmass_actuators[] = {"root_x", "root_y"};
 
 /* A body of a leg, its hinge, its geom. The feet's quaternions are not of unit length, and kept so: MuJoCo normalises them to a
  * bend of 51.29 degrees. Reading w as a cosine would suggest 20. */
-#define BPI_ANT_BODY(name, parent, x, y) \
-    { name, parent, {x, y, 0}, {0, 0, 0, 0}, 0, {0, 0, 0}, {0, 0, 0, 0}, {0, 0, 0} }
-#define BPI_ANT_FOOT(name, parent, x, y, qx, qy)                                                           \
-    {                                                                                                      \
+#define BPI_ANT_BODY(name, parent, x, y)                                               \
+    {                                                                                  \
+        name, parent, {x, y, 0}, {0, 0, 0, 0}, 0, {0, 0, 0}, {0, 0, 0, 0}, { 0, 0, 0 } \
+    }
+#define BPI_ANT_FOOT(name, parent, x, y, qx, qy)                                                                  \
+    {                                                                                                             \
         name, parent, {x, y, 0}, {0.98480775301220802, (qx)*0.33428158105097677, (qy)*0.33428158105097677, 0}, 0, \
-            {0, 0, 0}, {0, 0, 0, 0}, {0, 0, 0}                                                             \
+            {0, 0, 0}, {0, 0, 0, 0}, { 0, 0, 0 }                                                                  \
     }
 #define BPI_ANT_HINGE(name, body, ax, ay, az, limit) \
     { name, body, BP_MJ_HINGE, {ax, ay, az}, {0, 0, 0}, {-(limit), limit}, 1, 1, 75, 0, 0 }
@@ -1341,35 +1585,85 @@ static const char *const bpi_ant_feet[] = {"front_left_foot", "front_right_foot"
 static const bp_mj_walker bpi_mj_walkers[] = {
     {
         "pointmass",
-        bpi_pointmass_bodies, BPI_MJ_COUNT(bpi_pointmass_bodies),
-        bpi_pointmass_joints, BPI_MJ_COUNT(bpi_pointmass_joints),
-        bpi_pointmass_geoms, BPI_MJ_COUNT(bpi_pointmass_geoms),
-        NULL, 0,                                                        /* excludes */
-        bpi_pointmass_actuators, BPI_MJ_COUNT(bpi_pointmass_actuators), /* actions */
-        false,                                                          /* position control */
-        false, NULL, 0, {1, 0, 0, 0},                                   /* root: free? yaw, z, quat */
-        0, {0.02, 1}, {0.9, 0.95, 0.001},                               /* joints: armature, limits */
-        3, {1, 0.005, 0.0001}, {0.02, 1}, {0.9, 0.95, 0.001},           /* contacts */
-        "walker/",                                                      /* the root's body */
-        NULL, 0, NULL, 0, NULL, 0, false, NULL, 0,                      /* effectors, appendages, joints, bodies? feet */
-        {0, 0, 0}, 0,                                                   /* up, least height */
-        0.005, 10, 0.2, 2,                                              /* timestep, substeps, reach, speed */
+        bpi_pointmass_bodies,
+        BPI_MJ_COUNT(bpi_pointmass_bodies),
+        bpi_pointmass_joints,
+        BPI_MJ_COUNT(bpi_pointmass_joints),
+        bpi_pointmass_geoms,
+        BPI_MJ_COUNT(bpi_pointmass_geoms),
+        NULL,
+        0, /* excludes */
+        bpi_pointmass_actuators,
+        BPI_MJ_COUNT(bpi_pointmass_actuators), /* actions */
+        false,                                 /* position control */
+        false,
+        NULL,
+        0,
+        {1, 0, 0, 0}, /* root: free? yaw, z, quat */
+        0,
+        {0.02, 1},
+        {0.9, 0.95, 0.001}, /* joints: armature, limits */
+        3,
+        {1, 0.005, 0.0001},
+        {0.02, 1},
+        {0.9, 0.95, 0.001}, /* contacts */
+        "walker/",          /* the root's body */
+        NULL,
+        0,
+        NULL,
+        0,
+        NULL,
+        0,
+        false,
+        NULL,
+        0, /* effectors, appendages, joints, bodies? feet */
+        {0, 0, 0},
+        0, /* up, least height */
+        0.005,
+        10,
+        0.2,
+        2, /* timestep, substeps, reach, speed */
     },
     {
         "ant",
-        bpi_ant_bodies, BPI_MJ_COUNT(bpi_ant_bodies),
-        bpi_ant_joints, BPI_MJ_COUNT(bpi_ant_joints),
-        bpi_ant_geoms, BPI_MJ_COUNT(bpi_ant_geoms),
-        bpi_ant_excludes, BPI_MJ_COUNT(bpi_ant_excludes),
-        bpi_ant_actuators, BPI_MJ_COUNT(bpi_ant_actuators),
+        bpi_ant_bodies,
+        BPI_MJ_COUNT(bpi_ant_bodies),
+        bpi_ant_joints,
+        BPI_MJ_COUNT(bpi_ant_joints),
+        bpi_ant_geoms,
+        BPI_MJ_COUNT(bpi_ant_geoms),
+        bpi_ant_excludes,
+        BPI_MJ_COUNT(bpi_ant_excludes),
+        bpi_ant_actuators,
+        BPI_MJ_COUNT(bpi_ant_actuators),
         false,
-        true, NULL, 0, {1, 0, 0, 0},
-        1, {0.04, 1}, {0, 0.8, 0.03}, /* soft limits: joints overshoot by a few hundredths of a radian */
-        3, {1, 0.5, 0.5}, {0.02, 1}, {0, 0.8, 0.01},
+        true,
+        NULL,
+        0,
+        {1, 0, 0, 0},
+        1,
+        {0.04, 1},
+        {0, 0.8, 0.03}, /* soft limits: joints overshoot by a few hundredths of a radian */
+        3,
+        {1, 0.5, 0.5},
+        {0.02, 1},
+        {0, 0.8, 0.01},
         "torso",
-        bpi_ant_feet, 4, bpi_ant_feet, 4, bpi_ant_actuators, 8, true, bpi_ant_feet, 4,
-        {0, 0, 1}, 0,
-        0.005, 10, 0.75, 1,
+        bpi_ant_feet,
+        4,
+        bpi_ant_feet,
+        4,
+        bpi_ant_actuators,
+        8,
+        true,
+        bpi_ant_feet,
+        4,
+        {0, 0, 1},
+        0,
+        0.005,
+        10,
+        0.75,
+        1,
     },
 };
 
@@ -1560,63 +1854,104 @@ BPRIOR_API bp_status bp_mj_table_add_walker(bp_mj_table *table, const bp_mj_walk
 }
 
 /* ==========================================================================
- * M4. >>mj-worlds-impl   Worlds, environments, arenas
- *    provides: bp_mj_world bp_mj_env_*        needs: M1 M2, bprior.h 3, 9        equations: none
+ * M4. >>mj-worlds-impl   Worlds, environments, readings
+ *    provides: bp_mj_world_* bp_mj_env_*        needs: M1 M2, bprior.h 3, 9        equations: none
  * ========================================================================== */
 
 #define BPI_MJ_NONE ((size_t)-1) /* offset of a field that is not there */
 #define BPI_MJ_PI 3.14159265358979323846
 
-typedef enum bpi_mj_task { BPI_MJ_POINTMASS = 0,
-                           BPI_MJ_ANT } bpi_mj_task;
+/* A reading, found in the model. */
+typedef struct bpi_mj_source {
+    bp_mj_quantity what;
+    int id;        /* body, site */
+    int address;   /* of the first number in sensordata, qpos, qvel or act */
+    int count;     /* numbers */
+    int frame;     /* body, or -1 */
+    size_t offset; /* in the observation */
+} bpi_mj_source;
 
-/* Entries of the ant's observation, in the reference's order. */
+/* Fields that a task writes itself, by their place in bp_mj_world.offset. */
 enum {
-    BPI_ANT_APPENDAGES = 0,
-    BPI_ANT_BODIES_POS,
-    BPI_ANT_BODIES_QUATS,
-    BPI_ANT_HEIGHT,
-    BPI_ANT_EFFECTORS,
-    BPI_ANT_JOINTS_POS,
-    BPI_ANT_JOINTS_VEL,
-    BPI_ANT_ORIENTATION,
-    BPI_ANT_POSITION,
-    BPI_ANT_ACCELEROMETER,
-    BPI_ANT_GYRO,
-    BPI_ANT_VELOCIMETER,
-    BPI_ANT_ZAXIS,
-    BPI_ANT_TARGETS,
-    BPI_ANT_ACTIVATED,
-    BPI_ANT_PREDICATE,
-    BPI_ANT_GOAL,
-    BPI_ANT_FIELDS
+    BPI_MJ_FIELD_POSITION = 0, /* the suite's point mass */
+    BPI_MJ_FIELD_VELOCITY,
+    BPI_MJ_FIELD_ROOM_TARGETS,
+    BPI_MJ_FIELD_PROPS, /* one for each box */
+    BPI_MJ_FIELD_TARGETS = BPI_MJ_FIELD_PROPS + BP_MJ_MAX_BOXES,
+    BPI_MJ_FIELD_ACTIVATED,
+    BPI_MJ_FIELD_PREDICATES, /* one for each slot */
+    BPI_MJ_FIELD_GOAL = BPI_MJ_FIELD_PREDICATES + BP_MJ_MAX_PREDICATES,
+    BPI_MJ_FIELD_NEXT,
+    BPI_MJ_FIELD_PREVIOUS,
+    BPI_MJ_FIELD_TASK,
+    BPI_MJ_FIELD_TARGET,
+    BPI_MJ_FIELD_DIRECTION,
+    BPI_MJ_FIELD_LATERAL,
+    BPI_MJ_FIELD_GAPS,
+    BPI_MJ_FIELDS
 };
 
+/* What a geom is to the task. */
+typedef enum bpi_mj_role {
+    BPI_MJ_ROLE_NONE = 0,
+    BPI_MJ_ROLE_FOOT,
+    BPI_MJ_ROLE_LIMB, /* of the walker, not a foot */
+    BPI_MJ_ROLE_GROUND,
+    BPI_MJ_ROLE_BOX /* + number of the box */
+} bpi_mj_role;
+
 /* Places in mjModel, looked up by name once. */
-typedef struct bpi_mj_ant_ids {
-    int body[13]; /* torso, then leg, aux, foot of each leg */
-    int foot[4];
-    int geom[13];
-    int qpos[8]; /* address of each hinge, in the order of the actuators */
-    int qvel[8];
-    int root_qpos;
-    int sensor[3]; /* address of velocimeter, gyro, accelerometer readings */
-} bpi_mj_ant_ids;
+typedef struct bpi_mj_ids {
+    int root;       /* the walker's root */
+    int x, y, z;    /* addresses in qpos of row 0's position; z may be -1 */
+    int yaw;        /* address in qpos of the hinge that turns it; -1: a free joint's quaternion at x + 3, or nothing */
+    double yaw_way; /* 1 or -1: which way that hinge turns */
+    int n_geoms;    /* of the walker */
+    int geom[BP_MJ_MAX_GEOMS];
+    int n_effectors;
+    int effector[BP_MJ_MAX_BODIES];
+    int box_body[BP_MJ_MAX_BOXES], box_geom[BP_MJ_MAX_BOXES], box_qpos[BP_MJ_MAX_BOXES];
+    int role[BP_MJ_MAX_GEOMS]; /* bpi_mj_role of each geom of the model */
+} bpi_mj_ids;
+
+typedef struct bpi_mj_env bpi_mj_env;
+typedef struct bpi_mj_work bpi_mj_work;
+
+/* What makes one task differ from another. All but draw, place and observe may be NULL. */
+typedef struct bpi_mj_rules {
+    void (*draw)(bpi_mj_env *env, const bp_mj_layout *layout);    /* what is random in an episode; layout (nullable) fixes some of it */
+    void (*place)(bpi_mj_env *env);                               /* positions into fresh mjData */
+    void (*look)(bpi_mj_env *env);                                /* at the first state, before it is observed */
+    void (*before)(bpi_mj_env *env);                              /* a control step */
+    void (*substep)(bpi_mj_env *env, bpi_mj_work *work);          /* after each physics step */
+    void (*judge)(bpi_mj_env *env, bpi_mj_work *work);            /* after a control step: reward, discount, end */
+    void (*observe)(const bpi_mj_env *env, bp_real *observation); /* the task's own fields */
+} bpi_mj_rules;
 
 struct bp_mj_world {
-    bpi_mj_task kind;
+    const bpi_mj_rules *rules;
     mjModel *model;
     bp_spec spec;
     uint64_t mark; /* tells this world's saved states from others' */
+    size_t memory; /* bytes of one mjData */
     size_t n_substeps;
     size_t episode_steps;
     bool divergence_is_error;
-    size_t n_targets;
-    bp_mj_pointmass_config pointmass;
-    bp_mj_ant_config ant;
-    bpi_mj_ant_ids ids;
-    size_t offset[BPI_ANT_FIELDS]; /* of each field in the observation, or BPI_MJ_NONE */
+    size_t n_sources, max_sources;
+    bpi_mj_source *source;
     bp_owner owner;
+
+    /* worlds of tasks */
+    bool of_task;
+    bp_mj_task task;
+    bpi_mj_ids ids;
+    size_t offset[BPI_MJ_FIELDS]; /* of each field in the observation, or BPI_MJ_NONE */
+    size_t n_gaps;
+    double gap[BP_MJ_MAX_GAPS][2];
+
+    /* worlds of models */
+    bp_mj_model_config custom;
+    int keyframe;
 };
 
 /* The task's memory. Saved as bytes, hence without pointers, and with 8-byte members only: no padding. */
@@ -1624,42 +1959,50 @@ typedef struct bpi_mj_episode {
     uint64_t seed;
     uint64_t running;
     uint64_t steps;
-    uint64_t end;  /* bp_mj_end */
-    uint64_t task; /* point mass */
-    uint64_t goal; /* the next target */
-    uint64_t hits;
-    uint64_t previous[2]; /* reached last, and before; n_targets: none */
-    uint64_t was, now;    /* ant: the predicate before and after the step */
-    double start[3];      /* x, y, yaw */
+    uint64_t end;                                                  /* bp_mj_end */
+    uint64_t sequence;                                             /* sequences: number of layout and law */
+    uint64_t goal;                                                 /* the next target */
+    uint64_t hits;                                                 /* targets reached */
+    uint64_t previous[2];                                          /* reached last, and before; n_targets: none */
+    uint64_t draws;                                                /* how often something was drawn in the middle of the episode */
+    uint64_t timer;                                                /* rewarded steps at this place of a moving target */
+    uint64_t n_active;                                             /* predicates in force */
+    uint64_t was[BP_MJ_MAX_PREDICATES], now[BP_MJ_MAX_PREDICATES]; /* before and after the step */
+    uint64_t predicate[BP_MJ_MAX_PREDICATES];                      /* number among those offered */
+    uint64_t place[BP_MJ_MAX_PREDICATES];                          /* its target or box */
+    double start[3];                                               /* x, y, yaw */
     double target[BP_MJ_MAX_TARGETS][3];
+    double box[BP_MJ_MAX_BOXES][3]; /* x, y, yaw */
 } bpi_mj_episode;
 
-typedef struct bpi_mj_env {
+struct bpi_mj_env {
     const bp_mj_world *world;
     mjData *data;
+    mjtNum *raw; /* [nq] qpos as it was before MuJoCo last brought its quaternions to unit length, see bpi_mj_work_load() */
     bool broken; /* MuJoCo gave up in the middle of something: data must be made anew */
     bpi_mj_episode episode;
-    uint64_t diverged;
+    uint64_t diverged, warnings;
     bp_error error;
     char warning[128];
-} bpi_mj_env;
+};
 
-/* Purposes of random numbers within one episode's seed. Draw number i of a sequence uses its own stream, so the
+/* Purposes of random numbers within one episode's seed. What is drawn later takes a stream of its own for each draw, so the
  * generator has no state to save. */
 #define BPI_MJ_STREAM_RESET 0u
-#define BPI_MJ_STREAM_SEQUENCE 1u
+#define BPI_MJ_STREAM_LATER 1u
 
 /* What a protected piece of work is about. */
-typedef struct bpi_mj_work {
+struct bpi_mj_work {
     bpi_mj_env *env;
-    const bp_real *action; /* step */
-    const double *qpos;    /* set_state, load */
-    const double *qvel;
-    const double *rest; /* load: act, ctrl, warm start */
-    double time;
-    uint64_t hits; /* step, point mass: targets reached during it */
+    const bp_real *action;        /* step */
+    const double *qpos;           /* set_state */
+    const double *qvel;           /* set_state */
+    const unsigned char *numbers; /* load: doubles, not aligned */
+    bp_real *observation;
+    double reward, discount; /* step */
+    uint64_t hits;           /* step, sequences: targets reached during it */
     bool diverged;
-} bpi_mj_work;
+};
 
 BPI_MJ_FN void bpi_mj_work_make(void *ctx) {
     bpi_mj_env *env = ((bpi_mj_work *)ctx)->env;
@@ -1672,30 +2015,188 @@ BPI_MJ_FN bool bpi_mj_diverged(const mjData *d) {
            d->warning[mjWARN_BADQACC].number > 0;
 }
 
-/* Start of an episode: everything zero, the body in its place. */
-BPI_MJ_FN void bpi_mj_work_begin(void *ctx) {
-    bpi_mj_env *env = ((bpi_mj_work *)ctx)->env;
-    const bp_mj_world *w = env->world;
-    const double *start = env->episode.start;
-    mjData *d = env->data;
-    mj_resetData(w->model, d);
-    if (w->kind == BPI_MJ_POINTMASS) {
-        d->qpos[0] = (mjtNum)start[0];
-        d->qpos[1] = (mjtNum)start[1];
-    } else {
-        mjtNum *q = d->qpos + w->ids.root_qpos; /* x y z, then a turn by yaw about z as a quaternion */
-        q[0] = (mjtNum)start[0];
-        q[1] = (mjtNum)start[1];
-        q[2] = 0;
-        q[3] = (mjtNum)cos(0.5 * start[2]);
-        q[4] = 0;
-        q[5] = 0;
-        q[6] = (mjtNum)sin(0.5 * start[2]);
-    }
-    mj_forward(w->model, d);
+/* ---- readings ---- */
+
+/* out = R^T (x - p): a point of the world as a body sees it. R is row-major, body to world. */
+BPI_MJ_FN bp_real *bpi_mj_put_ego(bp_real *out, const mjtNum *r, const mjtNum *p, double x, double y, double z) {
+    const double d[3] = {x - (double)p[0], y - (double)p[1], z - (double)p[2]};
+    size_t i;
+    for (i = 0; i < 3; i++)
+        *out++ = (bp_real)((double)r[i] * d[0] + (double)r[3 + i] * d[1] + (double)r[6 + i] * d[2]);
+    return out;
 }
 
-BPI_MJ_FN void bpi_mj_pointmass_substep(bpi_mj_env *env, uint64_t *hits);
+BPI_MJ_FN bp_real *bpi_mj_put_values(bp_real *out, const mjtNum *value, size_t n) {
+    size_t i;
+    for (i = 0; i < n; i++) *out++ = (bp_real)value[i];
+    return out;
+}
+
+/* out = conj(a) b: orientation b as seen from a. */
+BPI_MJ_FN void bpi_mj_put_relative(bp_real *out, const mjtNum *a, const mjtNum *b) {
+    const double aw = (double)a[0], ax = -(double)a[1], ay = -(double)a[2], az = -(double)a[3];
+    const double bw = (double)b[0], bx = (double)b[1], by = (double)b[2], bz = (double)b[3];
+    out[0] = (bp_real)(aw * bw - ax * bx - ay * by - az * bz);
+    out[1] = (bp_real)(aw * bx + ax * bw + ay * bz - az * by);
+    out[2] = (bp_real)(aw * by - ax * bz + ay * bw + az * bx);
+    out[3] = (bp_real)(aw * bz + ax * by - ay * bx + az * bw);
+}
+
+/* A point x [3] of the world as the source's frame sees it. */
+BPI_MJ_FN void bpi_mj_put_point(bp_real *out, const mjData *d, int frame, const mjtNum *x) {
+    if (frame < 0) bpi_mj_put_values(out, x, 3);
+    else bpi_mj_put_ego(out, d->xmat + 9 * frame, d->xpos + 3 * frame, (double)x[0], (double)x[1], (double)x[2]);
+}
+
+BPI_MJ_FN void bpi_mj_read(bp_real *out, const mjModel *m, const mjData *d, const bpi_mj_source *s) {
+    mjtNum velocity[6];
+    switch (s->what) {
+    case BP_MJ_SENSOR: bpi_mj_put_values(out, d->sensordata + s->address, (size_t)s->count); break;
+    case BP_MJ_JOINT_POSITION: bpi_mj_put_values(out, d->qpos + s->address, (size_t)s->count); break;
+    case BP_MJ_JOINT_VELOCITY: bpi_mj_put_values(out, d->qvel + s->address, (size_t)s->count); break;
+    case BP_MJ_ACTIVATION: bpi_mj_put_values(out, d->act + s->address, (size_t)s->count); break;
+    case BP_MJ_BODY_POSITION: bpi_mj_put_point(out, d, s->frame, d->xpos + 3 * s->id); break;
+    case BP_MJ_SITE_POSITION: bpi_mj_put_point(out, d, s->frame, d->site_xpos + 3 * s->id); break;
+    case BP_MJ_BODY_QUATERNION:
+        if (s->frame < 0) bpi_mj_put_values(out, d->xquat + 4 * s->id, 4);
+        else bpi_mj_put_relative(out, d->xquat + 4 * s->frame, d->xquat + 4 * s->id);
+        break;
+    case BP_MJ_BODY_ROTATION: bpi_mj_put_values(out, d->xmat + 9 * s->id, 9); break;
+    case BP_MJ_BODY_HEIGHT: *out = (bp_real)d->xpos[3 * s->id + 2]; break;
+    case BP_MJ_BODY_VERTICAL: bpi_mj_put_values(out, d->xmat + 9 * s->id + 6, 3); break;
+    case BP_MJ_BODY_VELOCITY:
+        mj_objectVelocity(m, d, mjOBJ_XBODY, s->id, velocity, 1);
+        bpi_mj_put_values(out, velocity, 6);
+        break;
+    }
+}
+
+/* Find what a reading names. @return BP_ERR_FIELD, BP_ERR_ARGUMENT */
+BPI_MJ_FN bp_status bpi_mj_find_source(bpi_mj_source *s, const mjModel *m, const bp_mj_reading *r, bp_error *error) {
+    static const mjtObj type[] = {mjOBJ_SENSOR, mjOBJ_JOINT, mjOBJ_JOINT, mjOBJ_BODY, mjOBJ_BODY, mjOBJ_BODY,
+                                  mjOBJ_BODY, mjOBJ_BODY, mjOBJ_BODY, mjOBJ_SITE, mjOBJ_ACTUATOR};
+    static const char *const word[] = {"sensor", "joint", "joint", "body", "body", "body", "body", "body", "body", "site", "actuator"};
+    static const int size[] = {0, 0, 0, 3, 4, 9, 6, 1, 3, 3, 0};
+    const char *const field = r->field ? r->field : "?";
+    const bool all = r->name && !strcmp(r->name, "*");
+    memset(s, 0, sizeof *s);
+    if ((int)r->what < 0 || r->what > BP_MJ_ACTIVATION)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "reading of field \"%.40s\": unknown quantity %d", field, (int)r->what);
+    if (!r->name) return bpi_fail(error, BP_ERR_ARGUMENT, "reading of field \"%.40s\": no name", field);
+    s->what = r->what;
+    s->count = size[r->what];
+    s->frame = -1;
+    if (r->frame) {
+        if (r->what != BP_MJ_BODY_POSITION && r->what != BP_MJ_SITE_POSITION && r->what != BP_MJ_BODY_QUATERNION)
+            return bpi_fail(error, BP_ERR_ARGUMENT, "reading of field \"%.40s\": this quantity takes no frame", field);
+        s->frame = mj_name2id(m, mjOBJ_BODY, r->frame);
+        if (s->frame < 0)
+            return bpi_fail(error, BP_ERR_FIELD, "reading of field \"%.40s\": the model has no body \"%.60s\"", field, r->frame);
+    }
+    if (!all) {
+        s->id = mj_name2id(m, (int)type[r->what], r->name);
+        if (s->id < 0)
+            return bpi_fail(error, BP_ERR_FIELD, "reading of field \"%.40s\": the model has no %s \"%.60s\"", field, word[r->what],
+                            r->name);
+    } else if (s->count) {
+        return bpi_fail(error, BP_ERR_ARGUMENT, "reading of field \"%.40s\": \"*\" is not for this quantity", field);
+    }
+    switch (r->what) {
+    case BP_MJ_SENSOR:
+        s->address = all ? 0 : (int)m->sensor_adr[s->id];
+        s->count = all ? (int)m->nsensordata : (int)m->sensor_dim[s->id];
+        break;
+    case BP_MJ_JOINT_POSITION:
+        s->address = all ? 0 : (int)m->jnt_qposadr[s->id];
+        s->count = all ? (int)m->nq : m->jnt_type[s->id] == mjJNT_FREE ? 7
+                                  : m->jnt_type[s->id] == mjJNT_BALL   ? 4
+                                                                       : 1;
+        break;
+    case BP_MJ_JOINT_VELOCITY:
+        s->address = all ? 0 : (int)m->jnt_dofadr[s->id];
+        s->count = all ? (int)m->nv : m->jnt_type[s->id] == mjJNT_FREE ? 6
+                                  : m->jnt_type[s->id] == mjJNT_BALL   ? 3
+                                                                       : 1;
+        break;
+    case BP_MJ_ACTIVATION:
+        s->count = (int)m->na;
+        if (!all) {
+#if mjVERSION_HEADER >= 230
+            s->address = (int)m->actuator_actadr[s->id];
+            s->count = s->address < 0 ? 0 : (int)m->actuator_actnum[s->id];
+#else
+            /* one activation for each actuator that has dynamics: those come last */
+            s->address = s->id - (int)(m->nu - m->na);
+            s->count = s->address < 0 ? 0 : 1;
+#endif
+        }
+        break;
+    default: break;
+    }
+    if (s->count < 1)
+        return bpi_fail(error, BP_ERR_FIELD, "reading of field \"%.40s\": %s \"%.60s\" has no numbers", field, word[r->what], r->name);
+    return BP_OK;
+}
+
+/* Append a source. */
+BPI_MJ_FN bp_status bpi_mj_push(bp_mj_world *w, const bpi_mj_source *s, bp_error *error) {
+    const bp_allocator *allocator = w->owner.custom ? &w->owner.allocator : NULL;
+    if (w->n_sources == w->max_sources) {
+        const size_t room = w->max_sources ? 2 * w->max_sources : 64;
+        bpi_mj_source *grown = (bpi_mj_source *)bp_alloc(allocator, room * sizeof *grown);
+        if (!grown) return bpi_fail(error, BP_ERR_MEMORY, "no memory for %zu readings", room);
+        if (w->n_sources) memcpy(grown, w->source, w->n_sources * sizeof *grown);
+        bp_free(allocator, w->source, w->max_sources * sizeof *grown);
+        w->source = grown;
+        w->max_sources = room;
+    }
+    w->source[w->n_sources++] = *s;
+    return BP_OK;
+}
+
+/* Append a field made of readings [n] to the spec. */
+BPI_MJ_FN bp_status bpi_mj_add_readings(bp_mj_world *w, const bp_mj_reading *r, size_t n, bp_error *error) {
+    const size_t first = w->spec.observation_size;
+    size_t i, size = 0;
+    bp_status status = BP_OK;
+    for (i = 0; i < n && status == BP_OK; i++) {
+        bpi_mj_source s;
+        status = bpi_mj_find_source(&s, w->model, &r[i], error);
+        if (status != BP_OK) break;
+        s.offset = first + size;
+        size += (size_t)s.count;
+        status = bpi_mj_push(w, &s, error);
+    }
+    return status == BP_OK ? bp_spec_add_field(&w->spec, r[0].field ? r[0].field : "", size, error) : status;
+}
+
+BPI_MJ_FN void bpi_mj_observe(const bpi_mj_env *env, bp_real *observation) {
+    const bp_mj_world *w = env->world;
+    size_t i;
+    for (i = 0; i < w->n_sources; i++)
+        bpi_mj_read(observation + w->source[i].offset, w->model, env->data, &w->source[i]);
+    if (w->rules->observe) w->rules->observe(env, observation);
+}
+
+/* ---- protected work ---- */
+
+/* To be called whenever qpos was changed and mj_step1 or mj_forward comes next. */
+BPI_MJ_FN void bpi_mj_note_raw(bpi_mj_env *env) {
+    memcpy(env->raw, env->data->qpos, (size_t)env->world->model->nq * sizeof *env->raw);
+}
+
+/* Start of an episode: everything zero, the bodies in their places. */
+BPI_MJ_FN void bpi_mj_work_begin(void *ctx) {
+    bpi_mj_work *work = (bpi_mj_work *)ctx;
+    bpi_mj_env *env = work->env;
+    const bpi_mj_rules *rules = env->world->rules;
+    mj_resetData(env->world->model, env->data);
+    rules->place(env);
+    bpi_mj_note_raw(env);
+    mj_forward(env->world->model, env->data);
+    if (rules->look) rules->look(env);
+    bpi_mj_observe(env, work->observation);
+}
 
 /* One control step. step2 + step1 rather than mj_step: it leaves positions, velocities and contacts of the NEW state
  * behind, where mj_step leaves those of 5 ms before. (The accelerometer alone is one physics step old.) */
@@ -1706,17 +2207,21 @@ BPI_MJ_FN void bpi_mj_work_step(void *ctx) {
     const mjModel *m = w->model;
     mjData *d = env->data;
     size_t i;
-    for (i = 0; i < w->spec.action_size; i++) d->ctrl[i] = (mjtNum)work->action[i]; /* MuJoCo clamps to [-1, 1] */
+    for (i = 0; i < w->spec.action_size; i++) d->ctrl[i] = (mjtNum)work->action[i]; /* MuJoCo clamps to ctrlrange */
     for (i = 0; i < w->n_substeps; i++) {
         mj_step2(m, d);
+        if (i + 1 == w->n_substeps) bpi_mj_note_raw(env);
         mj_step1(m, d);
         if (bpi_mj_diverged(d)) {
             work->diverged = true;
+            bpi_mj_note_raw(env);
             mj_forward(m, d); /* after MuJoCo's own reset: something finite to observe */
-            return;
+            break;
         }
-        if (w->kind == BPI_MJ_POINTMASS) bpi_mj_pointmass_substep(env, &work->hits);
+        if (w->rules->substep) w->rules->substep(env, work);
     }
+    if (!work->diverged && w->rules->judge) w->rules->judge(env, work);
+    bpi_mj_observe(env, work->observation);
 }
 
 BPI_MJ_FN void bpi_mj_work_set(void *ctx) {
@@ -1726,31 +2231,68 @@ BPI_MJ_FN void bpi_mj_work_set(void *ctx) {
     int i;
     for (i = 0; work->qpos && i < m->nq; i++) d->qpos[i] = (mjtNum)work->qpos[i];
     for (i = 0; work->qvel && i < m->nv; i++) d->qvel[i] = (mjtNum)work->qvel[i];
+    bpi_mj_note_raw(work->env);
     mj_forward(m, d);
+    if (work->observation) bpi_mj_observe(work->env, work->observation);
+}
+
+/* A saved state is: mark, episode, and these numbers, each a double. Explicit arrays rather than mj_getState: what that
+ * one holds differs between versions. */
+#define BPI_MJ_PARTS 8
+BPI_MJ_FN size_t bpi_mj_state(mjtNum *part[BPI_MJ_PARTS], size_t length[BPI_MJ_PARTS], const mjModel *m, mjData *d) {
+    size_t i, total = 0;
+    length[0] = 1;
+    length[1] = (size_t)m->nq;
+    length[2] = (size_t)m->nv;
+    length[3] = (size_t)m->na;
+    length[4] = (size_t)m->nu;
+    length[5] = (size_t)m->nv;
+    length[6] = 3 * (size_t)m->nmocap;
+    length[7] = 4 * (size_t)m->nmocap;
+    for (i = 0; i < BPI_MJ_PARTS; i++) total += length[i];
+    if (!d) return total;
+    part[0] = &d->time;
+    part[1] = d->qpos;
+    part[2] = d->qvel;
+    part[3] = d->act;
+    part[4] = d->ctrl;
+    part[5] = d->qacc_warmstart;
+    part[6] = d->mocap_pos;
+    part[7] = d->mocap_quat;
+    return total;
 }
 
 /* mj_step1 computes from positions and velocities exactly what it had computed when the state was saved: the next
- * step begins with mj_step2 and finds the same numbers. (mj_forward would also replace the warm start.) */
+ * step begins with mj_step2 and finds the same numbers. (mj_forward would also replace the warm start.) It begins by bringing the
+ * quaternions in qpos to unit length, and doing that twice can change their last bits: hence `raw`, qpos before it. */
 BPI_MJ_FN void bpi_mj_work_load(void *ctx) {
     bpi_mj_work *work = (bpi_mj_work *)ctx;
     const mjModel *m = work->env->world->model;
-    mjData *d = work->env->data;
-    const double *rest = work->rest;
-    int i;
-    mj_resetData(m, d);
-    for (i = 0; i < m->nq; i++) d->qpos[i] = (mjtNum)work->qpos[i];
-    for (i = 0; i < m->nv; i++) d->qvel[i] = (mjtNum)work->qvel[i];
-    for (i = 0; i < m->na; i++) d->act[i] = (mjtNum)*rest++;
-    for (i = 0; i < m->nu; i++) d->ctrl[i] = (mjtNum)*rest++;
-    for (i = 0; i < m->nv; i++) d->qacc_warmstart[i] = (mjtNum)*rest++;
-    d->time = (mjtNum)work->time;
-    mj_step1(m, d);
+    const unsigned char *p = work->numbers;
+    mjtNum *part[BPI_MJ_PARTS];
+    size_t length[BPI_MJ_PARTS], i, j;
+    double number;
+    mj_resetData(m, work->env->data);
+    bpi_mj_state(part, length, m, work->env->data);
+    for (i = 0; i < BPI_MJ_PARTS; i++)
+        for (j = 0; j < length[i]; j++, p += sizeof number) {
+            memcpy(&number, p, sizeof number);
+            part[i][j] = (mjtNum)number;
+        }
+    bpi_mj_note_raw(work->env);
+    mj_step1(m, work->env->data);
 }
 
 BPI_MJ_FN bp_status bpi_mj_run(bpi_mj_env *env, void (*fn)(void *), bpi_mj_work *work) {
+    char warning[sizeof env->warning];
     bp_status status;
     work->env = env;
-    status = bpi_mj_guard(fn, work, env->warning, &env->error);
+    warning[0] = '\0';
+    status = bpi_mj_guard(fn, work, warning, &env->error);
+    if (warning[0]) {
+        memcpy(env->warning, warning, sizeof warning);
+        env->warnings++;
+    }
     if (status != BP_OK) {
         env->broken = true;
         env->episode.running = 0;
@@ -1773,29 +2315,22 @@ BPI_MJ_FN bp_status bpi_mj_fresh_data(bpi_mj_env *env) {
     return BP_OK;
 }
 
-BPI_MJ_FN void bpi_mj_pointmass_draw(bpi_mj_env *env);
-BPI_MJ_FN void bpi_mj_pointmass_observe(const bpi_mj_env *env, bp_real *observation);
-BPI_MJ_FN void bpi_mj_ant_draw(bpi_mj_env *env, const bp_mj_ant_layout *layout);
-BPI_MJ_FN void bpi_mj_ant_observe(const bpi_mj_env *env, bp_real *observation);
-BPI_MJ_FN bool bpi_mj_ant_at(const bpi_mj_env *env, const double *target);
-BPI_MJ_FN void bpi_mj_ant_judge(bpi_mj_env *env, double *reward, double *discount);
+/* ---- the environment's five functions ---- */
 
-BPI_MJ_FN void bpi_mj_observe(const bpi_mj_env *env, bp_real *observation) {
-    if (env->world->kind == BPI_MJ_POINTMASS) bpi_mj_pointmass_observe(env, observation);
-    else bpi_mj_ant_observe(env, observation);
-}
-
-/* Put the body where the episode says it starts, and look. */
-BPI_MJ_FN bp_status bpi_mj_begin(bpi_mj_env *env, bp_real *observation) {
+/* A new episode of this seed: forget, draw, place, look. */
+BPI_MJ_FN bp_status bpi_mj_begin(bpi_mj_env *env, uint64_t seed, const bp_mj_layout *layout, bp_real *observation) {
     bpi_mj_episode *e = &env->episode;
     bpi_mj_work work;
     bp_status status;
+    memset(e, 0, sizeof *e);
+    e->seed = seed;
+    e->previous[0] = e->previous[1] = env->world->task.n_targets;
+    if (env->world->rules->draw) env->world->rules->draw(env, layout);
     memset(&work, 0, sizeof work);
+    work.observation = observation;
     status = bpi_mj_run(env, bpi_mj_work_begin, &work);
     if (status != BP_OK) return status;
     e->running = 1;
-    if (env->world->kind == BPI_MJ_ANT) e->now = bpi_mj_ant_at(env, e->target[e->goal]);
-    bpi_mj_observe(env, observation);
     return bpi_ok(&env->error);
 }
 
@@ -1807,12 +2342,7 @@ BPI_MJ_FN bp_status bpi_mj_reset(void *self, uint64_t seed, bp_real *observation
         bp_status status = bpi_mj_fresh_data(env);
         if (status != BP_OK) return status;
     }
-    memset(&env->episode, 0, sizeof env->episode);
-    env->episode.seed = seed;
-    env->episode.previous[0] = env->episode.previous[1] = w->n_targets;
-    if (w->kind == BPI_MJ_POINTMASS) bpi_mj_pointmass_draw(env);
-    else bpi_mj_ant_draw(env, w->ant.fixed_layout ? &w->ant.layout : NULL);
-    return bpi_mj_begin(env, observation);
+    return bpi_mj_begin(env, seed, w->of_task && w->task.fixed_layout ? &w->task.layout : NULL, observation);
 }
 
 BPI_MJ_FN bp_status bpi_mj_step(void *self, const bp_real *action, bp_real *observation, bp_step *out) {
@@ -1821,7 +2351,6 @@ BPI_MJ_FN bp_status bpi_mj_step(void *self, const bp_real *action, bp_real *obse
     bpi_mj_episode *e = &env->episode;
     bpi_mj_work work;
     bp_status status;
-    double reward = 0, discount = 1;
     size_t i;
 
     if (!e->running) return bpi_fail(&env->error, BP_ERR_ENV, "no episode is running: call reset() first");
@@ -1830,38 +2359,30 @@ BPI_MJ_FN bp_status bpi_mj_step(void *self, const bp_real *action, bp_real *obse
 
     memset(&work, 0, sizeof work);
     work.action = action;
-    if (w->kind == BPI_MJ_ANT) e->was = e->steps > 0 && e->now; /* nothing counts as true before the first step */
+    work.observation = observation;
+    work.discount = 1;
+    if (w->rules->before) w->rules->before(env);
     status = bpi_mj_run(env, bpi_mj_work_step, &work);
     if (status != BP_OK) return status;
     e->steps++;
 
-    if (w->kind == BPI_MJ_POINTMASS) {
-        reward = w->pointmass.hit_reward * (double)work.hits;
-        if (w->pointmass.max_hits && e->hits >= w->pointmass.max_hits) {
-            discount = 0;
-            e->end = BP_MJ_SUCCESS;
-        }
-    } else if (!work.diverged) {
-        bpi_mj_ant_judge(env, &reward, &discount);
-    }
-
     /* The last word belongs to the numbers: a state too large to be written as bp_real has diverged as well. */
-    bpi_mj_observe(env, observation);
     for (i = 0; i < w->spec.observation_size; i++)
         if (!bpi_finite(observation[i])) {
             work.diverged = true;
             observation[i] = 0;
         }
+    if (!bpi_finite_d(work.reward)) work.diverged = true;
     if (work.diverged) {
-        reward = discount = 0;
+        work.reward = work.discount = 0;
         env->diverged++;
         e->end = BP_MJ_DIVERGED;
     } else if (e->end == BP_MJ_RUNNING && e->steps >= w->episode_steps) {
         e->end = BP_MJ_TIME_LIMIT;
     }
     e->running = e->end == BP_MJ_RUNNING;
-    out->reward = (bp_real)reward;
-    out->discount = (bp_real)discount;
+    out->reward = (bp_real)work.reward;
+    out->discount = (bp_real)work.discount;
     out->last = !e->running;
     if (work.diverged && w->divergence_is_error)
         return bpi_fail(&env->error, BP_ERR_ENV, "the simulation diverged in step %llu: %s",
@@ -1869,41 +2390,22 @@ BPI_MJ_FN bp_status bpi_mj_step(void *self, const bp_real *action, bp_real *obse
     return bpi_ok(&env->error);
 }
 
-/* A saved state is: mark, episode, time, qpos, qvel, act, ctrl, warm start; all members of 8 bytes. Explicit arrays
- * rather than mj_getState: what that one holds differs between versions. */
-BPI_MJ_FN size_t bpi_mj_state_numbers(const mjModel *m) {
-    return (size_t)(1 + m->nq + 2 * m->nv + m->na + m->nu);
-}
-
 BPI_MJ_FN size_t bpi_mj_save(void *self, void *buffer, size_t capacity) {
     const bpi_mj_env *env = (const bpi_mj_env *)self;
-    const mjModel *m = env->world->model;
-    const mjData *d = env->data;
-    const size_t bytes = sizeof(uint64_t) + sizeof env->episode + bpi_mj_state_numbers(m) * sizeof(double);
+    mjtNum *part[BPI_MJ_PARTS];
+    size_t length[BPI_MJ_PARTS], i, j;
+    const size_t bytes = sizeof(uint64_t) + sizeof env->episode +
+                         bpi_mj_state(part, length, env->world->model, env->data) * sizeof(double);
     unsigned char *p = (unsigned char *)buffer;
-    const mjtNum *part[5];
-    int length[5], i, j;
     double number;
+    part[1] = env->raw;
     if (!buffer) return bytes;
-    if (capacity < bytes || !d) return 0;
+    if (capacity < bytes || !env->data) return 0;
     memcpy(p, &env->world->mark, sizeof(uint64_t));
     p += sizeof(uint64_t);
     memcpy(p, &env->episode, sizeof env->episode);
     p += sizeof env->episode;
-    number = (double)d->time;
-    memcpy(p, &number, sizeof number);
-    p += sizeof number;
-    part[0] = d->qpos;
-    length[0] = (int)m->nq;
-    part[1] = d->qvel;
-    length[1] = (int)m->nv;
-    part[2] = d->act;
-    length[2] = (int)m->na;
-    part[3] = d->ctrl;
-    length[3] = (int)m->nu;
-    part[4] = d->qacc_warmstart;
-    length[4] = (int)m->nv;
-    for (i = 0; i < 5; i++)
+    for (i = 0; i < BPI_MJ_PARTS; i++)
         for (j = 0; j < length[i]; j++, p += sizeof number) {
             number = (double)part[i][j];
             memcpy(p, &number, sizeof number);
@@ -1913,58 +2415,61 @@ BPI_MJ_FN size_t bpi_mj_save(void *self, void *buffer, size_t capacity) {
 
 /* Could these bytes have come from bpi_mj_save()? Whatever is used as an index must be in range. */
 BPI_MJ_FN bool bpi_mj_episode_ok(const bp_mj_world *w, const bpi_mj_episode *e) {
-    size_t i, j;
-    if (e->running > 1 || e->was > 1 || e->now > 1 || e->end > BP_MJ_ENGINE_ERROR || e->goal >= w->n_targets ||
-        e->previous[0] > w->n_targets || e->previous[1] > w->n_targets)
+    const bp_mj_task *t = &w->task;
+    const size_t n_places = t->n_targets > t->n_boxes ? t->n_targets : t->n_boxes;
+    size_t i;
+    if (e->running > 1 || e->end > BP_MJ_ENGINE_ERROR || e->previous[0] > t->n_targets || e->previous[1] > t->n_targets ||
+        (e->goal && e->goal >= t->n_targets) || (e->sequence && e->sequence >= t->n_sequences) ||
+        e->n_active > BP_MJ_MAX_PREDICATES)
         return false;
     if (e->running && (e->end != BP_MJ_RUNNING || e->steps >= w->episode_steps)) return false;
-    if (e->task >= (w->kind == BPI_MJ_POINTMASS ? w->pointmass.n_tasks : 1)) return false;
-    for (i = 0; i < BP_MJ_MAX_TARGETS; i++)
-        for (j = 0; j < 3; j++)
-            if (!bpi_finite_d(e->target[i][j])) return false;
-    for (i = 0; i < 3; i++)
-        if (!bpi_finite_d(e->start[i])) return false;
-    return true;
+    for (i = 0; i < BP_MJ_MAX_PREDICATES; i++)
+        if (e->was[i] > 1 || e->now[i] > 1 || (e->predicate[i] && e->predicate[i] >= t->n_predicates) ||
+            (e->place[i] && e->place[i] >= n_places))
+            return false;
+    return bpi_mj_all_finite(e->start, 3) && bpi_mj_all_finite(&e->target[0][0], 3 * BP_MJ_MAX_TARGETS) &&
+           bpi_mj_all_finite(&e->box[0][0], 3 * BP_MJ_MAX_BOXES);
 }
-
-#define BPI_MJ_MAX_STATE 256 /* numbers; the largest body here has nq + 2 nv + nu below 100 */
 
 BPI_MJ_FN bp_status bpi_mj_load(void *self, const void *buffer, size_t bytes) {
     bpi_mj_env *env = (bpi_mj_env *)self;
     const bp_mj_world *w = env->world;
-    const mjModel *m = w->model;
     const unsigned char *p = (const unsigned char *)buffer;
-    const size_t n = bpi_mj_state_numbers(m);
-    double number[BPI_MJ_MAX_STATE];
+    size_t length[BPI_MJ_PARTS], i;
+    const size_t n = bpi_mj_state(NULL, length, w->model, NULL);
     bpi_mj_episode episode;
     bpi_mj_work work;
     uint64_t mark;
+    double number;
     bp_status status;
-    size_t i;
 
-    if (!buffer || n > BPI_MJ_MAX_STATE || bytes != sizeof mark + sizeof episode + n * sizeof(double))
+    if (!buffer || bytes != sizeof mark + sizeof episode + n * sizeof(double))
         return bpi_fail(&env->error, BP_ERR_FORMAT, "a saved state has another size");
     memcpy(&mark, p, sizeof mark);
     memcpy(&episode, p + sizeof mark, sizeof episode);
-    memcpy(number, p + sizeof mark + sizeof episode, n * sizeof(double));
+    p += sizeof mark + sizeof episode;
     if (mark != w->mark) return bpi_fail(&env->error, BP_ERR_FORMAT, "the saved state is of another environment");
     if (!bpi_mj_episode_ok(w, &episode)) return bpi_fail(&env->error, BP_ERR_FORMAT, "the saved state is damaged");
-    for (i = 0; i < n; i++)
-        if (!bpi_finite_d(number[i])) return bpi_fail(&env->error, BP_ERR_FORMAT, "the saved state is damaged");
+    for (i = 0; i < n; i++) {
+        memcpy(&number, p + i * sizeof number, sizeof number);
+        if (!bpi_finite_d(number)) return bpi_fail(&env->error, BP_ERR_FORMAT, "the saved state is damaged");
+    }
 
     if (env->broken || !env->data) {
         status = bpi_mj_fresh_data(env);
         if (status != BP_OK) return status;
     }
     memset(&work, 0, sizeof work);
-    work.time = number[0];
-    work.qpos = number + 1;
-    work.qvel = work.qpos + m->nq;
-    work.rest = work.qvel + m->nv;
+    work.numbers = p;
     status = bpi_mj_run(env, bpi_mj_work_load, &work);
     if (status != BP_OK) return status;
     env->episode = episode;
     return bpi_ok(&env->error);
+}
+
+/* An environment, and `raw` behind it. */
+BPI_MJ_FN size_t bpi_mj_env_bytes(const bp_mj_world *w) {
+    return sizeof(bpi_mj_env) + (size_t)w->model->nq * sizeof(mjtNum);
 }
 
 BPI_MJ_FN void bpi_mj_close(void *self) {
@@ -1973,16 +2478,17 @@ BPI_MJ_FN void bpi_mj_close(void *self) {
     if (!env) return;
     owner = &env->world->owner;
     if (env->data) mj_deleteData(env->data);
-    bp_free(owner->custom ? &owner->allocator : NULL, env, sizeof *env);
+    bp_free(owner->custom ? &owner->allocator : NULL, env, bpi_mj_env_bytes(env->world));
 }
 
 BPRIOR_API bp_status bp_mj_env_make(const bp_mj_world *world, bp_env *out, bp_error *error) {
     bpi_mj_env *env;
     bp_status status;
     if (!world || !out) return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_env_make: an argument is NULL");
-    env = (bpi_mj_env *)bp_alloc(world->owner.custom ? &world->owner.allocator : NULL, sizeof *env);
+    env = (bpi_mj_env *)bp_alloc(world->owner.custom ? &world->owner.allocator : NULL, bpi_mj_env_bytes(world));
     if (!env) return bpi_fail(error, BP_ERR_MEMORY, "bp_mj_env_make: no memory");
     env->world = world;
+    env->raw = (mjtNum *)(void *)(env + 1); /* bpi_mj_env holds 8-byte members, so what follows it is aligned */
     status = bpi_mj_fresh_data(env);
     if (status != BP_OK) {
         if (error) *error = env->error;
@@ -2012,33 +2518,127 @@ BPRIOR_API bp_env_maker bp_mj_maker(bp_mj_world *world) {
     return maker;
 }
 
+/* ---- worlds ---- */
+
+/* An empty world. */
+BPI_MJ_FN bp_status bpi_mj_world_begin(bp_mj_world **out, const bpi_mj_rules *rules, const bp_allocator *allocator,
+                                       bp_error *error) {
+    bp_mj_world *w = (bp_mj_world *)bp_alloc(allocator, sizeof *w);
+    size_t i;
+    *out = NULL;
+    if (!w) return bpi_fail(error, BP_ERR_MEMORY, "no memory for a world");
+    bpi_own(&w->owner, allocator, sizeof *w);
+    w->rules = rules;
+    for (i = 0; i < BPI_MJ_FIELDS; i++) w->offset[i] = BPI_MJ_NONE;
+    w->keyframe = -1;
+    *out = w;
+    return BP_OK;
+}
+
+/* Fold numbers into a fingerprint (FNV-1a over their bytes). */
+BPI_MJ_FN void bpi_mj_fold(bp_mj_world *w, const double *number, size_t n) {
+    const unsigned char *byte = (const unsigned char *)number;
+    size_t i;
+    for (i = 0; i < n * sizeof *number; i++) w->mark = (w->mark ^ byte[i]) * (uint64_t)1099511628211u;
+}
+
+/* What every world ends with: its fingerprint, and a look at the size of an mjData. */
+BPI_MJ_FN bp_status bpi_mj_world_end(bp_mj_world *w, bp_error *error) {
+    const double common[6] = {(double)w->n_substeps, (double)w->episode_steps, (double)w->model->opt.timestep,
+                              (double)w->model->nq, (double)w->model->nv, (double)w->model->nbody};
+    bpi_mj_env probe;
+    bp_status status;
+    w->mark = bp_spec_hash(&w->spec);
+    bpi_mj_fold(w, common, 6);
+    memset(&probe, 0, sizeof probe);
+    probe.world = w;
+    status = bpi_mj_fresh_data(&probe);
+    if (status != BP_OK) {
+        if (error) *error = probe.error;
+        return status;
+    }
+#if mjVERSION_HEADER >= 300
+    w->memory = sizeof(mjData) + (size_t)probe.data->nbuffer + (size_t)probe.data->narena;
+#else
+    w->memory = sizeof(mjData) + (size_t)probe.data->nbuffer + (size_t)probe.data->nstack * sizeof(mjtNum);
+#endif
+    mj_deleteData(probe.data);
+    return BP_OK;
+}
+
 BPRIOR_API void bp_mj_world_destroy(bp_mj_world *world) {
     if (!world) return;
     if (world->model) mj_deleteModel(world->model);
+    bp_free(world->owner.custom ? &world->owner.allocator : NULL, world->source, world->max_sources * sizeof *world->source);
     bpi_disown(&world->owner, world);
 }
 
 BPRIOR_API const mjModel *bp_mj_world_model(const bp_mj_world *world) { return world ? world->model : NULL; }
 BPRIOR_API const bp_spec *bp_mj_world_spec(const bp_mj_world *world) { return world ? &world->spec : NULL; }
+BPRIOR_API size_t bp_mj_world_memory(const bp_mj_world *world) { return world ? world->memory : 0; }
 BPRIOR_API bool bp_mj_env_is(const bp_env *env) { return env && env->self && env->step == bpi_mj_step; }
+
+BPRIOR_API const bp_mj_world *bp_mj_env_world(const bp_env *env) {
+    return bp_mj_env_is(env) ? ((const bpi_mj_env *)env->self)->world : NULL;
+}
 
 BPRIOR_API mjData *bp_mj_env_data(const bp_env *env) {
     return bp_mj_env_is(env) ? ((const bpi_mj_env *)env->self)->data : NULL;
 }
 
+/* Uprightness of the walker, see M3. */
+BPI_MJ_FN double bpi_mj_aliveness(const bpi_mj_env *env) {
+    const bp_mj_walker *walker = env->world->task.walker;
+    const mjtNum *r, *p;
+    double up = 1;
+    if (!walker) return 0;
+    r = env->data->xmat + 9 * env->world->ids.root;
+    p = env->data->xpos + 3 * env->world->ids.root;
+    if (walker->min_height > 0 && (double)p[2] < walker->min_height) return -1;
+    if (walker->up[0] != 0 || walker->up[1] != 0 || walker->up[2] != 0)
+        up = (double)r[6] * walker->up[0] + (double)r[7] * walker->up[1] + (double)r[8] * walker->up[2];
+    return 0.5 * (up - 1);
+}
+
+/* The five numbers of predicate k, see M7; -1 for a slot not in use. */
+BPI_MJ_FN void bpi_mj_predicate_code(int code[5], const bpi_mj_env *env, size_t k) {
+    const bp_mj_predicate *p = &env->world->task.predicate[env->episode.predicate[k]];
+    size_t i;
+    for (i = 0; i < 5; i++) code[i] = -1;
+    if (k >= env->episode.n_active) return;
+    code[0] = (int)p->mover;
+    code[1] = p->mover_index;
+    code[2] = (int)p->goal;
+    code[3] = (int)env->episode.place[k];
+    code[4] = 1; /* close to */
+}
+
 BPRIOR_API bp_mj_info bp_mj_env_info(const bp_env *env) {
     bp_mj_info info;
+    size_t i;
     memset(&info, 0, sizeof info);
     if (bp_mj_env_is(env)) {
         const bpi_mj_env *own = (const bpi_mj_env *)env->self;
-        info.steps = own->episode.steps;
-        info.end = (bp_mj_end)own->episode.end;
+        const bpi_mj_episode *e = &own->episode;
+        info.steps = e->steps;
+        info.end = (bp_mj_end)e->end;
         info.diverged = own->diverged;
-        info.task = (size_t)own->episode.task;
-        info.goal = (size_t)own->episode.goal;
-        info.hits = (size_t)(own->world->kind == BPI_MJ_ANT ? own->episode.now : own->episode.hits);
-        info.previous[0] = (size_t)own->episode.previous[0];
-        info.previous[1] = (size_t)own->episode.previous[1];
+        info.warnings = own->warnings;
+        info.sequence = (size_t)e->sequence;
+        info.goal = (size_t)(e->n_active ? e->place[0] : e->goal);
+        info.hits = (size_t)e->hits;
+        info.previous[0] = (size_t)e->previous[0];
+        info.previous[1] = (size_t)e->previous[1];
+        info.n_predicates = (size_t)e->n_active;
+        for (i = 0; i < e->n_active; i++) {
+            bpi_mj_predicate_code(info.predicate[i], own, i);
+            info.holds[i] = e->now[i] != 0;
+            info.hits += (size_t)e->now[i];
+        }
+        if (own->world->of_task && own->data && !own->broken) {
+            for (i = 0; i < 3; i++) info.root[i] = (double)own->data->xpos[3 * own->world->ids.root + (int)i];
+            info.aliveness = bpi_mj_aliveness(own);
+        }
         info.error = own->error;
         memcpy(info.warning, own->warning, sizeof info.warning);
     }
@@ -2050,9 +2650,9 @@ BPRIOR_API size_t bp_mj_env_targets(const bp_env *env, double *targets, size_t c
     size_t n;
     if (!bp_mj_env_is(env)) return 0;
     own = (const bpi_mj_env *)env->self;
-    n = capacity < own->world->n_targets ? capacity : own->world->n_targets;
+    n = capacity < own->world->task.n_targets ? capacity : own->world->task.n_targets;
     if (n) memcpy(targets, own->episode.target, n * sizeof own->episode.target[0]);
-    return own->world->n_targets;
+    return own->world->task.n_targets;
 }
 
 BPRIOR_API bp_status bp_mj_env_set_state(bp_env *env, const double *qpos, const double *qvel, bp_real *observation,
@@ -2066,14 +2666,414 @@ BPRIOR_API bp_status bp_mj_env_set_state(bp_env *env, const double *qpos, const 
     memset(&work, 0, sizeof work);
     work.qpos = qpos;
     work.qvel = qvel;
+    work.observation = observation;
     status = bpi_mj_run(own, bpi_mj_work_set, &work);
     if (status != BP_OK) {
         if (error) *error = own->error;
         return status;
     }
-    if (observation) bpi_mj_observe(own, observation);
     return bpi_ok(error);
 }
+
+/* ==========================================================================
+ * M5. >>mj-tasks-impl   Tasks: the description
+ *    provides: bp_mj_task_*        needs: M3 M4        equations: none
+ * ========================================================================== */
+
+#define BPI_MJ_POINTMASS_SCALE 15.0 /* of a walker's room, to the point mass's own */
+
+static const char *const bpi_mj_task_names[] = {"go_to_k_targets", "move_box", "move_box_or_gtt", "move_box_and_gtt",
+                                                "sequence", "go_to_target", "run", "run_gaps"};
+
+BPRIOR_API const char *bp_mj_task_name(bp_mj_task_kind kind) {
+    return (size_t)kind < BP_MJ_TASK_COUNT_ ? bpi_mj_task_names[kind] : NULL;
+}
+
+BPRIOR_API bp_mj_task_kind bp_mj_task_named(const char *name) {
+    int i;
+    for (i = 0; name && i < BP_MJ_TASK_COUNT_; i++)
+        if (!strcmp(bpi_mj_task_names[i], name)) return (bp_mj_task_kind)i;
+    return BP_MJ_TASK_COUNT_;
+}
+
+/* A sequence of the point mass is played in the suite's own room, with the suite's own body. */
+BPI_MJ_FN bool bpi_mj_in_suite(const bp_mj_task *t) {
+    return t->kind == BP_MJ_SEQUENCE && t->walker == bp_mj_walker_of(BP_MJ_WALKER_POINTMASS);
+}
+
+BPI_MJ_FN bool bpi_mj_has_predicates(const bp_mj_task *t) { return t->kind <= BP_MJ_MOVE_BOX_AND_GTT; }
+
+/* Offer one more predicate. */
+BPI_MJ_FN void bpi_mj_offer(bp_mj_task *t, bp_mj_mover mover) {
+    bp_mj_predicate *p = &t->predicate[t->n_predicates++];
+    p->mover = mover;
+    p->goal = BP_MJ_TO_TARGET;
+    p->goal_index = -1;
+    p->weight = 1;
+}
+
+BPRIOR_API bp_mj_task bp_mj_task_make(uint32_t cookie, bp_mj_task_kind kind, const bp_mj_walker *walker) {
+    bp_mj_task t;
+    double seconds = 20, scale = 1;
+    size_t i;
+    memset(&t, 0, sizeof t);
+    t.cookie = cookie;
+    if (cookie != BP_COOKIE(bp_mj_task)) return t;
+    t.kind = kind;
+    t.walker = walker;
+    if (!walker) return t; /* refused by bp_mj_world_create() */
+    t.timestep = walker->timestep;
+    t.n_substeps = walker->n_substeps;
+    t.reward_scale = bpi_mj_has_predicates(&t) ? 10 : 1;
+    t.alive_threshold = -0.5;
+    t.contact_ends = kind == BP_MJ_GO_TO_TARGET || kind == BP_MJ_RUN_GAPS;
+    t.box_mass = 1.5;
+    bpi_mj_set2(t.layout.spawn, 2, -2);
+    t.layout.yaw = (double)NAN;
+    bpi_mj_set2(t.layout.target[0], 0, -2);
+    bpi_mj_set2(t.layout.target[1], 2, 2);
+    bpi_mj_set2(t.layout.target[2], -2, -2);
+    for (i = 0; i < BP_MJ_MAX_BOXES; i++) bpi_mj_set3(t.layout.box[i], 0, 2 * (double)i, (double)NAN);
+    for (i = 0; i < BP_MJ_MAX_PREDICATES; i++) t.layout.active[i] = t.layout.goal[i] = -1;
+
+    /* predicates */
+    t.n_targets = 3;
+    t.n_active = 1;
+    t.reference_clashes = true;
+    t.bonus = 5;
+    if (kind == BP_MJ_GO_TO_K_TARGETS || kind == BP_MJ_MOVE_BOX_OR_GTT || kind == BP_MJ_MOVE_BOX_AND_GTT)
+        bpi_mj_offer(&t, BP_MJ_MOVE_WALKER);
+    if (kind == BP_MJ_MOVE_BOX || kind == BP_MJ_MOVE_BOX_OR_GTT || kind == BP_MJ_MOVE_BOX_AND_GTT) {
+        bpi_mj_offer(&t, BP_MJ_MOVE_THE_BOX);
+        t.n_boxes = 1;
+    }
+    if (kind == BP_MJ_MOVE_BOX_AND_GTT) t.n_active = 2;
+
+    /* sequences: the point mass's own lengths, or those times 15 */
+    if (kind == BP_MJ_SEQUENCE) {
+        t.n_targets = 4;
+        bpi_mj_set2(t.layout.spawn, 0, 0);
+        if (bpi_mj_in_suite(&t)) {
+            t.timestep = 0.02;
+            t.n_substeps = 25;
+            seconds = 25;
+            t.half_room = 0.29;
+            t.hit_radius = 0.06;
+        } else {
+            scale = BPI_MJ_POINTMASS_SCALE;
+            seconds = 30;
+            t.half_room = 5;
+            t.hit_radius = 0.06 * scale;
+        }
+    }
+    t.gear = 0.1;
+    t.hit_reward = 1;
+    t.relative_targets = true;
+    t.spawn = BP_MJ_SPAWN_UNIFORM;
+    t.n_sequences = 1;
+    t.fixed_sequence = -1;
+    for (i = 0; i < BP_MJ_MAX_SEQUENCES; i++) {
+        t.sequence[i] = bp_mj_sequence_default();
+        t.sequence[i].radius *= scale;
+        t.sequence[i].spacing *= scale;
+    }
+
+    /* locomotion */
+    if (kind == BP_MJ_GO_TO_TARGET) {
+        t.n_targets = 1;
+        t.half_room = 4;
+        t.hit_radius = 1;
+        seconds = 30;
+    }
+    if (kind == BP_MJ_RUN || kind == BP_MJ_RUN_GAPS) {
+        t.n_targets = 0;
+        seconds = 30;
+    }
+    t.move_after = 10;
+    t.speed = walker->speed;
+    bpi_mj_set2(t.corridor, 60, 10);
+    bpi_mj_set2(t.platform, 0.3, 2.5);
+    bpi_mj_set2(t.gap, 0.5, 1.25);
+    t.corridor_seed = 1;
+
+    t.episode_steps = (size_t)(seconds / (t.timestep * (double)t.n_substeps) + 0.5);
+    return t;
+}
+
+/* ==========================================================================
+ * M6. >>mj-sequences-impl   Sequential navigation
+ *    provides: bp_mj_sequence_*        needs: M4 M5        equations: none
+ * ========================================================================== */
+
+BPRIOR_API bp_mj_sequence bp_mj_sequence_default(void) {
+    bp_mj_sequence s;
+    memset(&s, 0, sizeof s);
+    s.law = BP_MJ_LAW_MARKOV2;
+    s.p_common = 0.9;
+    s.places = BP_MJ_PLACES_RING;
+    s.radius = 0.2;
+    s.angle = 0.25 * BPI_MJ_PI;
+    s.spacing = 0.15;
+    return s;
+}
+
+BPRIOR_API void bp_mj_sequence_multitask(bp_mj_task *task) {
+    const double radius = task->sequence[0].radius, spacing = task->sequence[0].spacing;
+    size_t i;
+    task->n_sequences = 4;
+    task->task_slots = 5;
+    task->fixed_sequence = -1;
+    for (i = 0; i < 4; i++) {
+        task->sequence[i] = bp_mj_sequence_default();
+        task->sequence[i].radius = radius;
+        task->sequence[i].spacing = spacing;
+        task->sequence[i].angle = i & 1 ? 0.0 : 0.25 * BPI_MJ_PI; /* diamond, square */
+        task->sequence[i].reversed = (i & 2) != 0;
+        task->sequence[i].slot = i;
+    }
+}
+
+BPRIOR_API void bp_mj_sequence_transfer(bp_mj_task *task, bp_mj_novelty novelty) {
+    bp_mj_sequence *s = &task->sequence[0];
+    const double radius = s->radius, spacing = s->spacing;
+    task->n_sequences = 1;
+    task->task_slots = 5;
+    task->fixed_sequence = -1;
+    *s = bp_mj_sequence_default();
+    s->radius = radius;
+    s->spacing = spacing;
+    s->slot = 4;
+    if (novelty & BP_MJ_NEW_LAYOUT) s->angle = 0.125 * BPI_MJ_PI;
+    if (novelty & BP_MJ_NEW_SEQUENCE) s->law = BP_MJ_LAW_CYCLE;
+}
+
+/* s_c(p): the target after p among the others of c, in rising (or falling) order and round again. */
+BPI_MJ_FN size_t bpi_mj_successor(size_t p, size_t c, size_t n, bool reversed) {
+    do p = reversed ? (p + n - 1) % n : (p + 1) % n;
+    while (p == c);
+    return p;
+}
+
+BPRIOR_API void bp_mj_sequence_law(double *prob, const bp_mj_sequence *sequence, size_t n_targets, size_t previous,
+                                   size_t current) {
+    size_t i, first, second;
+    if (current >= n_targets) { /* nothing reached yet */
+        for (i = 0; i < n_targets; i++) prob[i] = 1.0 / (double)n_targets;
+        return;
+    }
+    for (i = 0; i < n_targets; i++) prob[i] = 0;
+    if (sequence->law == BP_MJ_LAW_CYCLE) {
+        prob[sequence->reversed ? (current + n_targets - 1) % n_targets : (current + 1) % n_targets] = 1;
+    } else if (sequence->law == BP_MJ_LAW_UNIFORM || previous >= n_targets || previous == current) {
+        for (i = 0; i < n_targets; i++)
+            if (i != current) prob[i] = 1.0 / (double)(n_targets - 1);
+    } else {
+        first = bpi_mj_successor(previous, current, n_targets, sequence->reversed);
+        second = bpi_mj_successor(first, current, n_targets, sequence->reversed);
+        prob[first] += sequence->p_common;
+        prob[second] += 1.0 - sequence->p_common;
+    }
+}
+
+/* Draw the next target: number e->hits of the sequence. */
+BPI_MJ_FN void bpi_mj_sequence_next(bpi_mj_env *env) {
+    bpi_mj_episode *e = &env->episode;
+    const bp_mj_task *t = &env->world->task;
+    double prob[BP_MJ_MAX_TARGETS], u;
+    bp_rng rng = bp_rng_make(e->seed, BPI_MJ_STREAM_LATER + e->hits);
+    size_t i, last = 0;
+    bp_mj_sequence_law(prob, &t->sequence[e->sequence], t->n_targets, (size_t)e->previous[1], (size_t)e->previous[0]);
+    u = bp_rng_uniform(&rng);
+    for (i = 0; i < t->n_targets; i++) {
+        if (prob[i] <= 0) continue;
+        last = i; /* should rounding leave u above the sum, the last possible one it is */
+        if (u < prob[i]) break;
+        u -= prob[i];
+    }
+    e->goal = last;
+}
+
+BPI_MJ_FN double bpi_mj_distance2(const double *a, double x, double y) {
+    return (a[0] - x) * (a[0] - x) + (a[1] - y) * (a[1] - y);
+}
+
+/* Coordinates of the episode's targets. */
+BPI_MJ_FN void bpi_mj_sequence_places(bpi_mj_env *env, bp_rng *rng) {
+    bpi_mj_episode *e = &env->episode;
+    const bp_mj_task *t = &env->world->task;
+    const bp_mj_sequence *s = &t->sequence[e->sequence];
+    const size_t n = t->n_targets;
+    const bool suite = bpi_mj_in_suite(t);
+    const double half = suite ? 0.25 : 0.86 * t->half_room;
+    size_t i, j, attempt;
+
+    for (i = 0; i < n; i++) {
+        const double angle = s->angle + 2 * BPI_MJ_PI * (double)i / (double)n;
+        bpi_mj_set3(e->target[i], s->radius * cos(angle), s->radius * sin(angle), suite ? 0.01 : 0.5);
+        if (s->places == BP_MJ_PLACES_LISTED) bpi_mj_set2(e->target[i], s->target[i][0], s->target[i][1]);
+    }
+    if (s->places != BP_MJ_PLACES_RANDOM) return;
+
+    /* Place one after the other; a place too close to an earlier one is redrawn. A crowded square may leave no room for
+     * the last, so a limit on attempts, after which the closest calls are let through. */
+    for (i = 0; i < n; i++)
+        for (attempt = 0; attempt < 1000; attempt++) {
+            e->target[i][0] = half * (2 * bp_rng_uniform(rng) - 1);
+            e->target[i][1] = half * (2 * bp_rng_uniform(rng) - 1);
+            for (j = 0; j < i; j++)
+                if (bpi_mj_distance2(e->target[j], e->target[i][0], e->target[i][1]) < s->spacing * s->spacing) break;
+            if (j == i) break;
+        }
+}
+
+BPI_MJ_FN void bpi_mj_sequence_draw(bpi_mj_env *env, const bp_mj_layout *layout) {
+    bpi_mj_episode *e = &env->episode;
+    const bp_mj_task *t = &env->world->task;
+    /* walkers keep clear of the walls */
+    const double half = bpi_mj_in_suite(t) ? t->half_room : 0.8 * t->half_room;
+    bp_rng rng = bp_rng_make(e->seed, BPI_MJ_STREAM_RESET);
+    size_t attempt;
+    (void)layout;
+    e->sequence = bp_rng_index(&rng, t->n_sequences); /* drawn in any case: fixing it changes nothing else */
+    if (t->fixed_sequence >= 0) e->sequence = (uint64_t)t->fixed_sequence;
+    bpi_mj_sequence_places(env, &rng);
+    bpi_mj_sequence_next(env);
+    for (attempt = 0; attempt < 1000; attempt++) {
+        e->start[0] = half * (2 * bp_rng_uniform(&rng) - 1);
+        e->start[1] = half * (2 * bp_rng_uniform(&rng) - 1);
+        if (bpi_mj_distance2(e->target[e->goal], e->start[0], e->start[1]) > t->hit_radius * t->hit_radius) break;
+    }
+    e->start[2] = BPI_MJ_PI * (2 * bp_rng_uniform(&rng) - 1);
+    if (t->spawn != BP_MJ_SPAWN_FIXED) return;
+    bpi_mj_set2(e->start, t->layout.spawn[0], t->layout.spawn[1]);
+    if (bpi_finite_d(t->layout.yaw)) e->start[2] = t->layout.yaw;
+}
+
+/* The suite's point mass: two slides are all there is. */
+BPI_MJ_FN void bpi_mj_suite_place(bpi_mj_env *env) {
+    env->data->qpos[0] = (mjtNum)env->episode.start[0];
+    env->data->qpos[1] = (mjtNum)env->episode.start[1];
+}
+
+/* Turn the walker by `yaw` and put it at (x, y), standing. */
+BPI_MJ_FN void bpi_mj_place_walker(bpi_mj_env *env) {
+    const bpi_mj_ids *ids = &env->world->ids;
+    const bp_mj_walker *walker = env->world->task.walker;
+    const double *start = env->episode.start, *s = walker->spawn_quat;
+    const double c = cos(0.5 * start[2]), n = sin(0.5 * start[2]);
+    mjtNum *q = env->data->qpos;
+    q[ids->x] = (mjtNum)start[0];
+    q[ids->y] = (mjtNum)start[1];
+    if (ids->z >= 0) q[ids->z] = (mjtNum)walker->spawn_z;
+    if (walker->free_root) { /* the yaw, then how it stands: (c, 0, 0, n) times s */
+        q += ids->x + 3;
+        q[0] = (mjtNum)(c * s[0] - n * s[3]);
+        q[1] = (mjtNum)(c * s[1] - n * s[2]);
+        q[2] = (mjtNum)(c * s[2] + n * s[1]);
+        q[3] = (mjtNum)(c * s[3] + n * s[0]);
+    } else if (ids->yaw >= 0) {
+        q[ids->yaw] = (mjtNum)(ids->yaw_way * start[2]);
+    }
+}
+
+/* After each physics step: is the next target touched? */
+BPI_MJ_FN void bpi_mj_sequence_substep(bpi_mj_env *env, bpi_mj_work *work) {
+    bpi_mj_episode *e = &env->episode;
+    const bp_mj_task *t = &env->world->task;
+    const mjtNum *x = bpi_mj_in_suite(t) ? env->data->qpos : env->data->xpos + 3 * env->world->ids.root;
+    if (t->max_hits && e->hits >= t->max_hits) return;
+    if (bpi_mj_distance2(e->target[e->goal], (double)x[0], (double)x[1]) > t->hit_radius * t->hit_radius) return;
+    e->previous[1] = e->previous[0];
+    e->previous[0] = e->goal;
+    e->hits++;
+    work->hits++;
+    bpi_mj_sequence_next(env);
+}
+
+/* Has the walker fallen? (Sets end and discount.) */
+BPI_MJ_FN void bpi_mj_judge_fall(bpi_mj_env *env, bpi_mj_work *work) {
+    const bp_mj_world *w = env->world;
+    const mjData *d = env->data;
+    bool fallen = bpi_mj_aliveness(env) < w->task.alive_threshold;
+    int i;
+    for (i = 0; w->task.contact_ends && i < (int)d->ncon && !fallen; i++) {
+        const int a = w->ids.role[d->contact[i].geom1], b = w->ids.role[d->contact[i].geom2];
+        fallen = (a == BPI_MJ_ROLE_LIMB && b == BPI_MJ_ROLE_GROUND) || (b == BPI_MJ_ROLE_LIMB && a == BPI_MJ_ROLE_GROUND);
+    }
+    if (!fallen || env->episode.end != BP_MJ_RUNNING) return;
+    env->episode.end = BP_MJ_FALL;
+    work->discount = 0;
+}
+
+BPI_MJ_FN void bpi_mj_sequence_judge(bpi_mj_env *env, bpi_mj_work *work) {
+    const bp_mj_task *t = &env->world->task;
+    work->reward = t->reward_scale * t->hit_reward * (double)work->hits;
+    if (t->max_hits && env->episode.hits >= t->max_hits) {
+        work->discount = 0;
+        env->episode.end = BP_MJ_SUCCESS;
+    }
+    if (!bpi_mj_in_suite(t)) bpi_mj_judge_fall(env, work);
+}
+
+/* Where the field is to be written; NULL if it is not there. */
+BPI_MJ_FN bp_real *bpi_mj_at(const bpi_mj_env *env, bp_real *observation, size_t field) {
+    return env->world->offset[field] == BPI_MJ_NONE ? NULL : observation + env->world->offset[field];
+}
+
+/* A point of the world as the root sees it. */
+BPI_MJ_FN bp_real *bpi_mj_put_root(bp_real *out, const bpi_mj_env *env, double x, double y, double z) {
+    const int root = env->world->ids.root;
+    return bpi_mj_put_ego(out, env->data->xmat + 9 * root, env->data->xpos + 3 * root, x, y, z);
+}
+
+BPI_MJ_FN void bpi_mj_put_targets(const bpi_mj_env *env, bp_real *observation) {
+    const bpi_mj_episode *e = &env->episode;
+    bp_real *o = bpi_mj_at(env, observation, BPI_MJ_FIELD_TARGETS);
+    size_t i;
+    for (i = 0; o && i < env->world->task.n_targets; i++)
+        o = bpi_mj_put_root(o, env, e->target[i][0], e->target[i][1], e->target[i][2]);
+}
+
+BPI_MJ_FN void bpi_mj_sequence_observe(const bpi_mj_env *env, bp_real *observation) {
+    const bp_mj_task *t = &env->world->task;
+    const bpi_mj_episode *e = &env->episode;
+    const size_t n = t->n_targets;
+    bp_real *o;
+    size_t i;
+    if (bpi_mj_in_suite(t)) {
+        const double size = t->half_room, speed = t->gear / BPI_MJ_POINTMASS_DAMPING;
+        const double x[2] = {(double)env->data->qpos[0], (double)env->data->qpos[1]};
+        o = bpi_mj_at(env, observation, BPI_MJ_FIELD_POSITION);
+        for (i = 0; o && i < 2; i++) o[i] = (bp_real)(x[i] / size);
+        o = bpi_mj_at(env, observation, BPI_MJ_FIELD_VELOCITY);
+        for (i = 0; o && i < 2; i++) o[i] = (bp_real)((double)env->data->qvel[i] / speed);
+        o = bpi_mj_at(env, observation, BPI_MJ_FIELD_ROOM_TARGETS);
+        for (i = 0; o && i < 2 * n; i++)
+            o[i] = (bp_real)((e->target[i / 2][i % 2] - (t->relative_targets ? x[i % 2] : 0.0)) / size);
+    }
+    bpi_mj_put_targets(env, observation);
+    o = bpi_mj_at(env, observation, BPI_MJ_FIELD_NEXT);
+    for (i = 0; o && i < n; i++) o[i] = BP_R(e->goal == i);
+    o = bpi_mj_at(env, observation, BPI_MJ_FIELD_PREVIOUS);
+    for (i = 0; o && i < 2 * n; i++) o[i] = BP_R(e->previous[i / n] == i % n);
+    o = bpi_mj_at(env, observation, BPI_MJ_FIELD_TASK);
+    for (i = 0; o && i < t->task_slots; i++) o[i] = BP_R(t->sequence[e->sequence].slot == i);
+}
+
+static const bpi_mj_rules bpi_mj_suite_rules = {bpi_mj_sequence_draw, bpi_mj_suite_place, NULL,
+                                                NULL, bpi_mj_sequence_substep, bpi_mj_sequence_judge,
+                                                bpi_mj_sequence_observe};
+static const bpi_mj_rules bpi_mj_sequence_rules = {bpi_mj_sequence_draw, bpi_mj_place_walker, NULL,
+                                                   NULL, bpi_mj_sequence_substep, bpi_mj_sequence_judge,
+                                                   bpi_mj_sequence_observe};
+
+/* ==========================================================================
+ * M7. >>mj-predicates-impl   Predicate tasks
+ *    provides: bp_mj_table_add_room bp_mj_table_add_box bp_mj_env_set_layout        needs: M4 M5        equations: none
+ * ========================================================================== */
+
+#define BPI_MJ_BOX_HALF 0.5
+#define BPI_MJ_ATTEMPTS 1000 /* to draw predicates without a clash, as in the reference */
 
 BPRIOR_API void bp_mj_table_add_room(bp_mj_table *table, int cells) {
     /* Half-lengths and centres of the four walls, in cells. With an even number of cells the boxes go round like a
@@ -2098,723 +3098,1087 @@ BPRIOR_API void bp_mj_table_add_room(bp_mj_table *table, int cells) {
     }
 }
 
-/* Fold a number into a fingerprint (FNV-1a over its bytes). */
-BPI_MJ_FN uint64_t bpi_mj_fold(uint64_t mark, double number) {
-    unsigned char byte[sizeof number];
-    size_t i;
-    memcpy(byte, &number, sizeof number);
-    for (i = 0; i < sizeof number; i++) mark = (mark ^ byte[i]) * (uint64_t)1099511628211u;
-    return mark;
-}
-
-/* An empty world of a kind. */
-BPI_MJ_FN bp_status bpi_mj_world_create(bp_mj_world **out, bpi_mj_task kind, const bp_allocator *allocator,
-                                        bp_error *error) {
-    bp_mj_world *w = (bp_mj_world *)bp_alloc(allocator, sizeof *w);
-    *out = NULL;
-    if (!w) return bpi_fail(error, BP_ERR_MEMORY, "no memory for a world");
-    bpi_own(&w->owner, allocator, sizeof *w);
-    w->kind = kind;
-    *out = w;
-    return BP_OK;
-}
-
-/* A table to fill, or NULL. */
-BPI_MJ_FN bp_mj_table *bpi_mj_table_alloc(const char *name, double timestep, const bp_allocator *allocator,
-                                          bp_error *error) {
-    bp_mj_table *table = (bp_mj_table *)bp_alloc(allocator, sizeof *table);
-    if (!table) {
-        bpi_fail(error, BP_ERR_MEMORY, "no memory for a model table");
-        return NULL;
-    }
-    bp_mj_table_begin(table, name);
-    table->timestep = timestep;
-    return table;
-}
-
-/* ==========================================================================
- * M5. >>mj-pointmass-impl   Point mass: sequential navigation
- *    provides: bp_mj_pointmass_* bp_mj_sequence_law        needs: M4        equations: none
- * ========================================================================== */
-
-BPRIOR_API bp_mj_pointmass_task bp_mj_pointmass_task_default(void) {
-    bp_mj_pointmass_task task;
-    memset(&task, 0, sizeof task);
-    task.law = BP_MJ_LAW_MARKOV2;
-    task.p_common = 0.9;
-    task.layout = BP_MJ_LAYOUT_RING;
-    task.radius = 0.2;
-    task.angle = 0.25 * BPI_MJ_PI;
-    task.spacing = 0.15;
-    return task;
-}
-
-BPRIOR_API bp_mj_pointmass_config bp_mj_pointmass_config_make(uint32_t cookie) {
-    bp_mj_pointmass_config c;
-    size_t i;
-    memset(&c, 0, sizeof c);
-    c.cookie = cookie;
-    if (cookie != BP_COOKIE(bp_mj_pointmass_config)) return c;
-    c.n_targets = 4;
-    c.n_substeps = 25;
-    c.episode_steps = 50;
-    c.timestep = 0.02;
-    c.gear = 0.1;
-    c.hit_radius = 0.06;
-    c.hit_reward = 1;
-    c.relative_targets = true;
-    c.spawn = BP_MJ_SPAWN_UNIFORM;
-    c.n_tasks = 1;
-    c.fixed_task = -1;
-    for (i = 0; i < BP_MJ_MAX_TASKS; i++) c.task[i] = bp_mj_pointmass_task_default();
-    return c;
-}
-
-BPRIOR_API void bp_mj_pointmass_multitask(bp_mj_pointmass_config *config) {
-    size_t i;
-    config->n_tasks = 4;
-    config->task_slots = 5;
-    config->fixed_task = -1;
-    for (i = 0; i < 4; i++) {
-        config->task[i] = bp_mj_pointmass_task_default();
-        config->task[i].angle = i & 1 ? 0.0 : 0.25 * BPI_MJ_PI; /* diamond, square */
-        config->task[i].reversed = (i & 2) != 0;
-        config->task[i].slot = i;
-    }
-}
-
-BPRIOR_API void bp_mj_pointmass_transfer(bp_mj_pointmass_config *config, bp_mj_novelty novelty) {
-    config->n_tasks = 1;
-    config->task_slots = 5;
-    config->fixed_task = -1;
-    config->task[0] = bp_mj_pointmass_task_default();
-    config->task[0].slot = 4;
-    if (novelty & BP_MJ_NEW_LAYOUT) config->task[0].angle = 0.125 * BPI_MJ_PI;
-    if (novelty & BP_MJ_NEW_SEQUENCE) config->task[0].law = BP_MJ_LAW_CYCLE;
-}
-
-/* s_c(p): the target after p among the others of c, in rising (or falling) order and round again. */
-BPI_MJ_FN size_t bpi_mj_successor(size_t p, size_t c, size_t n, bool reversed) {
-    do p = reversed ? (p + n - 1) % n : (p + 1) % n;
-    while (p == c);
-    return p;
-}
-
-BPRIOR_API void bp_mj_sequence_law(double *prob, const bp_mj_pointmass_task *task, size_t n_targets, size_t previous,
-                                   size_t current) {
-    size_t i, first, second;
-    if (current >= n_targets) { /* nothing reached yet */
-        for (i = 0; i < n_targets; i++) prob[i] = 1.0 / (double)n_targets;
-        return;
-    }
-    for (i = 0; i < n_targets; i++) prob[i] = 0;
-    if (task->law == BP_MJ_LAW_CYCLE) {
-        prob[task->reversed ? (current + n_targets - 1) % n_targets : (current + 1) % n_targets] = 1;
-    } else if (task->law == BP_MJ_LAW_UNIFORM || previous >= n_targets || previous == current) {
-        for (i = 0; i < n_targets; i++)
-            if (i != current) prob[i] = 1.0 / (double)(n_targets - 1);
-    } else {
-        first = bpi_mj_successor(previous, current, n_targets, task->reversed);
-        second = bpi_mj_successor(first, current, n_targets, task->reversed);
-        prob[first] += task->p_common;
-        prob[second] += 1.0 - task->p_common;
-    }
-}
-
-/* Draw the next target: number e->hits of the sequence. */
-BPI_MJ_FN void bpi_mj_pointmass_next(bpi_mj_env *env) {
-    bpi_mj_episode *e = &env->episode;
-    const bp_mj_world *w = env->world;
-    double prob[BP_MJ_MAX_TARGETS], u;
-    bp_rng rng = bp_rng_make(e->seed, BPI_MJ_STREAM_SEQUENCE + e->hits);
-    size_t i, last = 0;
-    bp_mj_sequence_law(prob, &w->pointmass.task[e->task], w->n_targets, (size_t)e->previous[1],
-                       (size_t)e->previous[0]);
-    u = bp_rng_uniform(&rng);
-    for (i = 0; i < w->n_targets; i++) {
-        if (prob[i] <= 0) continue;
-        last = i; /* should rounding leave u above the sum, the last possible one it is */
-        if (u < prob[i]) break;
-        u -= prob[i];
-    }
-    e->goal = last;
-}
-
-BPI_MJ_FN double bpi_mj_distance2(const double *a, double x, double y) {
-    return (a[0] - x) * (a[0] - x) + (a[1] - y) * (a[1] - y);
-}
-
-/* Coordinates of the episode's targets. */
-BPI_MJ_FN void bpi_mj_pointmass_layout(bpi_mj_env *env, bp_rng *rng) {
-    bpi_mj_episode *e = &env->episode;
-    const size_t n = env->world->n_targets;
-    const bp_mj_pointmass_task *task = &env->world->pointmass.task[e->task];
-    size_t i, j, attempt;
-
-    for (i = 0; i < n; i++) {
-        const double angle = task->angle + 2 * BPI_MJ_PI * (double)i / (double)n;
-        bpi_mj_set3(e->target[i], task->radius * cos(angle), task->radius * sin(angle), 0.01);
-        if (task->layout == BP_MJ_LAYOUT_LISTED) bpi_mj_set2(e->target[i], task->target[i][0], task->target[i][1]);
-    }
-    if (task->layout != BP_MJ_LAYOUT_RANDOM) return;
-
-    /* Place one after the other; a place too close to an earlier one is redrawn. A crowded square may leave no room for
-     * the last, so a limit on attempts, after which the closest calls are let through. */
-    for (i = 0; i < n; i++)
-        for (attempt = 0; attempt < 1000; attempt++) {
-            e->target[i][0] = 0.5 * bp_rng_uniform(rng) - 0.25;
-            e->target[i][1] = 0.5 * bp_rng_uniform(rng) - 0.25;
-            for (j = 0; j < i; j++)
-                if (bpi_mj_distance2(e->target[j], e->target[i][0], e->target[i][1]) < task->spacing * task->spacing)
-                    break;
-            if (j == i) break;
-        }
-}
-
-/* Everything an episode of the point mass draws at its start. */
-BPI_MJ_FN void bpi_mj_pointmass_draw(bpi_mj_env *env) {
-    bpi_mj_episode *e = &env->episode;
-    const bp_mj_pointmass_config *c = &env->world->pointmass;
-    bp_rng rng = bp_rng_make(e->seed, BPI_MJ_STREAM_RESET);
-    size_t attempt;
-    e->task = bp_rng_index(&rng, c->n_tasks); /* drawn in any case: fixing the task changes nothing else */
-    if (c->fixed_task >= 0) e->task = (uint64_t)c->fixed_task;
-    bpi_mj_pointmass_layout(env, &rng);
-    bpi_mj_pointmass_next(env);
-    for (attempt = 0; attempt < 1000; attempt++) {
-        e->start[0] = BPI_MJ_POINTMASS_LIMIT * (2 * bp_rng_uniform(&rng) - 1);
-        e->start[1] = BPI_MJ_POINTMASS_LIMIT * (2 * bp_rng_uniform(&rng) - 1);
-        if (bpi_mj_distance2(e->target[e->goal], e->start[0], e->start[1]) > c->hit_radius * c->hit_radius) break;
-    }
-    if (c->spawn == BP_MJ_SPAWN_FIXED) bpi_mj_set2(e->start, c->spawn_position[0], c->spawn_position[1]);
-}
-
-/* After each physics step: is the next target touched? */
-BPI_MJ_FN void bpi_mj_pointmass_substep(bpi_mj_env *env, uint64_t *hits) {
-    bpi_mj_episode *e = &env->episode;
-    const double radius = env->world->pointmass.hit_radius;
-    const size_t max_hits = env->world->pointmass.max_hits;
-    if (max_hits && e->hits >= max_hits) return;
-    if (bpi_mj_distance2(e->target[e->goal], (double)env->data->qpos[0], (double)env->data->qpos[1]) > radius * radius)
-        return;
-    e->previous[1] = e->previous[0];
-    e->previous[0] = e->goal;
-    e->hits++;
-    ++*hits;
-    bpi_mj_pointmass_next(env);
-}
-
-BPI_MJ_FN void bpi_mj_pointmass_observe(const bpi_mj_env *env, bp_real *observation) {
-    const bp_mj_world *w = env->world;
-    const bp_mj_pointmass_config *c = &w->pointmass;
-    const bpi_mj_episode *e = &env->episode;
-    const double size = BPI_MJ_POINTMASS_LIMIT, speed = c->gear / BPI_MJ_POINTMASS_DAMPING;
-    const double x[2] = {(double)env->data->qpos[0], (double)env->data->qpos[1]};
-    const size_t n = w->n_targets;
-    size_t i;
-    bp_real *o = observation;
-    for (i = 0; i < 2; i++) *o++ = (bp_real)(x[i] / size);
-    for (i = 0; i < 2; i++) *o++ = (bp_real)((double)env->data->qvel[i] / speed);
-    for (i = 0; i < 2 * n; i++)
-        *o++ = (bp_real)((e->target[i / 2][i % 2] - (c->relative_targets ? x[i % 2] : 0.0)) / size);
-    for (i = 0; i < n; i++) *o++ = BP_R(e->goal == i);
-    if (c->show_previous)
-        for (i = 0; i < 2 * n; i++) *o++ = BP_R(e->previous[i / n] == i % n);
-    for (i = 0; i < c->task_slots; i++) *o++ = BP_R(c->task[e->task].slot == i);
-}
-
-BPI_MJ_FN bp_status bpi_mj_pointmass_check(const bp_mj_pointmass_config *c, bp_error *error) {
-    const char *const type = "bp_mj_pointmass_config";
-    size_t i, j;
-    bp_status status = bpi_check_cookie(c->cookie, BP_COOKIE(bp_mj_pointmass_config), type, error);
-    if (status != BP_OK) return status;
-    if (c->n_targets < 2 || c->n_targets > BP_MJ_MAX_TARGETS)
-        return bpi_fail(error, BP_ERR_ARGUMENT, "%s: n_targets is %zu, must be 2 .. %d", type, c->n_targets,
-                        BP_MJ_MAX_TARGETS);
-    if (c->n_substeps < 1 || c->episode_steps < 1)
-        return bpi_fail(error, BP_ERR_ARGUMENT, "%s: n_substeps and episode_steps must be at least 1", type);
-    if (!(c->timestep > 0 && c->timestep <= 1))
-        return bpi_fail(error, BP_ERR_ARGUMENT, "%s: timestep is %g, must be in (0, 1]", type, c->timestep);
-    if (!(c->gear > 0 && c->gear < 1e6))
-        return bpi_fail(error, BP_ERR_ARGUMENT, "%s: gear is %g, must be positive", type, c->gear);
-    if (!(c->hit_radius > 0 && bpi_finite_d(c->hit_radius)))
-        return bpi_fail(error, BP_ERR_ARGUMENT, "%s: hit_radius is %g, must be positive", type, c->hit_radius);
-    if (!bpi_finite_d(c->hit_reward)) return bpi_fail(error, BP_ERR_ARGUMENT, "%s: hit_reward is not finite", type);
-    if (c->task_slots > 1024) return bpi_fail(error, BP_ERR_ARGUMENT, "%s: task_slots is over 1024", type);
-    if (c->spawn != BP_MJ_SPAWN_UNIFORM && c->spawn != BP_MJ_SPAWN_FIXED)
-        return bpi_fail(error, BP_ERR_ARGUMENT, "%s: spawn is %d", type, (int)c->spawn);
-    for (i = 0; i < 2; i++)
-        if (!(fabs(c->spawn_position[i]) <= BPI_MJ_POINTMASS_LIMIT))
-            return bpi_fail(error, BP_ERR_ARGUMENT, "%s: spawn_position must be within +-0.29", type);
-    if (c->n_tasks < 1 || c->n_tasks > BP_MJ_MAX_TASKS)
-        return bpi_fail(error, BP_ERR_ARGUMENT, "%s: n_tasks is %zu, must be 1 .. %d", type, c->n_tasks,
-                        BP_MJ_MAX_TASKS);
-    if (c->fixed_task < -1 || c->fixed_task >= (int)c->n_tasks)
-        return bpi_fail(error, BP_ERR_ARGUMENT, "%s: fixed_task is %d, must be -1 .. n_tasks - 1", type,
-                        c->fixed_task);
-    for (i = 0; i < c->n_tasks; i++) {
-        const bp_mj_pointmass_task *t = &c->task[i];
-        if ((int)t->law < 0 || t->law > BP_MJ_LAW_CYCLE || (int)t->layout < 0 || t->layout > BP_MJ_LAYOUT_RANDOM)
-            return bpi_fail(error, BP_ERR_ARGUMENT, "%s: task[%zu] has law %d, layout %d", type, i, (int)t->law,
-                            (int)t->layout);
-        if (t->law == BP_MJ_LAW_MARKOV2 && c->n_targets < 4)
-            return bpi_fail(error, BP_ERR_ARGUMENT, "%s: task[%zu]: the second-order law needs at least 4 targets",
-                            type, i);
-        if (!(t->p_common >= 0 && t->p_common <= 1))
-            return bpi_fail(error, BP_ERR_ARGUMENT, "%s: task[%zu].p_common is %g, must be in [0, 1]", type, i,
-                            t->p_common);
-        if (!bpi_finite_d(t->angle) || !(fabs(t->radius) <= BPI_MJ_POINTMASS_LIMIT))
-            return bpi_fail(error, BP_ERR_ARGUMENT, "%s: task[%zu]: radius must be within +-0.29, angle finite", type,
-                            i);
-        if (!(t->spacing >= 0 && t->spacing < 0.5))
-            return bpi_fail(error, BP_ERR_ARGUMENT, "%s: task[%zu].spacing is %g, must be in [0, 0.5)", type, i,
-                            t->spacing);
-        for (j = 0; t->layout == BP_MJ_LAYOUT_LISTED && j < 2 * c->n_targets; j++)
-            if (!(fabs(t->target[j / 2][j % 2]) <= BPI_MJ_POINTMASS_LIMIT))
-                return bpi_fail(error, BP_ERR_ARGUMENT, "%s: task[%zu].target[%zu] is not within +-0.29", type, i,
-                                j / 2);
-    }
-    return BP_OK;
-}
-
-BPI_MJ_FN bp_status bpi_mj_pointmass_spec(bp_mj_world *w, bp_error *error) {
-    const bp_mj_pointmass_config *c = &w->pointmass;
-    bp_status status;
-    bp_spec_begin(&w->spec, "mj_pointmass");
-    status = bp_spec_add_field(&w->spec, "position", 2, error);
-    if (status == BP_OK) status = bp_spec_add_field(&w->spec, "velocity", 2, error);
-    if (status == BP_OK) status = bp_spec_add_field(&w->spec, "targets", 2 * c->n_targets, error);
-    if (status == BP_OK) status = bp_spec_add_field(&w->spec, "next", c->n_targets, error);
-    if (status == BP_OK && c->show_previous)
-        status = bp_spec_add_field(&w->spec, "previous", 2 * c->n_targets, error);
-    if (status == BP_OK && c->task_slots) status = bp_spec_add_field(&w->spec, "task", c->task_slots, error);
-    if (status == BP_OK) status = bp_spec_actions_continuous(&w->spec, 2, -1, 1, error);
-    return status;
-}
-
-BPI_MJ_FN bp_status bpi_mj_pointmass_model(bp_mj_world *w, const bp_allocator *allocator, bp_error *error) {
-    bp_status status;
-    bp_mj_geom *floor_geom;
-    bp_mj_table *table = bpi_mj_table_alloc("pointmass", w->pointmass.timestep, allocator, error);
-    if (!table) return BP_ERR_MEMORY;
-    table->contacts = false;
-    table->max_constraints = 16; /* two joint limits; MuJoCo 2.x would reserve megabytes and clear them at each reset */
-    table->max_contacts = 4;
-    table->max_stack = 20000;
-    floor_geom = bp_mj_table_geom(table, "floor", BP_MJ_WORLD_BODY, BP_MJ_PLANE); /* only to be seen */
-    if (floor_geom) bpi_mj_set3(floor_geom->size, 0.3, 0.3, 0.1);
-    bp_mj_table_add_pointmass(table, w->pointmass.gear);
-    status = bp_mj_table_load(&w->model, table, allocator, error);
-    bp_free(allocator, table, sizeof *table);
-    return status;
-}
-
-BPRIOR_API bp_status bp_mj_pointmass_world(bp_mj_world **out, const bp_mj_pointmass_config *config,
-                                           const bp_allocator *allocator, bp_error *error) {
-    bp_mj_world *w;
-    bp_status status;
-    size_t i;
-    if (!out || !config) return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_pointmass_world: an argument is NULL");
-    *out = NULL;
-    status = bpi_mj_pointmass_check(config, error);
-    if (status != BP_OK) return status;
-    status = bpi_mj_world_create(&w, BPI_MJ_POINTMASS, allocator, error);
-    if (status != BP_OK) return status;
-    w->pointmass = *config;
-    w->n_substeps = config->n_substeps;
-    w->episode_steps = config->episode_steps;
-    w->divergence_is_error = config->divergence_is_error;
-    w->n_targets = config->n_targets;
-    status = bpi_mj_pointmass_spec(w, error);
-    if (status == BP_OK) status = bpi_mj_pointmass_model(w, allocator, error);
-    if (status != BP_OK) {
-        bp_mj_world_destroy(w);
-        return status;
-    }
-    w->mark = bp_spec_hash(&w->spec);
-    w->mark = bpi_mj_fold(w->mark, (double)w->kind);
-    w->mark = bpi_mj_fold(w->mark, config->gear);
-    w->mark = bpi_mj_fold(w->mark, config->timestep);
-    w->mark = bpi_mj_fold(w->mark, config->hit_radius);
-    w->mark = bpi_mj_fold(w->mark, (double)config->n_substeps);
-    w->mark = bpi_mj_fold(w->mark, (double)config->episode_steps);
-    for (i = 0; i < config->n_tasks; i++) {
-        w->mark = bpi_mj_fold(w->mark, (double)config->task[i].law + (config->task[i].reversed ? 0.5 : 0.0));
-        w->mark = bpi_mj_fold(w->mark, config->task[i].p_common);
-    }
-    *out = w;
-    return bpi_ok(error);
-}
-
-/* ==========================================================================
- * M6. >>mj-ant-impl   Ant: go_to_k_targets
- *    provides: bp_mj_ant_*        needs: M4        equations: none
- * ========================================================================== */
-
-typedef struct bpi_mj_ant_field {
-    const char *name;
-    size_t size; /* 0: depends on the number of targets */
-    bool compact;
-} bpi_mj_ant_field;
-
-static const bpi_mj_ant_field bpi_mj_ant_fields[BPI_ANT_FIELDS] = {
-    {"walker/appendages_pos", 12, false},
-    {"walker/bodies_pos", 39, false},
-    {"walker/bodies_quats", 52, false},
-    {"walker/body_height", 1, true},
-    {"walker/end_effectors_pos", 12, true},
-    {"walker/joints_pos", 8, true},
-    {"walker/joints_vel", 8, true},
-    {"walker/orientation", 9, false},
-    {"walker/position", 3, false},
-    {"walker/sensors_accelerometer", 3, true},
-    {"walker/sensors_gyro", 3, true},
-    {"walker/sensors_velocimeter", 3, true},
-    {"walker/world_zaxis", 3, true},
-    {"walker/target_positions", 0, true},
-    {"walker/predicates_activated", 1, true},
-    {"predicate_0", 5, true},
-    {"goal", 0, false}};
-
-BPRIOR_API bp_mj_ant_config bp_mj_ant_config_make(uint32_t cookie) {
-    bp_mj_ant_config c;
-    memset(&c, 0, sizeof c);
-    c.cookie = cookie;
-    if (cookie != BP_COOKIE(bp_mj_ant_config)) return c;
-    c.n_targets = 3;
-    c.timestep = 0.005;
-    c.n_substeps = 10;
-    c.episode_steps = 400;
-    c.reward_scale = 10;
-    c.bonus = 5;
-    c.alive_threshold = -0.5;
-    c.observe = BP_MJ_OBSERVE_REFERENCE;
-    bpi_mj_set2(c.layout.spawn, 2, -2);
-    c.layout.yaw = (double)NAN;
-    bpi_mj_set2(c.layout.target[0], 0, -2);
-    bpi_mj_set2(c.layout.target[1], 2, 2);
-    bpi_mj_set2(c.layout.target[2], -2, -2);
-    c.layout.goal = -1;
-    return c;
+BPRIOR_API void bp_mj_table_add_box(bp_mj_table *table, int number, double mass) {
+    const int row = (int)table->n_bodies;
+    bp_mj_geom *geom;
+    char name[BP_NAME];
+    snprintf(name, sizeof name, "box_%d", number);
+    if (!bp_mj_table_body(table, name, BP_MJ_WORLD_BODY, 0, 0, 0)) return;
+    if (!bp_mj_table_joint(table, name, row, BP_MJ_FREE, 0, 0, 0)) return;
+    geom = bp_mj_table_geom(table, name, row, BP_MJ_BOX);
+    if (!geom) return;
+    bpi_mj_set3(geom->size, BPI_MJ_BOX_HALF, BPI_MJ_BOX_HALF, BPI_MJ_BOX_HALF);
+    geom->mass = mass;
 }
 
 /* The room: a square of free cells where things may be, one more ring of free cells, and the walls. */
-BPI_MJ_FN size_t bpi_mj_ant_free_cells(size_t n_targets) { return n_targets < 3 ? 3 : n_targets; }
+BPI_MJ_FN size_t bpi_mj_free_cells(const bp_mj_task *t) {
+    const size_t things = t->n_boxes + t->n_targets;
+    return things < 3 ? 3 : things;
+}
 
-/* Everything an episode of the ant draws at its start. layout (nullable) replaces the draws it fixes; the others are
- * made in the same order all the same. */
-BPI_MJ_FN void bpi_mj_ant_draw(bpi_mj_env *env, const bp_mj_ant_layout *layout) {
+/* Do predicates a and b, with these places, use a thing in common? */
+BPI_MJ_FN bool bpi_mj_clash(const bp_mj_predicate *a, uint64_t place_a, const bp_mj_predicate *b, uint64_t place_b) {
+    const bool box_a[2] = {a->mover == BP_MJ_MOVE_THE_BOX, a->goal == BP_MJ_TO_BOX};
+    const bool box_b[2] = {b->mover == BP_MJ_MOVE_THE_BOX, b->goal == BP_MJ_TO_BOX};
+    const uint64_t which_a[2] = {(uint64_t)a->mover_index, place_a}, which_b[2] = {(uint64_t)b->mover_index, place_b};
+    size_t i, j;
+    if (!box_a[0] && !box_b[0]) return true; /* both move the walker */
+    if (!box_a[1] && !box_b[1] && place_a == place_b) return true;
+    for (i = 0; i < 2; i++)
+        for (j = 0; j < 2; j++)
+            if (box_a[i] && box_b[j] && which_a[i] == which_b[j]) return true;
+    return false;
+}
+
+/* One attempt to draw the predicates in force. False: there is a clash. */
+BPI_MJ_FN bool bpi_mj_try_predicates(bpi_mj_env *env, const bp_mj_layout *layout, bp_rng *rng) {
     bpi_mj_episode *e = &env->episode;
-    const size_t n = env->world->n_targets, side = bpi_mj_ant_free_cells(n);
-    bp_rng rng = bp_rng_make(e->seed, BPI_MJ_STREAM_RESET);
-    size_t cell[BP_MJ_MAX_TARGETS * BP_MJ_MAX_TARGETS + 1], i;
+    const bp_mj_task *t = &env->world->task;
+    uint64_t target[BP_MJ_MAX_PREDICATES];
+    bool taken[BP_MJ_MAX_PREDICATES];
+    size_t i, k;
 
-    /* n + 1 different cells in random order: the beginning of a shuffle. The first is the spawn. */
+    /* every predicate offered draws its target, chosen or not */
+    for (i = 0; i < t->n_predicates; i++) {
+        const bp_mj_predicate *p = &t->predicate[i];
+        const bool draws = p->goal == BP_MJ_TO_TARGET && p->goal_index < 0;
+        target[i] = draws ? bp_rng_index(rng, t->n_targets) : (uint64_t)p->goal_index;
+        taken[i] = false;
+    }
+    e->n_active = t->random_active ? 1 + bp_rng_index(rng, t->n_active) : t->n_active;
+
+    /* one after the other, by weight, each at most once */
+    for (k = 0; k < e->n_active; k++) {
+        double total = 0, u;
+        size_t chosen = 0;
+        for (i = 0; i < t->n_predicates; i++) total += taken[i] ? 0 : t->predicate[i].weight;
+        u = total * bp_rng_uniform(rng);
+        for (i = 0; i < t->n_predicates; i++) {
+            if (taken[i] || t->predicate[i].weight <= 0) continue;
+            chosen = i;
+            if (u < t->predicate[i].weight) break;
+            u -= t->predicate[i].weight;
+        }
+        if (layout && layout->active[k] >= 0) chosen = (size_t)layout->active[k];
+        if (taken[chosen]) return false;
+        taken[chosen] = true;
+        e->predicate[k] = chosen;
+        e->place[k] = target[chosen];
+        if (layout && layout->goal[k] >= 0 && t->predicate[chosen].goal == BP_MJ_TO_TARGET && t->predicate[chosen].goal_index < 0)
+            e->place[k] = (uint64_t)layout->goal[k];
+        for (i = 0; i < k; i++)
+            if ((i == 0 || !t->reference_clashes) && bpi_mj_clash(&t->predicate[e->predicate[i]], e->place[i],
+                                                                  &t->predicate[chosen], e->place[k]))
+                return false;
+    }
+    for (; k < BP_MJ_MAX_PREDICATES; k++) e->predicate[k] = e->place[k] = 0;
+    return true;
+}
+
+/* Draw predicates until they do not clash. That it can be done was made sure of when the world was made. */
+BPI_MJ_FN bool bpi_mj_draw_predicates(bpi_mj_env *env, const bp_mj_layout *layout, bp_rng *rng) {
+    int attempt;
+    for (attempt = 0; attempt < BPI_MJ_ATTEMPTS; attempt++)
+        if (bpi_mj_try_predicates(env, layout, rng)) return true;
+    return false;
+}
+
+/* Everything an episode draws at its start. layout (nullable) replaces the draws it fixes; the others are made in the same
+ * order all the same. */
+BPI_MJ_FN void bpi_mj_predicates_draw(bpi_mj_env *env, const bp_mj_layout *layout) {
+    bpi_mj_episode *e = &env->episode;
+    const bp_mj_task *t = &env->world->task;
+    const size_t side = bpi_mj_free_cells(t), n = t->n_boxes + t->n_targets;
+    size_t cell[(BP_MJ_MAX_TARGETS + BP_MJ_MAX_BOXES) * (BP_MJ_MAX_TARGETS + BP_MJ_MAX_BOXES) + 1], i, j;
+    bp_rng rng = bp_rng_make(e->seed, BPI_MJ_STREAM_RESET);
+
+    /* n + 1 different cells in random order: the beginning of a shuffle. First the spawn, then boxes, then targets. */
     for (i = 0; i < side * side; i++) cell[i] = i;
     for (i = 0; i <= n; i++) {
-        const size_t j = i + bp_rng_index(&rng, side * side - i), picked = cell[j];
+        const size_t other = i + bp_rng_index(&rng, side * side - i), picked = cell[other];
         const double x = 2 * ((double)(picked % side) - 0.5 * (double)(side - 1));
         const double y = -2 * ((double)(picked / side) - 0.5 * (double)(side - 1)); /* row 0 has the largest y */
-        cell[j] = cell[i];
+        cell[other] = cell[i];
         cell[i] = picked;
         if (i == 0) bpi_mj_set2(e->start, x, y);
-        else bpi_mj_set3(e->target[i - 1], x, y, 0.5);
+        else if (i <= t->n_boxes) bpi_mj_set2(e->box[i - 1], x, y);
+        else bpi_mj_set3(e->target[i - 1 - t->n_boxes], x, y, BPI_MJ_BOX_HALF);
     }
-    e->goal = bp_rng_index(&rng, n);
+    bpi_mj_draw_predicates(env, layout, &rng);
     e->start[2] = BPI_MJ_PI * (2 * bp_rng_uniform(&rng) - 1);
+
+    /* A box is turned, then shifted by up to 0.99 of what keeps its corners in the cell. */
+    for (i = 0; i < t->n_boxes; i++) {
+        const double yaw = BPI_MJ_PI * (2 * bp_rng_uniform(&rng) - 1), c = fabs(cos(yaw)), s = fabs(sin(yaw));
+        const double shift = 0.99 * (1 - BPI_MJ_BOX_HALF * (c + s));
+        for (j = 0; j < 2; j++) e->box[i][j] += shift * (2 * bp_rng_uniform(&rng) - 1);
+        e->box[i][2] = yaw;
+    }
     if (!layout) return;
 
     bpi_mj_set2(e->start, layout->spawn[0], layout->spawn[1]);
     if (bpi_finite_d(layout->yaw)) e->start[2] = layout->yaw;
-    for (i = 0; i < n; i++) bpi_mj_set3(e->target[i], layout->target[i][0], layout->target[i][1], 0.5);
-    if (layout->goal >= 0) e->goal = (uint64_t)layout->goal;
+    for (i = 0; i < t->n_targets; i++) bpi_mj_set3(e->target[i], layout->target[i][0], layout->target[i][1], BPI_MJ_BOX_HALF);
+    for (i = 0; i < t->n_boxes; i++) {
+        bpi_mj_set2(e->box[i], layout->box[i][0], layout->box[i][1]);
+        if (bpi_finite_d(layout->box[i][2])) e->box[i][2] = layout->box[i][2];
+    }
 }
 
-/* Is any geom's centre strictly inside the unit cube around the target? */
-BPI_MJ_FN bool bpi_mj_ant_at(const bpi_mj_env *env, const double *target) {
-    size_t i, j;
-    for (i = 0; i < 13; i++) {
-        const mjtNum *x = env->data->geom_xpos + 3 * env->world->ids.geom[i];
-        for (j = 0; j < 3; j++)
-            if (!((double)x[j] > target[j] - 0.5 && (double)x[j] < target[j] + 0.5)) break;
-        if (j == 3) return true;
+BPI_MJ_FN void bpi_mj_predicates_place(bpi_mj_env *env) {
+    const bp_mj_world *w = env->world;
+    size_t i;
+    bpi_mj_place_walker(env);
+    for (i = 0; i < w->task.n_boxes; i++) {
+        mjtNum *q = env->data->qpos + w->ids.box_qpos[i];
+        const double *box = env->episode.box[i];
+        q[0] = (mjtNum)box[0];
+        q[1] = (mjtNum)box[1];
+        q[2] = (mjtNum)BPI_MJ_BOX_HALF;
+        q[3] = (mjtNum)cos(0.5 * box[2]);
+        q[4] = q[5] = 0;
+        q[6] = (mjtNum)sin(0.5 * box[2]);
+    }
+}
+
+/* Is the geom's centre strictly inside the unit cube around the target? */
+BPI_MJ_FN bool bpi_mj_inside(const mjtNum *x, const double *target) {
+    size_t i;
+    for (i = 0; i < 3; i++)
+        if (!((double)x[i] > target[i] - BPI_MJ_BOX_HALF && (double)x[i] < target[i] + BPI_MJ_BOX_HALF)) return false;
+    return true;
+}
+
+/* Does a contact join box b with the walker (other < 0) or with box `other`? */
+BPI_MJ_FN bool bpi_mj_touch(const bpi_mj_env *env, int b, int other) {
+    const int *role = env->world->ids.role;
+    const mjData *d = env->data;
+    int i;
+    for (i = 0; i < (int)d->ncon; i++) {
+        int first = role[d->contact[i].geom1], second = role[d->contact[i].geom2];
+        if (second == BPI_MJ_ROLE_BOX + b) {
+            second = first;
+            first = BPI_MJ_ROLE_BOX + b;
+        }
+        if (first != BPI_MJ_ROLE_BOX + b) continue;
+        if (other < 0 ? second == BPI_MJ_ROLE_FOOT || second == BPI_MJ_ROLE_LIMB : second == BPI_MJ_ROLE_BOX + other) return true;
     }
     return false;
 }
 
-/* Reward and termination of the step just made. */
-BPI_MJ_FN void bpi_mj_ant_judge(bpi_mj_env *env, double *reward, double *discount) {
-    bpi_mj_episode *e = &env->episode;
-    const bp_mj_ant_config *c = &env->world->ant;
-    const double zz = (double)env->data->xmat[9 * env->world->ids.body[0] + 8];
-    e->now = bpi_mj_ant_at(env, e->target[e->goal]);
-    *reward = c->reward_scale * ((double)e->now - (double)e->was + (e->was ? c->bonus : 0.0));
-    if (e->was) e->end = BP_MJ_SUCCESS;
-    else if (0.5 * (zz - 1) < c->alive_threshold) e->end = BP_MJ_FALL;
-    *discount = e->end == BP_MJ_RUNNING ? 1 : 0;
-}
-
-/* out = R^T (x - p): a point of the world as the torso sees it. R is row-major, body to world. */
-BPI_MJ_FN bp_real *bpi_mj_put_ego(bp_real *out, const mjtNum *r, const mjtNum *p, double x, double y, double z) {
-    const double d[3] = {x - (double)p[0], y - (double)p[1], z - (double)p[2]};
-    size_t i;
-    for (i = 0; i < 3; i++)
-        *out++ = (bp_real)((double)r[i] * d[0] + (double)r[3 + i] * d[1] + (double)r[6 + i] * d[2]);
-    return out;
-}
-
-BPI_MJ_FN bp_real *bpi_mj_put_values(bp_real *out, const mjtNum *value, size_t n) {
-    size_t i;
-    for (i = 0; i < n; i++) *out++ = (bp_real)value[i];
-    return out;
-}
-
-/* out = conj(a) b: orientation b as seen from a. */
-BPI_MJ_FN bp_real *bpi_mj_put_relative(bp_real *out, const mjtNum *a, const mjtNum *b) {
-    const double aw = (double)a[0], ax = -(double)a[1], ay = -(double)a[2], az = -(double)a[3];
-    const double bw = (double)b[0], bx = (double)b[1], by = (double)b[2], bz = (double)b[3];
-    *out++ = (bp_real)(aw * bw - ax * bx - ay * by - az * bz);
-    *out++ = (bp_real)(aw * bx + ax * bw + ay * bz - az * by);
-    *out++ = (bp_real)(aw * by - ax * bz + ay * bw + az * bx);
-    *out++ = (bp_real)(aw * bz + ax * by - ay * bx + az * bw);
-    return out;
-}
-
-/* Feet as seen from the torso. */
-BPI_MJ_FN void bpi_mj_put_feet(bp_real *out, const bpi_mj_env *env, const mjtNum *r, const mjtNum *p) {
-    size_t i;
-    for (i = 0; i < 4; i++) {
-        const mjtNum *x = env->data->xpos + 3 * env->world->ids.foot[i];
-        out = bpi_mj_put_ego(out, r, p, (double)x[0], (double)x[1], (double)x[2]);
-    }
-}
-
-BPI_MJ_FN void bpi_mj_ant_observe(const bpi_mj_env *env, bp_real *observation) {
+/* Does the predicate in slot k hold now? */
+BPI_MJ_FN bool bpi_mj_holds(const bpi_mj_env *env, size_t k) {
     const bp_mj_world *w = env->world;
-    const bpi_mj_ant_ids *ids = &w->ids;
-    const bpi_mj_episode *e = &env->episode;
+    const bp_mj_predicate *p = &w->task.predicate[env->episode.predicate[k]];
+    const uint64_t place = env->episode.place[k];
     const mjData *d = env->data;
-    const mjtNum *p = d->xpos + 3 * ids->body[0];
-    const mjtNum *q = d->xquat + 4 * ids->body[0];
-    const mjtNum *r = d->xmat + 9 * ids->body[0];
-    const size_t *at = w->offset;
-    bp_real *o;
-    size_t i;
-
-    if (at[BPI_ANT_APPENDAGES] != BPI_MJ_NONE) bpi_mj_put_feet(observation + at[BPI_ANT_APPENDAGES], env, r, p);
-    if (at[BPI_ANT_BODIES_POS] != BPI_MJ_NONE)
-        for (o = observation + at[BPI_ANT_BODIES_POS], i = 0; i < 13; i++) {
-            const mjtNum *x = d->xpos + 3 * ids->body[i];
-            o = bpi_mj_put_ego(o, r, p, (double)x[0], (double)x[1], (double)x[2]);
-        }
-    if (at[BPI_ANT_BODIES_QUATS] != BPI_MJ_NONE)
-        for (o = observation + at[BPI_ANT_BODIES_QUATS], i = 0; i < 13; i++)
-            o = bpi_mj_put_relative(o, q, d->xquat + 4 * ids->body[i]);
-    if (at[BPI_ANT_HEIGHT] != BPI_MJ_NONE) observation[at[BPI_ANT_HEIGHT]] = (bp_real)p[2];
-    if (at[BPI_ANT_EFFECTORS] != BPI_MJ_NONE) bpi_mj_put_feet(observation + at[BPI_ANT_EFFECTORS], env, r, p);
-    if (at[BPI_ANT_JOINTS_POS] != BPI_MJ_NONE)
-        for (i = 0; i < 8; i++) observation[at[BPI_ANT_JOINTS_POS] + i] = (bp_real)d->qpos[ids->qpos[i]];
-    if (at[BPI_ANT_JOINTS_VEL] != BPI_MJ_NONE)
-        for (i = 0; i < 8; i++) observation[at[BPI_ANT_JOINTS_VEL] + i] = (bp_real)d->qvel[ids->qvel[i]];
-    if (at[BPI_ANT_ORIENTATION] != BPI_MJ_NONE) bpi_mj_put_values(observation + at[BPI_ANT_ORIENTATION], r, 9);
-    if (at[BPI_ANT_POSITION] != BPI_MJ_NONE) bpi_mj_put_values(observation + at[BPI_ANT_POSITION], p, 3);
-    if (at[BPI_ANT_ACCELEROMETER] != BPI_MJ_NONE)
-        bpi_mj_put_values(observation + at[BPI_ANT_ACCELEROMETER], d->sensordata + ids->sensor[2], 3);
-    if (at[BPI_ANT_GYRO] != BPI_MJ_NONE)
-        bpi_mj_put_values(observation + at[BPI_ANT_GYRO], d->sensordata + ids->sensor[1], 3);
-    if (at[BPI_ANT_VELOCIMETER] != BPI_MJ_NONE)
-        bpi_mj_put_values(observation + at[BPI_ANT_VELOCIMETER], d->sensordata + ids->sensor[0], 3);
-    if (at[BPI_ANT_ZAXIS] != BPI_MJ_NONE) bpi_mj_put_values(observation + at[BPI_ANT_ZAXIS], r + 6, 3);
-    if (at[BPI_ANT_TARGETS] != BPI_MJ_NONE)
-        for (o = observation + at[BPI_ANT_TARGETS], i = 0; i < w->n_targets; i++)
-            o = bpi_mj_put_ego(o, r, p, e->target[i][0], e->target[i][1], e->target[i][2]);
-    if (at[BPI_ANT_ACTIVATED] != BPI_MJ_NONE) observation[at[BPI_ANT_ACTIVATED]] = BP_R(e->now);
-    if (at[BPI_ANT_PREDICATE] != BPI_MJ_NONE) {
-        o = observation + at[BPI_ANT_PREDICATE];
-        o[0] = 0; /* what moves: the walker */
-        o[1] = 0; /* which one */
-        o[2] = 1; /* where to: a target */
-        o[3] = (bp_real)e->goal;
-        o[4] = 1; /* be close to it */
+    int i;
+    if (p->goal == BP_MJ_TO_TARGET) {
+        const double *target = env->episode.target[place];
+        if (p->mover == BP_MJ_MOVE_THE_BOX) return bpi_mj_inside(d->geom_xpos + 3 * w->ids.box_geom[p->mover_index], target);
+        for (i = 0; i < w->ids.n_geoms; i++)
+            if (bpi_mj_inside(d->geom_xpos + 3 * w->ids.geom[i], target)) return true;
+        return false;
     }
-    if (at[BPI_ANT_GOAL] != BPI_MJ_NONE)
-        for (i = 0; i < w->n_targets; i++) observation[at[BPI_ANT_GOAL] + i] = BP_R(e->goal == i);
+    if (w->task.close > 0) {
+        const mjtNum *b = d->geom_xpos + 3 * w->ids.box_geom[place];
+        const mjtNum *a = p->mover == BP_MJ_MOVE_THE_BOX ? d->geom_xpos + 3 * w->ids.box_geom[p->mover_index] : d->xpos + 3 * w->ids.root;
+        return fabs((double)(a[0] - b[0])) < w->task.close && fabs((double)(a[1] - b[1])) < w->task.close;
+    }
+    return bpi_mj_touch(env, (int)place, p->mover == BP_MJ_MOVE_THE_BOX ? p->mover_index : -1);
 }
 
-BPI_MJ_FN bp_status bpi_mj_ant_layout_check(const bp_mj_ant_layout *layout, size_t n_targets, bp_error *error) {
+BPI_MJ_FN void bpi_mj_predicates_look(bpi_mj_env *env) {
+    size_t k;
+    for (k = 0; k < env->episode.n_active; k++) env->episode.now[k] = bpi_mj_holds(env, k);
+}
+
+BPI_MJ_FN void bpi_mj_predicates_before(bpi_mj_env *env) {
+    bpi_mj_episode *e = &env->episode;
+    size_t k;
+    for (k = 0; k < e->n_active; k++) e->was[k] = e->steps > 0 && e->now[k]; /* nothing counts as true before the first step */
+}
+
+/* Reward and termination of the step just made. With `regenerate` the new predicates are judged against what held before, as in the
+ * reference: the bonus step then pays bonus - 1 for what is no longer asked for. */
+BPI_MJ_FN void bpi_mj_predicates_judge(bpi_mj_env *env, bpi_mj_work *work) {
+    bpi_mj_episode *e = &env->episode;
+    const bp_mj_task *t = &env->world->task;
+    bool all = true;
+    double sum = 0;
+    size_t k;
+    for (k = 0; k < e->n_active; k++) all = all && e->was[k];
+    if (all && t->regenerate) {
+        bp_rng rng = bp_rng_make(e->seed, BPI_MJ_STREAM_LATER + e->draws++);
+        bpi_mj_draw_predicates(env, NULL, &rng);
+    }
+    bpi_mj_predicates_look(env);
+    for (k = 0; k < e->n_active; k++) sum += (double)e->now[k] - (double)e->was[k];
+    work->reward = t->reward_scale * (sum + (all ? t->bonus : 0.0));
+    if (all && !t->regenerate) {
+        e->end = BP_MJ_SUCCESS;
+        work->discount = 0;
+    }
+    bpi_mj_judge_fall(env, work);
+}
+
+BPI_MJ_FN void bpi_mj_predicates_observe(const bpi_mj_env *env, bp_real *observation) {
+    const bp_mj_world *w = env->world;
+    const bpi_mj_episode *e = &env->episode;
+    const size_t n = w->task.n_targets;
+    bp_real *o;
+    size_t i, j, k;
+    int code[5];
+    for (i = 0; i < w->task.n_boxes; i++) {
+        const mjtNum *x = env->data->xpos + 3 * w->ids.box_body[i], *r = env->data->xmat + 9 * w->ids.box_body[i];
+        o = bpi_mj_at(env, observation, BPI_MJ_FIELD_PROPS + i);
+        for (j = 0; o && j < 8; j++) { /* corners + + +, + + -, + - +, ... in the box's frame */
+            double corner[3];
+            for (k = 0; k < 3; k++)
+                corner[k] = (double)x[k] + BPI_MJ_BOX_HALF * ((j & 4 ? -1 : 1) * (double)r[3 * k] +
+                                                              (j & 2 ? -1 : 1) * (double)r[3 * k + 1] +
+                                                              (j & 1 ? -1 : 1) * (double)r[3 * k + 2]);
+            o = bpi_mj_put_root(o, env, corner[0], corner[1], corner[2]);
+        }
+    }
+    bpi_mj_put_targets(env, observation);
+    o = bpi_mj_at(env, observation, BPI_MJ_FIELD_ACTIVATED);
+    for (k = 0; o && k < w->task.n_active; k++) o[k] = BP_R(k >= e->n_active || e->now[k]);
+    for (k = 0; k < w->task.n_active; k++) {
+        o = bpi_mj_at(env, observation, BPI_MJ_FIELD_PREDICATES + k);
+        bpi_mj_predicate_code(code, env, k);
+        for (i = 0; o && i < 5; i++) o[i] = (bp_real)code[i];
+    }
+    o = bpi_mj_at(env, observation, BPI_MJ_FIELD_GOAL);
+    for (k = 0; o && k < w->task.n_active; k++) {
+        bpi_mj_predicate_code(code, env, k);
+        for (i = 0; i < n; i++) *o++ = BP_R(code[2] == (int)BP_MJ_TO_TARGET && code[3] == (int)i);
+    }
+}
+
+static const bpi_mj_rules bpi_mj_predicate_rules = {bpi_mj_predicates_draw, bpi_mj_predicates_place, bpi_mj_predicates_look,
+                                                    bpi_mj_predicates_before, NULL, bpi_mj_predicates_judge,
+                                                    bpi_mj_predicates_observe};
+
+BPI_MJ_FN bp_status bpi_mj_layout_check(const bp_mj_task *t, const bp_mj_layout *layout, bp_error *error) {
     size_t i;
-    if (!bpi_finite_d(layout->spawn[0]) || !bpi_finite_d(layout->spawn[1]))
-        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_ant_layout: spawn is not finite");
-    for (i = 0; i < 2 * n_targets; i++)
-        if (!bpi_finite_d(layout->target[i / 2][i % 2]))
-            return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_ant_layout: target[%zu] is not finite", i / 2);
-    if (layout->goal < -1 || layout->goal >= (int)n_targets)
-        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_ant_layout: goal is %d, must be -1 .. n_targets - 1",
-                        layout->goal);
+    if (!bpi_mj_all_finite(layout->spawn, 2)) return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_layout: spawn is not finite");
+    for (i = 0; i < t->n_targets; i++)
+        if (!bpi_mj_all_finite(layout->target[i], 2))
+            return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_layout: target[%zu] is not finite", i);
+    for (i = 0; i < t->n_boxes; i++)
+        if (!bpi_mj_all_finite(layout->box[i], 2))
+            return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_layout: box[%zu] is not finite", i);
+    for (i = 0; i < t->n_active; i++) {
+        if (layout->active[i] < -1 || layout->active[i] >= (int)t->n_predicates)
+            return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_layout: active[%zu] is %d, must be -1 .. n_predicates - 1", i,
+                            layout->active[i]);
+        if (layout->goal[i] < -1 || layout->goal[i] >= (int)t->n_targets)
+            return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_layout: goal[%zu] is %d, must be -1 .. n_targets - 1", i,
+                            layout->goal[i]);
+    }
     return BP_OK;
 }
 
-BPI_MJ_FN bp_status bpi_mj_ant_check(const bp_mj_ant_config *c, bp_error *error) {
-    const char *const type = "bp_mj_ant_config";
-    bp_status status = bpi_check_cookie(c->cookie, BP_COOKIE(bp_mj_ant_config), type, error);
+/* Can predicates be drawn at all with this layout (nullable)? A hundred seeds say so. */
+BPI_MJ_FN bp_status bpi_mj_predicates_possible(const bp_mj_world *w, const bp_mj_layout *layout, bp_error *error) {
+    bpi_mj_env probe;
+    uint64_t seed;
+    memset(&probe, 0, sizeof probe);
+    probe.world = w;
+    for (seed = 0; seed < 100; seed++) {
+        bp_rng rng = bp_rng_make(seed, BPI_MJ_STREAM_RESET);
+        if (!bpi_mj_draw_predicates(&probe, layout, &rng))
+            return bpi_fail(error, BP_ERR_ARGUMENT,
+                            "bp_mj_task: %zu predicates in force at once cannot be drawn without sharing the walker, a box or a target",
+                            w->task.n_active);
+    }
+    return BP_OK;
+}
+
+BPRIOR_API bp_status bp_mj_env_set_layout(bp_env *env, const bp_mj_layout *layout, bp_real *observation, bp_error *error) {
+    bpi_mj_env *own;
+    bp_status status;
+    if (!bp_mj_env_is(env) || !layout || !observation)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_env_set_layout: not a MuJoCo environment, or an argument is NULL");
+    own = (bpi_mj_env *)env->self;
+    if (own->world->rules != &bpi_mj_predicate_rules)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_env_set_layout: only predicate tasks have layouts");
+    status = bpi_mj_layout_check(&own->world->task, layout, error);
+    if (status == BP_OK) status = bpi_mj_predicates_possible(own->world, layout, error);
     if (status != BP_OK) return status;
-    if (c->n_targets < 1 || c->n_targets > BP_MJ_MAX_TARGETS)
-        return bpi_fail(error, BP_ERR_ARGUMENT, "%s: n_targets is %zu, must be 1 .. %d", type, c->n_targets,
-                        BP_MJ_MAX_TARGETS);
-    if (c->n_substeps < 1 || c->episode_steps < 1)
-        return bpi_fail(error, BP_ERR_ARGUMENT, "%s: n_substeps and episode_steps must be at least 1", type);
-    if (!(c->timestep > 0 && c->timestep <= 1))
-        return bpi_fail(error, BP_ERR_ARGUMENT, "%s: timestep is %g, must be in (0, 1]", type, c->timestep);
-    if (!bpi_finite_d(c->reward_scale) || !bpi_finite_d(c->bonus) || !bpi_finite_d(c->alive_threshold))
-        return bpi_fail(error, BP_ERR_ARGUMENT, "%s: reward_scale, bonus and alive_threshold must be finite", type);
-    if ((int)c->observe < 0 || c->observe > BP_MJ_OBSERVE_LISTED)
-        return bpi_fail(error, BP_ERR_ARGUMENT, "%s: observe is %d", type, (int)c->observe);
-    if (c->observe == BP_MJ_OBSERVE_LISTED && (!c->fields || !c->n_fields))
-        return bpi_fail(error, BP_ERR_ARGUMENT, "%s: BP_MJ_OBSERVE_LISTED needs fields and n_fields", type);
-    return c->fixed_layout ? bpi_mj_ant_layout_check(&c->layout, c->n_targets, error) : BP_OK;
-}
-
-BPI_MJ_FN bp_status bpi_mj_ant_spec(bp_mj_world *w, bp_error *error) {
-    const bp_mj_ant_config *c = &w->ant;
-    bool wanted[BPI_ANT_FIELDS];
-    bp_status status;
-    size_t i, j;
-    for (i = 0; i < BPI_ANT_FIELDS; i++)
-        wanted[i] = i == BPI_ANT_GOAL ? c->goal_field
-                                      : c->observe == BP_MJ_OBSERVE_REFERENCE ||
-                                            (c->observe == BP_MJ_OBSERVE_COMPACT && bpi_mj_ant_fields[i].compact);
-    for (j = 0; c->observe == BP_MJ_OBSERVE_LISTED && j < c->n_fields; j++) {
-        for (i = 0; i < BPI_ANT_FIELDS; i++)
-            if (c->fields[j] && !strcmp(c->fields[j], bpi_mj_ant_fields[i].name)) break;
-        if (i == BPI_ANT_FIELDS)
-            return bpi_fail(error, BP_ERR_FIELD, "bp_mj_ant_config: fields[%zu] = \"%.40s\" is not one of the ant's", j,
-                            c->fields[j] ? c->fields[j] : "(null)");
-        wanted[i] = true;
-    }
-
-    bp_spec_begin(&w->spec, "mj_ant_go_to_targets");
-    for (i = 0; i < BPI_ANT_FIELDS; i++) {
-        size_t size = bpi_mj_ant_fields[i].size;
-        w->offset[i] = BPI_MJ_NONE;
-        if (!wanted[i]) continue;
-        if (i == BPI_ANT_TARGETS) size = 3 * c->n_targets;
-        if (i == BPI_ANT_GOAL) size = c->n_targets;
-        w->offset[i] = w->spec.observation_size;
-        status = bp_spec_add_field(&w->spec, bpi_mj_ant_fields[i].name, size, error);
-        if (status != BP_OK) return status;
-    }
-    return bp_spec_actions_continuous(&w->spec, 8, -1, 1, error);
-}
-
-/* Look up every number of mjModel that the task needs. False if one is missing, which our own table rules out. */
-BPI_MJ_FN bool bpi_mj_ant_find(bp_mj_world *w) {
-    static const char *const part[3] = {"leg", "aux", "foot"}, *const joint[2] = {"hip", "ankle"};
-    static const char *const sensor[3] = {"velocimeter", "gyro", "accelerometer"};
-    bpi_mj_ant_ids *ids = &w->ids;
-    const mjModel *m = w->model;
-    char name[BP_NAME];
-    size_t i, j;
-    int id;
-    ids->body[0] = mj_name2id(m, mjOBJ_BODY, "torso");
-    ids->geom[0] = mj_name2id(m, mjOBJ_GEOM, "torso");
-    id = mj_name2id(m, mjOBJ_JOINT, "walker/root");
-    if (ids->body[0] < 0 || ids->geom[0] < 0 || id < 0) return false;
-    ids->root_qpos = m->jnt_qposadr[id];
-    for (i = 0; i < 4; i++) {
-        for (j = 0; j < 3; j++) {
-            snprintf(name, sizeof name, "%s_%s", bpi_mj_legs[i].name, part[j]);
-            ids->body[1 + 3 * i + j] = mj_name2id(m, mjOBJ_BODY, name);
-            ids->geom[1 + 3 * i + j] = mj_name2id(m, mjOBJ_GEOM, name);
-            if (ids->body[1 + 3 * i + j] < 0 || ids->geom[1 + 3 * i + j] < 0) return false;
-        }
-        ids->foot[i] = ids->body[3 + 3 * i];
-        for (j = 0; j < 2; j++) {
-            snprintf(name, sizeof name, "%s_%s", bpi_mj_legs[i].name, joint[j]);
-            id = mj_name2id(m, mjOBJ_JOINT, name);
-            if (id < 0) return false;
-            ids->qpos[2 * i + j] = m->jnt_qposadr[id];
-            ids->qvel[2 * i + j] = m->jnt_dofadr[id];
-        }
-    }
-    for (i = 0; i < 3; i++) {
-        id = mj_name2id(m, mjOBJ_SENSOR, sensor[i]);
-        if (id < 0) return false;
-        ids->sensor[i] = m->sensor_adr[id];
-    }
-    return true;
-}
-
-BPI_MJ_FN bp_status bpi_mj_ant_model(bp_mj_world *w, const bp_allocator *allocator, bp_error *error) {
-    bp_status status;
-    bp_mj_table *table = bpi_mj_table_alloc("ant", w->ant.timestep, allocator, error);
-    if (!table) return BP_ERR_MEMORY;
-    table->elliptic = true;
-    table->noslip_iterations = 5;
-    table->noslip_tolerance = 0;
-    table->bound_mass = 1e-5; /* the frame under the ant has no mass of its own and moves */
-    table->bound_inertia = 1e-11;
-    bp_mj_table_add_room(table, (int)bpi_mj_ant_free_cells(w->n_targets) + 4);
-    bp_mj_table_add_ant(table);
-    status = bp_mj_table_load(&w->model, table, allocator, error);
-    bp_free(allocator, table, sizeof *table);
-    if (status == BP_OK && !bpi_mj_ant_find(w))
-        return bpi_fail(error, BP_ERR_ENV, "MuJoCo: the compiled ant lacks a name");
+    if (own->broken || !own->data) return bpi_fail(error, BP_ERR_ENV, "bp_mj_env_set_layout: call reset() first");
+    status = bpi_mj_begin(own, own->episode.seed, layout, observation);
+    if (error) *error = own->error;
     return status;
 }
 
-BPRIOR_API bp_status bp_mj_ant_world(bp_mj_world **out, const bp_mj_ant_config *config, const bp_allocator *allocator,
-                                     bp_error *error) {
+/* ==========================================================================
+ * M8. >>mj-locomotion-impl   Locomotion
+ *    provides: bp_mj_world_gaps        needs: M4 M5 M6        equations: none
+ * ========================================================================== */
+
+#define BPI_MJ_SIGHT 10.0      /* m: gaps farther away look as if they were here */
+#define BPI_MJ_GAPS_SEEN 3     /* how many of them are seen */
+#define BPI_MJ_FIRST_FLOOR 6.0 /* m: before the first gap */
+#define BPI_MJ_DEPTH 0.5       /* m below the floor: fallen into a gap */
+
+/* A place on the open ground: number `draws` of the episode. */
+BPI_MJ_FN void bpi_mj_move_target(bpi_mj_env *env) {
+    bpi_mj_episode *e = &env->episode;
+    const double half = env->world->task.half_room;
+    bp_rng rng = bp_rng_make(e->seed, BPI_MJ_STREAM_LATER + e->draws++);
+    const double x = half * (2 * bp_rng_uniform(&rng) - 1), y = half * (2 * bp_rng_uniform(&rng) - 1);
+    bpi_mj_set3(e->target[0], x, y, 0);
+}
+
+BPI_MJ_FN void bpi_mj_target_draw(bpi_mj_env *env, const bp_mj_layout *layout) {
+    bpi_mj_episode *e = &env->episode;
+    const bp_mj_task *t = &env->world->task;
+    bp_rng rng = bp_rng_make(e->seed, BPI_MJ_STREAM_RESET);
+    size_t i;
+    for (i = 0; i < 2; i++) e->start[i] = t->half_room * (2 * bp_rng_uniform(&rng) - 1);
+    e->start[2] = BPI_MJ_PI * (2 * bp_rng_uniform(&rng) - 1);
+    bpi_mj_move_target(env);
+    if (!layout) return;
+    bpi_mj_set2(e->start, layout->spawn[0], layout->spawn[1]);
+    if (bpi_finite_d(layout->yaw)) e->start[2] = layout->yaw;
+    bpi_mj_set2(e->target[0], layout->target[0][0], layout->target[0][1]);
+}
+
+BPI_MJ_FN void bpi_mj_target_judge(bpi_mj_env *env, bpi_mj_work *work) {
+    bpi_mj_episode *e = &env->episode;
+    const bp_mj_task *t = &env->world->task;
+    const mjtNum *p = env->data->xpos + 3 * env->world->ids.root;
+    if (bpi_mj_distance2(e->target[0], (double)p[0], (double)p[1]) < t->hit_radius * t->hit_radius) {
+        work->reward = t->reward_scale * t->hit_reward;
+        e->hits++;
+        if (t->move_after && ++e->timer >= t->move_after) {
+            e->timer = 0;
+            bpi_mj_move_target(env);
+        }
+    }
+    bpi_mj_judge_fall(env, work);
+}
+
+BPI_MJ_FN void bpi_mj_target_observe(const bpi_mj_env *env, bp_real *observation) {
+    const double *target = env->episode.target[0];
+    bp_real *o = bpi_mj_at(env, observation, BPI_MJ_FIELD_TARGET);
+    if (o) bpi_mj_put_root(o, env, target[0], target[1], target[2]);
+}
+
+/* A run begins at the origin, facing along x, or anywhere on the first metre of the corridor. */
+BPI_MJ_FN void bpi_mj_run_draw(bpi_mj_env *env, const bp_mj_layout *layout) {
+    bpi_mj_episode *e = &env->episode;
+    bp_rng rng = bp_rng_make(e->seed, BPI_MJ_STREAM_RESET);
+    const double u = bp_rng_uniform(&rng), yaw = 2 * bp_rng_uniform(&rng) - 1;
+    if (env->world->task.kind == BP_MJ_RUN_GAPS) bpi_mj_set2(e->start, 0.5 + u, 0);
+    e->start[2] = 0.1 * BPI_MJ_PI * yaw; /* 18 degrees either way: episodes differ from the first step */
+    if (!layout) return;
+    bpi_mj_set2(e->start, layout->spawn[0], layout->spawn[1]);
+    if (bpi_finite_d(layout->yaw)) e->start[2] = layout->yaw;
+}
+
+BPI_MJ_FN void bpi_mj_run_judge(bpi_mj_env *env, bpi_mj_work *work) {
+    const bp_mj_world *w = env->world;
+    const bpi_mj_ids *ids = &w->ids;
+    mjData *d = env->data;
+    double off;
+    int i;
+    mj_subtreeVel(w->model, d);
+    off = fabs((double)d->subtree_linvel[3 * ids->root] - w->task.speed) / w->task.speed;
+    work->reward = off < 1 ? w->task.reward_scale * (1 - off) : 0;
+    bpi_mj_judge_fall(env, work);
+    if (w->task.kind != BP_MJ_RUN_GAPS || env->episode.end != BP_MJ_RUNNING) return;
+    for (i = 0; i < ids->n_effectors; i++)
+        if ((double)d->xpos[3 * ids->effector[i] + 2] < -BPI_MJ_DEPTH) env->episode.end = BP_MJ_FALL;
+    if ((double)d->xpos[3 * ids->root + 2] < -BPI_MJ_DEPTH) env->episode.end = BP_MJ_FALL;
+    if (env->episode.end == BP_MJ_FALL) work->discount = 0;
+}
+
+BPI_MJ_FN void bpi_mj_run_observe(const bpi_mj_env *env, bp_real *observation) {
+    const bp_mj_world *w = env->world;
+    const mjtNum *p = env->data->xpos + 3 * w->ids.root, *r = env->data->xmat + 9 * w->ids.root;
+    bp_real *o = bpi_mj_at(env, observation, BPI_MJ_FIELD_DIRECTION);
+    size_t i, seen = 0;
+    if (o) bpi_mj_put_values(o, r, 3); /* R^T (1, 0, 0): the first row of R */
+    o = bpi_mj_at(env, observation, BPI_MJ_FIELD_LATERAL);
+    if (o) *o = (bp_real)((double)p[1] / (0.5 * w->task.corridor[1]));
+    o = bpi_mj_at(env, observation, BPI_MJ_FIELD_GAPS);
+    for (i = 0; o && i < w->n_gaps && seen < BPI_MJ_GAPS_SEEN; i++) {
+        if (w->gap[i][1] < (double)p[0]) continue; /* behind */
+        *o++ = (bp_real)fmin(w->gap[i][0] - (double)p[0], BPI_MJ_SIGHT);
+        *o++ = (bp_real)fmin(w->gap[i][1] - (double)p[0], BPI_MJ_SIGHT);
+        seen++;
+    }
+    for (; o && seen < BPI_MJ_GAPS_SEEN; seen++) *o++ = BP_R(BPI_MJ_SIGHT), *o++ = BP_R(BPI_MJ_SIGHT);
+}
+
+static const bpi_mj_rules bpi_mj_target_rules = {bpi_mj_target_draw, bpi_mj_place_walker, NULL, NULL, NULL,
+                                                 bpi_mj_target_judge, bpi_mj_target_observe};
+static const bpi_mj_rules bpi_mj_run_rules = {bpi_mj_run_draw, bpi_mj_place_walker, NULL, NULL, NULL,
+                                              bpi_mj_run_judge, bpi_mj_run_observe};
+
+/* Floor, walls on both sides, and an end wall. Also notes where the gaps are. */
+BPI_MJ_FN void bpi_mj_add_corridor(bp_mj_table *table, bp_mj_world *w) {
+    const bp_mj_task *t = &w->task;
+    const double thick = 0.16, wide = 0.5 * t->corridor[1];
+    bp_rng rng = bp_rng_make(t->corridor_seed, BPI_MJ_STREAM_RESET);
+    double begin = -2, end = BPI_MJ_FIRST_FLOOR;
+    char name[BP_NAME];
+    bp_mj_geom *geom;
+    int i;
+    for (w->n_gaps = 0;; w->n_gaps++) {
+        snprintf(name, sizeof name, "floor_%d", (int)w->n_gaps);
+        geom = bp_mj_table_geom(table, name, BP_MJ_WORLD_BODY, BP_MJ_BOX);
+        if (!geom) return;
+        if (w->n_gaps == BP_MJ_MAX_GAPS || end > t->corridor[0]) end = t->corridor[0] + 2;
+        bpi_mj_set3(geom->size, 0.5 * (end - begin), wide, thick);
+        bpi_mj_set3(geom->pos, 0.5 * (begin + end), 0, -thick);
+        if (end > t->corridor[0]) break;
+        begin = end + t->gap[0] + (t->gap[1] - t->gap[0]) * bp_rng_uniform(&rng);
+        bpi_mj_set2(w->gap[w->n_gaps], end, begin);
+        end = begin + t->platform[0] + (t->platform[1] - t->platform[0]) * bp_rng_uniform(&rng);
+    }
+    for (i = 0; i < 4; i++) {
+        const bool side = i < 2;
+        snprintf(name, sizeof name, "wall_%d", i);
+        geom = bp_mj_table_geom(table, name, BP_MJ_WORLD_BODY, BP_MJ_BOX);
+        if (!geom) return;
+        bpi_mj_set3(geom->size, side ? 0.5 * t->corridor[0] + 2 : 0.1, side ? 0.1 : wide, 2);
+        bpi_mj_set3(geom->pos, side ? 0.5 * t->corridor[0] : i == 2 ? -2.1
+                                                                    : t->corridor[0] + 2.1,
+                    side ? (i ? -1 : 1) * (wide + 0.1) : 0, 1);
+    }
+}
+
+BPRIOR_API size_t bp_mj_world_gaps(const bp_mj_world *world, double *gaps, size_t capacity) {
+    const size_t n = !world ? 0 : world->n_gaps < capacity ? world->n_gaps
+                                                           : capacity;
+    if (n) memcpy(gaps, world->gap, n * sizeof world->gap[0]);
+    return world ? world->n_gaps : 0;
+}
+
+/* ==========================================================================
+ * M9. >>mj-build-impl   Worlds of tasks
+ *    provides: bp_mj_world_create bp_mj_world_task        needs: M1-M8        equations: none
+ * ========================================================================== */
+
+/* ---- is the task possible? ---- */
+
+BPI_MJ_FN bp_status bpi_mj_check_predicates(const bp_mj_task *t, bp_error *error) {
+    size_t i;
+    if (t->n_predicates < 1 || t->n_predicates > BP_MJ_MAX_PREDICATES)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: n_predicates is %zu, must be 1 .. %d", t->n_predicates,
+                        BP_MJ_MAX_PREDICATES);
+    if (t->n_active < 1 || t->n_active > t->n_predicates)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: n_active is %zu, must be 1 .. n_predicates", t->n_active);
+    for (i = 0; i < t->n_predicates; i++) {
+        const bp_mj_predicate *p = &t->predicate[i];
+        const bool box = p->mover == BP_MJ_MOVE_THE_BOX, to_box = p->goal == BP_MJ_TO_BOX;
+        const bool mover_ok = box ? p->mover_index >= 0 && p->mover_index < (int)t->n_boxes
+                                  : p->mover == BP_MJ_MOVE_WALKER && p->mover_index == 0;
+        const bool goal_ok = to_box ? p->goal_index >= 0 && p->goal_index < (int)t->n_boxes
+                                    : p->goal == BP_MJ_TO_TARGET && p->goal_index >= -1 && p->goal_index < (int)t->n_targets &&
+                                          t->n_targets > 0;
+        if (!mover_ok || !goal_ok || (box && to_box && p->mover_index == p->goal_index))
+            return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: predicate[%zu] names a box or target that is not there", i);
+        if (!(p->weight >= 0 && bpi_finite_d(p->weight)))
+            return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: predicate[%zu].weight is %g, must not be negative", i, p->weight);
+    }
+    if (!(t->close >= 0 && bpi_finite_d(t->close)))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: close is %g, must not be negative", t->close);
+    return t->fixed_layout ? bpi_mj_layout_check(t, &t->layout, error) : BP_OK;
+}
+
+BPI_MJ_FN bp_status bpi_mj_check_sequences(const bp_mj_task *t, bp_error *error) {
+    const double room = t->half_room;
+    size_t i, j;
+    if (t->n_targets < 2)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: n_targets is %zu, a sequence needs 2 .. %d", t->n_targets,
+                        BP_MJ_MAX_TARGETS);
+    if (!(t->gear > 0 && t->gear < 1e6))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: gear is %g, must be positive", t->gear);
+    if (t->task_slots > 1024) return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: task_slots is over 1024");
+    if (t->spawn != BP_MJ_SPAWN_UNIFORM && t->spawn != BP_MJ_SPAWN_FIXED)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: spawn is %d", (int)t->spawn);
+    for (i = 0; t->spawn == BP_MJ_SPAWN_FIXED && i < 2; i++)
+        if (!(fabs(t->layout.spawn[i]) <= room))
+            return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: layout.spawn must be within the room, +-%g", room);
+    if (bpi_mj_in_suite(t) && t->half_room != BPI_MJ_POINTMASS_LIMIT)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: the point mass's room is 0.29, half_room cannot change that");
+    if (t->n_sequences < 1 || t->n_sequences > BP_MJ_MAX_SEQUENCES)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: n_sequences is %zu, must be 1 .. %d", t->n_sequences,
+                        BP_MJ_MAX_SEQUENCES);
+    if (t->fixed_sequence < -1 || t->fixed_sequence >= (int)t->n_sequences)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: fixed_sequence is %d, must be -1 .. n_sequences - 1",
+                        t->fixed_sequence);
+    for (i = 0; i < t->n_sequences; i++) {
+        const bp_mj_sequence *s = &t->sequence[i];
+        if ((int)s->law < 0 || s->law > BP_MJ_LAW_CYCLE || (int)s->places < 0 || s->places > BP_MJ_PLACES_RANDOM)
+            return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: sequence[%zu] has law %d, places %d", i, (int)s->law,
+                            (int)s->places);
+        if (s->law == BP_MJ_LAW_MARKOV2 && t->n_targets < 4)
+            return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: sequence[%zu]: the second-order law needs at least 4 targets", i);
+        if (!(s->p_common >= 0 && s->p_common <= 1))
+            return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: sequence[%zu].p_common is %g, must be in [0, 1]", i, s->p_common);
+        if (!bpi_finite_d(s->angle) || !(fabs(s->radius) <= room))
+            return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: sequence[%zu]: radius must be within +-%g, angle finite", i, room);
+        if (!(s->spacing >= 0 && s->spacing < 1.75 * room))
+            return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: sequence[%zu].spacing is %g, must be in [0, %g)", i, s->spacing,
+                            1.75 * room);
+        for (j = 0; s->places == BP_MJ_PLACES_LISTED && j < 2 * t->n_targets; j++)
+            if (!(fabs(s->target[j / 2][j % 2]) <= room))
+                return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: sequence[%zu].target[%zu] is not within +-%g", i, j / 2, room);
+    }
+    return BP_OK;
+}
+
+BPI_MJ_FN bp_status bpi_mj_check_run(const bp_mj_task *t, bp_error *error) {
+    if (!(t->speed > 0 && bpi_finite_d(t->speed)))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: speed is %g, must be positive", t->speed);
+    if (t->kind == BP_MJ_RUN) return BP_OK;
+    if (!(t->corridor[0] > BPI_MJ_FIRST_FLOOR && t->corridor[0] <= 1000 && t->corridor[1] > 0 && t->corridor[1] <= 1000))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: corridor is %g by %g, must be longer than %g and at most 1000",
+                        t->corridor[0], t->corridor[1], BPI_MJ_FIRST_FLOOR);
+    if (!(t->platform[0] >= 0.05 && t->platform[1] >= t->platform[0] && t->platform[1] <= 1000))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: platform must be a range of at least 0.05 m");
+    if (!(t->gap[0] >= 0 && t->gap[1] >= t->gap[0] && t->gap[1] <= 1000))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: gap must be a range that does not begin below 0");
+    return BP_OK;
+}
+
+BPI_MJ_FN bp_status bpi_mj_check_task(const bp_mj_task *t, bp_error *error) {
+    bp_status status = bpi_check_cookie(t->cookie, BP_COOKIE(bp_mj_task), "bp_mj_task", error);
+    if (status != BP_OK) return status;
+    if ((int)t->kind < 0 || t->kind >= BP_MJ_TASK_COUNT_)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: kind is %d", (int)t->kind);
+    if (!t->walker) return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: no walker");
+    status = bp_mj_walker_check(t->walker, error);
+    if (status != BP_OK) return status;
+    if (t->n_targets > BP_MJ_MAX_TARGETS)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: n_targets is %zu, must be 0 .. %d", t->n_targets, BP_MJ_MAX_TARGETS);
+    if (t->n_boxes > (bpi_mj_has_predicates(t) ? BP_MJ_MAX_BOXES : 0))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: n_boxes is %zu, must be 0 .. %d, and 0 without predicates", t->n_boxes,
+                        BP_MJ_MAX_BOXES);
+    if (t->n_substeps < 1 || t->episode_steps < 1)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: n_substeps and episode_steps must be at least 1");
+    if (!(t->timestep > 0 && t->timestep <= 1))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: timestep is %g, must be in (0, 1]", t->timestep);
+    if (!bpi_finite_d(t->reward_scale) || !bpi_finite_d(t->bonus) || !bpi_finite_d(t->alive_threshold) ||
+        !bpi_finite_d(t->hit_reward))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: reward_scale, bonus, hit_reward and alive_threshold must be finite");
+    if (!(t->box_mass > 0 && bpi_finite_d(t->box_mass)))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: box_mass is %g, must be positive", t->box_mass);
+    if ((int)t->observe < 0 || t->observe > BP_MJ_OBSERVE_LISTED)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: observe is %d", (int)t->observe);
+    if (t->observe == BP_MJ_OBSERVE_LISTED && (!t->fields || !t->n_fields))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: BP_MJ_OBSERVE_LISTED needs fields and n_fields");
+    if (bpi_mj_has_predicates(t)) return bpi_mj_check_predicates(t, error);
+    if (t->kind == BP_MJ_RUN || t->kind == BP_MJ_RUN_GAPS) return bpi_mj_check_run(t, error);
+    if (!(t->hit_radius > 0 && bpi_finite_d(t->hit_radius)))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: hit_radius is %g, must be positive", t->hit_radius);
+    if (!(t->half_room > 0 && bpi_finite_d(t->half_room)))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: half_room is %g, must be positive", t->half_room);
+    if (t->kind == BP_MJ_GO_TO_TARGET && t->n_targets != 1)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: go_to_target has one target, not %zu", t->n_targets);
+    if (t->kind == BP_MJ_GO_TO_TARGET && t->fixed_layout) return bpi_mj_layout_check(t, &t->layout, error);
+    return t->kind == BP_MJ_SEQUENCE ? bpi_mj_check_sequences(t, error) : BP_OK;
+}
+
+/* ---- the model ---- */
+
+/* Open ground; with walls 2 m high around a square if half > 0. */
+BPI_MJ_FN void bpi_mj_add_ground(bp_mj_table *table, double half) {
+    bp_mj_geom *geom = bp_mj_table_geom(table, "floor", BP_MJ_WORLD_BODY, BP_MJ_PLANE);
+    char name[BP_NAME];
+    int i;
+    if (geom) bpi_mj_set3(geom->size, half > 0 ? half + 1 : 50, half > 0 ? half + 1 : 50, 1);
+    for (i = 0; half > 0 && i < 4; i++) {
+        const double way = i % 2 ? -1 : 1;
+        snprintf(name, sizeof name, "wall_%d", i);
+        geom = bp_mj_table_geom(table, name, BP_MJ_WORLD_BODY, BP_MJ_BOX);
+        if (!geom) return;
+        bpi_mj_set3(geom->size, i < 2 ? 0.5 : half + 1, i < 2 ? half : 0.5, 1);
+        bpi_mj_set3(geom->pos, i < 2 ? way * (half + 0.5) : 0, i < 2 ? 0 : way * (half + 0.5), 1);
+    }
+}
+
+BPI_MJ_FN bp_status bpi_mj_fill_table(bp_mj_table *table, bp_mj_world *w, bp_error *error) {
+    const bp_mj_task *t = &w->task;
+    bp_mj_geom *geom;
+    int i;
+    bp_mj_table_begin(table, bp_mj_task_name(t->kind));
+    table->timestep = t->timestep;
+    if (bpi_mj_in_suite(t)) {
+        table->contacts = false;
+        table->max_constraints = 16; /* two joint limits; MuJoCo 2.x would reserve megabytes and clear them at each reset */
+        table->max_contacts = 4;
+        table->max_stack = 20000;
+        geom = bp_mj_table_geom(table, "floor", BP_MJ_WORLD_BODY, BP_MJ_PLANE); /* only to be seen */
+        if (geom) bpi_mj_set3(geom->size, 0.3, 0.3, 0.1);
+        bp_mj_table_add_pointmass(table, t->gear);
+        return BP_OK;
+    }
+    table->elliptic = true;
+    table->noslip_iterations = 5;
+    table->noslip_tolerance = 0;
+    table->bound_mass = 1e-5; /* the frame under a walker has no mass of its own and moves */
+    table->bound_inertia = 1e-11;
+    if (bpi_mj_has_predicates(t)) bp_mj_table_add_room(table, (int)bpi_mj_free_cells(t) + 4);
+    else if (t->kind == BP_MJ_RUN_GAPS) bpi_mj_add_corridor(table, w);
+    else bpi_mj_add_ground(table, t->kind == BP_MJ_SEQUENCE ? t->half_room : 0);
+    for (i = 0; i < (int)t->n_boxes; i++) bp_mj_table_add_box(table, i, t->box_mass);
+    return bp_mj_table_add_walker(table, t->walker, error);
+}
+
+/* Look up every place in the model that the rules need. False if one is missing, which our own table rules out. */
+BPI_MJ_FN bool bpi_mj_find_ids(bp_mj_world *w) {
+    bpi_mj_ids *ids = &w->ids;
+    const bp_mj_walker *walker = w->task.walker;
+    const mjModel *m = w->model;
+    char name[BP_NAME];
+    size_t i;
+    int id, first, g;
+    ids->z = ids->yaw = -1;
+    if (bpi_mj_in_suite(&w->task)) {
+        ids->root = mj_name2id(m, mjOBJ_BODY, "pointmass");
+        return ids->root >= 0;
+    }
+    ids->root = mj_name2id(m, mjOBJ_BODY, walker->root);
+    first = mj_name2id(m, mjOBJ_BODY, walker->bodies[0].name);
+    if (ids->root < 0 || first < 0 || m->ngeom > BP_MJ_MAX_GEOMS) return false;
+    if (walker->free_root) {
+        id = mj_name2id(m, mjOBJ_JOINT, "walker/root");
+        if (id < 0) return false;
+        ids->x = m->jnt_qposadr[id];
+        ids->y = ids->x + 1;
+        ids->z = ids->x + 2;
+    } else {
+        const int x = mj_name2id(m, mjOBJ_JOINT, "root_x"), y = mj_name2id(m, mjOBJ_JOINT, "root_y");
+        const int z = mj_name2id(m, mjOBJ_JOINT, "root_z");
+        if (x < 0 || y < 0) return false;
+        ids->x = m->jnt_qposadr[x];
+        ids->y = m->jnt_qposadr[y];
+        if (z >= 0) ids->z = m->jnt_qposadr[z];
+        if (walker->yaw_joint) {
+            id = mj_name2id(m, mjOBJ_JOINT, walker->yaw_joint);
+            if (id < 0) return false;
+            ids->yaw = m->jnt_qposadr[id];
+            ids->yaw_way = m->jnt_axis[3 * id + 2] < 0 ? -1 : 1;
+        }
+    }
+    for (i = 0; i < w->task.n_boxes; i++) {
+        snprintf(name, sizeof name, "box_%d", (int)i);
+        ids->box_body[i] = mj_name2id(m, mjOBJ_BODY, name);
+        ids->box_geom[i] = mj_name2id(m, mjOBJ_GEOM, name);
+        id = mj_name2id(m, mjOBJ_JOINT, name);
+        if (ids->box_body[i] < 0 || ids->box_geom[i] < 0 || id < 0) return false;
+        ids->box_qpos[i] = m->jnt_qposadr[id];
+        ids->role[ids->box_geom[i]] = BPI_MJ_ROLE_BOX + (int)i;
+    }
+    for (g = 0; g < (int)m->ngeom; g++) {
+        const char *geom = mj_id2name(m, mjOBJ_GEOM, g);
+        const int body = m->geom_bodyid[g];
+        if (body >= first && body < first + (int)walker->n_bodies) {
+            const char *body_name = mj_id2name(m, mjOBJ_BODY, body);
+            ids->geom[ids->n_geoms++] = g;
+            ids->role[g] = walker->n_feet ? BPI_MJ_ROLE_LIMB : BPI_MJ_ROLE_FOOT;
+            for (i = 0; i < walker->n_feet; i++)
+                if (body_name && !strcmp(walker->feet[i], body_name)) ids->role[g] = BPI_MJ_ROLE_FOOT;
+        } else if (body == 0 && geom && !strncmp(geom, "floor", 5)) {
+            ids->role[g] = BPI_MJ_ROLE_GROUND;
+        }
+    }
+    for (i = 0; i < walker->n_effectors; i++) {
+        ids->effector[i] = mj_name2id(m, mjOBJ_BODY, walker->effectors[i]);
+        if (ids->effector[i] < 0) return false;
+    }
+    ids->n_effectors = (int)walker->n_effectors;
+    return true;
+}
+
+/* ---- the observation ---- */
+
+/* A field that the task could have. */
+typedef struct bpi_mj_candidate {
+    char name[BP_NAME];
+    bool compact;
+    size_t field, size;       /* written by the task: place in bp_mj_world.offset, numbers */
+    size_t first_row, n_rows; /* made of readings: rows of bpi_mj_menu.row; n_rows 0: written by the task */
+} bpi_mj_candidate;
+
+#define BPI_MJ_MAX_CANDIDATES 48
+#define BPI_MJ_MAX_ROWS 320 /* 4 fields of a row for each body or joint, and a few more */
+
+/* All of them, while a world is being made. */
+typedef struct bpi_mj_menu {
+    size_t n, n_rows;
+    bpi_mj_candidate candidate[BPI_MJ_MAX_CANDIDATES];
+    bp_mj_reading row[BPI_MJ_MAX_ROWS];
+} bpi_mj_menu;
+
+BPI_MJ_FN bpi_mj_candidate *bpi_mj_offer_field(bpi_mj_menu *menu, const char *name, bool compact) {
+    bpi_mj_candidate *c = &menu->candidate[menu->n < BPI_MJ_MAX_CANDIDATES ? menu->n++ : BPI_MJ_MAX_CANDIDATES - 1];
+    memset(c, 0, sizeof *c);
+    bpi_mj_name(c->name, name);
+    c->compact = compact;
+    c->first_row = menu->n_rows;
+    return c;
+}
+
+/* One the task writes, of this size; 0: it is not there. */
+BPI_MJ_FN void bpi_mj_offer_own(bpi_mj_menu *menu, const char *name, size_t field, size_t size) {
+    bpi_mj_candidate *c;
+    if (!size) return;
+    c = bpi_mj_offer_field(menu, name, true);
+    c->field = field;
+    c->size = size;
+}
+
+BPI_MJ_FN void bpi_mj_offer_row(bpi_mj_menu *menu, bp_mj_quantity what, const char *name, const char *frame) {
+    bpi_mj_candidate *c = &menu->candidate[menu->n - 1];
+    bp_mj_reading *row = &menu->row[menu->n_rows < BPI_MJ_MAX_ROWS ? menu->n_rows++ : BPI_MJ_MAX_ROWS - 1];
+    row->field = c->name;
+    row->what = what;
+    row->name = name;
+    row->frame = frame;
+    c->n_rows = menu->n_rows - c->first_row;
+}
+
+/* One made of the same quantity of several things; none: it is not there. */
+BPI_MJ_FN void bpi_mj_offer_rows(bpi_mj_menu *menu, const char *name, bool compact, bp_mj_quantity what,
+                                 const char *const *things, size_t n, const char *frame) {
+    size_t i;
+    if (n) bpi_mj_offer_field(menu, name, compact);
+    for (i = 0; i < n; i++) bpi_mj_offer_row(menu, what, things[i], frame);
+}
+
+BPI_MJ_FN void bpi_mj_offer_one(bpi_mj_menu *menu, const char *name, bool compact, bp_mj_quantity what, const char *thing) {
+    bpi_mj_offer_rows(menu, name, compact, what, &thing, 1, NULL);
+}
+
+/* What a walker tells of itself, in the reference's order, which is alphabetical. */
+BPI_MJ_FN void bpi_mj_offer_walker(bpi_mj_menu *menu, const bp_mj_walker *w) {
+    const char *body[BP_MJ_MAX_BODIES];
+    size_t i, j, n = 0;
+    for (i = 0; w->observe_bodies && i < w->n_bodies && i < BP_MJ_MAX_BODIES; i++) {
+        for (j = 0; j < w->n_geoms; j++) /* a frame without geoms is none of its bodies */
+            if (!strcmp(w->geoms[j].body, w->bodies[i].name)) break;
+        if (j < w->n_geoms) body[n++] = w->bodies[i].name;
+    }
+    bpi_mj_offer_rows(menu, "walker/appendages_pos", false, BP_MJ_BODY_POSITION, w->appendages, w->n_appendages, w->root);
+    bpi_mj_offer_rows(menu, "walker/bodies_pos", false, BP_MJ_BODY_POSITION, body, n, w->root);
+    bpi_mj_offer_rows(menu, "walker/bodies_quats", false, BP_MJ_BODY_QUATERNION, body, n, w->root);
+    bpi_mj_offer_one(menu, "walker/body_height", true, BP_MJ_BODY_HEIGHT, w->root);
+    bpi_mj_offer_rows(menu, "walker/end_effectors_pos", true, BP_MJ_BODY_POSITION, w->effectors, w->n_effectors, w->root);
+    bpi_mj_offer_rows(menu, "walker/joints_pos", true, BP_MJ_JOINT_POSITION, w->observed, w->n_observed, NULL);
+    bpi_mj_offer_rows(menu, "walker/joints_vel", true, BP_MJ_JOINT_VELOCITY, w->observed, w->n_observed, NULL);
+    bpi_mj_offer_one(menu, "walker/orientation", false, BP_MJ_BODY_ROTATION, w->root);
+    bpi_mj_offer_one(menu, "walker/position", false, BP_MJ_BODY_POSITION, w->root);
+    bpi_mj_offer_one(menu, "walker/sensors_accelerometer", true, BP_MJ_SENSOR, "accelerometer");
+    bpi_mj_offer_one(menu, "walker/sensors_gyro", true, BP_MJ_SENSOR, "gyro");
+    bpi_mj_offer_one(menu, "walker/sensors_velocimeter", true, BP_MJ_SENSOR, "velocimeter");
+    bpi_mj_offer_one(menu, "walker/world_zaxis", true, BP_MJ_BODY_VERTICAL, w->root);
+}
+
+BPI_MJ_FN void bpi_mj_fill_menu(bpi_mj_menu *menu, const bp_mj_task *t) {
+    const size_t k = t->n_targets;
+    char name[BP_NAME];
+    size_t i;
+    menu->n = menu->n_rows = 0;
+    if (bpi_mj_in_suite(t)) {
+        bpi_mj_offer_own(menu, "position", BPI_MJ_FIELD_POSITION, 2);
+        bpi_mj_offer_own(menu, "velocity", BPI_MJ_FIELD_VELOCITY, 2);
+        bpi_mj_offer_own(menu, "targets", BPI_MJ_FIELD_ROOM_TARGETS, 2 * k);
+    } else {
+        bpi_mj_offer_walker(menu, t->walker);
+    }
+    for (i = 0; i < t->n_boxes; i++) {
+        snprintf(name, sizeof name, "walker/prop_%d_position", (int)i);
+        bpi_mj_offer_own(menu, t->n_boxes > 1 ? name : "walker/prop_position", BPI_MJ_FIELD_PROPS + i, 24);
+    }
+    if (t->kind == BP_MJ_GO_TO_TARGET) bpi_mj_offer_own(menu, "walker/target", BPI_MJ_FIELD_TARGET, 3);
+    else if (!bpi_mj_in_suite(t)) bpi_mj_offer_own(menu, "walker/target_positions", BPI_MJ_FIELD_TARGETS, 3 * k);
+    if (t->kind == BP_MJ_SEQUENCE) {
+        bpi_mj_offer_own(menu, "next", BPI_MJ_FIELD_NEXT, k);
+        bpi_mj_offer_own(menu, "previous", BPI_MJ_FIELD_PREVIOUS, t->show_previous ? 2 * k : 0);
+        bpi_mj_offer_own(menu, "task", BPI_MJ_FIELD_TASK, t->task_slots);
+    }
+    if (t->kind == BP_MJ_RUN || t->kind == BP_MJ_RUN_GAPS) bpi_mj_offer_own(menu, "walker/direction", BPI_MJ_FIELD_DIRECTION, 3);
+    if (t->kind == BP_MJ_RUN_GAPS) {
+        bpi_mj_offer_own(menu, "lateral", BPI_MJ_FIELD_LATERAL, 1);
+        bpi_mj_offer_own(menu, "gaps", BPI_MJ_FIELD_GAPS, 2 * BPI_MJ_GAPS_SEEN);
+    }
+    if (!bpi_mj_has_predicates(t)) return;
+    bpi_mj_offer_own(menu, "walker/predicates_activated", BPI_MJ_FIELD_ACTIVATED, t->n_active);
+    for (i = 0; i < t->n_active; i++) {
+        snprintf(name, sizeof name, "predicate_%d", (int)i);
+        bpi_mj_offer_own(menu, name, BPI_MJ_FIELD_PREDICATES + i, 5);
+    }
+    bpi_mj_offer_own(menu, "goal", BPI_MJ_FIELD_GOAL, t->goal_field ? t->n_active * k : 0);
+}
+
+/* Which fields are wanted, each in its place. */
+BPI_MJ_FN bp_status bpi_mj_make_spec(bp_mj_world *w, const bpi_mj_menu *menu, bp_error *error) {
+    const bp_mj_task *t = &w->task;
+    char name[2 * BP_NAME];
+    bp_status status = BP_OK;
+    size_t i, j;
+    for (j = 0; t->observe == BP_MJ_OBSERVE_LISTED && j < t->n_fields; j++) {
+        for (i = 0; i < menu->n; i++)
+            if (t->fields[j] && !strcmp(t->fields[j], menu->candidate[i].name)) break;
+        if (i == menu->n)
+            return bpi_fail(error, BP_ERR_FIELD, "bp_mj_task: fields[%zu] = \"%.40s\" is not one of this task's", j,
+                            t->fields[j] ? t->fields[j] : "(null)");
+    }
+    snprintf(name, sizeof name, "%.12s_%s", t->walker->name, bp_mj_task_name(t->kind));
+    bp_spec_begin(&w->spec, bpi_mj_in_suite(t) ? "mj_pointmass" : name);
+    for (i = 0; i < menu->n && status == BP_OK; i++) {
+        const bpi_mj_candidate *c = &menu->candidate[i];
+        bool wanted = t->observe == BP_MJ_OBSERVE_REFERENCE || (t->observe == BP_MJ_OBSERVE_COMPACT && c->compact) ||
+                      (c->field == BPI_MJ_FIELD_GOAL && c->n_rows == 0);
+        for (j = 0; t->observe == BP_MJ_OBSERVE_LISTED && j < t->n_fields; j++) wanted = wanted || !strcmp(t->fields[j], c->name);
+        if (!wanted) continue;
+        if (c->n_rows) {
+            status = bpi_mj_add_readings(w, menu->row + c->first_row, c->n_rows, error);
+        } else {
+            w->offset[c->field] = w->spec.observation_size;
+            status = bp_spec_add_field(&w->spec, c->name, c->size, error);
+        }
+    }
+    return status == BP_OK ? bp_spec_actions_continuous(&w->spec, bpi_mj_in_suite(t) ? 2 : t->walker->n_actuators, -1, 1, error)
+                           : status;
+}
+
+/* ---- all together ---- */
+
+/* What tells this task's saved states from another's, beyond the spec. */
+BPI_MJ_FN void bpi_mj_fold_task(bp_mj_world *w) {
+    const bp_mj_task *t = &w->task;
+    const double numbers[] = {(double)t->kind, t->gear, t->hit_radius, t->hit_reward,
+                              t->reward_scale, t->bonus, t->alive_threshold, (double)t->contact_ends,
+                              (double)t->n_boxes, t->box_mass, (double)t->n_active, (double)t->random_active,
+                              (double)t->regenerate, t->close, t->half_room, (double)t->max_hits,
+                              (double)t->move_after, t->speed, (double)t->corridor_seed, (double)t->n_predicates,
+                              (double)t->fixed_sequence, (double)t->n_sequences};
+    size_t i;
+    bpi_mj_fold(w, numbers, BPI_MJ_COUNT(numbers));
+    for (i = 0; t->kind == BP_MJ_SEQUENCE && i < t->n_sequences; i++) {
+        const double law[3] = {(double)t->sequence[i].law, (double)t->sequence[i].reversed, t->sequence[i].p_common};
+        bpi_mj_fold(w, law, 3);
+    }
+    for (i = 0; i < t->n_predicates; i++) {
+        const bp_mj_predicate *p = &t->predicate[i];
+        const double code[4] = {(double)p->mover, p->mover_index, (double)p->goal, p->goal_index};
+        bpi_mj_fold(w, code, 4);
+    }
+    bpi_mj_fold(w, w->gap[0], 2 * w->n_gaps);
+}
+
+/* Tables and menu are too large for a thread's stack. */
+typedef struct bpi_mj_draft {
+    bp_mj_table table;
+    bpi_mj_menu menu;
+} bpi_mj_draft;
+
+BPI_MJ_FN bp_status bpi_mj_build(bp_mj_world *w, bpi_mj_draft *draft, const bp_allocator *allocator, bp_error *error) {
+    bp_status status = bpi_mj_fill_table(&draft->table, w, error);
+    if (status == BP_OK) status = bp_mj_table_load(&w->model, &draft->table, allocator, error);
+    if (status != BP_OK) return status;
+    if (!bpi_mj_find_ids(w)) return bpi_fail(error, BP_ERR_ENV, "MuJoCo: the compiled model lacks a name");
+    bpi_mj_fill_menu(&draft->menu, &w->task);
+    status = bpi_mj_make_spec(w, &draft->menu, error);
+    if (status != BP_OK) return status;
+    w->task.fields = NULL; /* the caller's array need not live on */
+    w->task.n_fields = 0;
+    status = bpi_mj_world_end(w, error);
+    if (status != BP_OK) return status;
+    bpi_mj_fold_task(w);
+    return bpi_mj_has_predicates(&w->task)
+               ? bpi_mj_predicates_possible(w, w->task.fixed_layout ? &w->task.layout : NULL, error)
+               : BP_OK;
+}
+
+BPRIOR_API bp_status bp_mj_world_create(bp_mj_world **out, const bp_mj_task *task, const bp_allocator *allocator,
+                                        bp_error *error) {
+    const bpi_mj_rules *rules;
+    bpi_mj_draft *draft;
     bp_mj_world *w;
     bp_status status;
-    if (!out || !config) return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_ant_world: an argument is NULL");
+    if (!out || !task) return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_world_create: an argument is NULL");
     *out = NULL;
-    status = bpi_mj_ant_check(config, error);
+    status = bpi_mj_check_task(task, error);
+    if (status == BP_OK) status = bp_mj_init(error);
     if (status != BP_OK) return status;
-    status = bpi_mj_world_create(&w, BPI_MJ_ANT, allocator, error);
+    rules = bpi_mj_has_predicates(task)        ? &bpi_mj_predicate_rules
+            : bpi_mj_in_suite(task)            ? &bpi_mj_suite_rules
+            : task->kind == BP_MJ_SEQUENCE     ? &bpi_mj_sequence_rules
+            : task->kind == BP_MJ_GO_TO_TARGET ? &bpi_mj_target_rules
+                                               : &bpi_mj_run_rules;
+    status = bpi_mj_world_begin(&w, rules, allocator, error);
     if (status != BP_OK) return status;
-    w->ant = *config;
-    w->n_substeps = config->n_substeps;
-    w->episode_steps = config->episode_steps;
-    w->divergence_is_error = config->divergence_is_error;
-    w->n_targets = config->n_targets;
-    status = bpi_mj_ant_spec(w, error);
-    w->ant.fields = NULL; /* the caller's array need not live on */
-    w->ant.n_fields = 0;
-    if (status == BP_OK) status = bpi_mj_ant_model(w, allocator, error);
+    w->of_task = true;
+    w->task = *task;
+    w->n_substeps = task->n_substeps;
+    w->episode_steps = task->episode_steps;
+    w->divergence_is_error = task->divergence_is_error;
+    draft = (bpi_mj_draft *)bp_alloc(allocator, sizeof *draft);
+    status = draft ? bpi_mj_build(w, draft, allocator, error) : bpi_fail(error, BP_ERR_MEMORY, "bp_mj_world_create: no memory");
+    bp_free(allocator, draft, sizeof *draft);
     if (status != BP_OK) {
         bp_mj_world_destroy(w);
         return status;
     }
-    w->mark = bp_spec_hash(&w->spec);
-    w->mark = bpi_mj_fold(w->mark, (double)w->kind);
-    w->mark = bpi_mj_fold(w->mark, config->timestep);
-    w->mark = bpi_mj_fold(w->mark, (double)config->n_substeps);
-    w->mark = bpi_mj_fold(w->mark, (double)config->episode_steps);
-    w->mark = bpi_mj_fold(w->mark, config->alive_threshold);
     *out = w;
     return bpi_ok(error);
 }
 
-BPRIOR_API bp_status bp_mj_ant_set_layout(bp_env *env, const bp_mj_ant_layout *layout, bp_real *observation,
-                                          bp_error *error) {
-    bpi_mj_env *own;
+BPRIOR_API const bp_mj_task *bp_mj_world_task(const bp_mj_world *world) {
+    return world && world->of_task ? &world->task : NULL;
+}
+
+/* ==========================================================================
+ * M10. >>mj-models-impl   A model of your own
+ *    provides: bp_mj_model_*        needs: M1 M4        equations: none
+ * ========================================================================== */
+
+BPRIOR_API bp_mj_model_config bp_mj_model_config_make(uint32_t cookie) {
+    bp_mj_model_config c;
+    memset(&c, 0, sizeof c);
+    c.cookie = cookie;
+    if (cookie != BP_COOKIE(bp_mj_model_config)) return c;
+    c.n_substeps = 1;
+    c.episode_steps = 1000;
+    return c;
+}
+
+BPI_MJ_FN void bpi_mj_model_place(bpi_mj_env *env) {
+    const bp_mj_world *w = env->world;
+    const bp_mj_model_config *c = &w->custom;
+    const mjModel *m = w->model;
+    bp_rng rng = bp_rng_make(env->episode.seed, BPI_MJ_STREAM_RESET);
+    int i;
+    if (w->keyframe >= 0) mj_resetDataKeyframe(m, env->data, w->keyframe);
+    for (i = 0; c->noise > 0 && i < (int)m->njnt; i++)
+        if (m->jnt_type[i] == mjJNT_HINGE || m->jnt_type[i] == mjJNT_SLIDE)
+            env->data->qpos[m->jnt_qposadr[i]] += (mjtNum)(c->noise * (2 * bp_rng_uniform(&rng) - 1));
+    if (c->begin) c->begin(c->ctx, m, env->data, &rng);
+}
+
+BPI_MJ_FN void bpi_mj_model_judge(bpi_mj_env *env, bpi_mj_work *work) {
+    const bp_mj_model_config *c = &env->world->custom;
+    bool done = false;
+    if (!c->reward) return;
+    work->reward = c->reward(c->ctx, env->world->model, env->data, work->action, &done);
+    if (!done) return;
+    env->episode.end = BP_MJ_SUCCESS;
+    work->discount = 0;
+}
+
+static const bpi_mj_rules bpi_mj_model_rules = {NULL, bpi_mj_model_place, NULL, NULL, NULL, bpi_mj_model_judge, NULL};
+
+typedef struct bpi_mj_file {
+    const char *path;
+    mjModel *model;
+    char text[400];
+} bpi_mj_file;
+
+BPI_MJ_FN void bpi_mj_file_work(void *ctx) {
+    bpi_mj_file *f = (bpi_mj_file *)ctx;
+    const size_t n = strlen(f->path);
+    if (n > 4 && !strcmp(f->path + n - 4, ".mjb")) f->model = mj_loadModel(f->path, NULL);
+    else f->model = mj_loadXML(f->path, NULL, f->text, (int)sizeof f->text);
+}
+
+BPI_MJ_FN bp_status bpi_mj_load_file(mjModel **out, const char *path, bp_error *error) {
+    bpi_mj_file f;
     bp_status status;
-    uint64_t seed;
-    if (!bp_mj_env_is(env) || !layout || !observation ||
-        ((const bpi_mj_env *)env->self)->world->kind != BPI_MJ_ANT)
-        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_ant_set_layout: not an ant, or an argument is NULL");
-    own = (bpi_mj_env *)env->self;
-    status = bpi_mj_ant_layout_check(layout, own->world->n_targets, error);
-    if (status != BP_OK) return status;
-    if (own->broken || !own->data) return bpi_fail(error, BP_ERR_ENV, "bp_mj_ant_set_layout: call reset() first");
-    seed = own->episode.seed;
-    memset(&own->episode, 0, sizeof own->episode);
-    own->episode.seed = seed;
-    own->episode.previous[0] = own->episode.previous[1] = own->world->n_targets;
-    bpi_mj_ant_draw(own, layout);
-    status = bpi_mj_begin(own, observation);
-    if (error) *error = own->error;
+    FILE *file = fopen(path, "rb");
+    size_t i;
+    if (!file) return bpi_fail(error, BP_ERR_IO, "cannot read the model file \"%.150s\"", path);
+    fclose(file);
+    memset(&f, 0, sizeof f);
+    f.path = path;
+    status = bpi_mj_guard(bpi_mj_file_work, &f, NULL, error);
+    if (status != BP_OK) return bpi_fail(error, BP_ERR_FORMAT, "\"%.80s\": %.140s", path, error ? error->text : "");
+    for (i = 0; f.text[i]; i++)
+        if (f.text[i] == '\n') f.text[i] = ' ';
+    if (!f.model) return bpi_fail(error, BP_ERR_FORMAT, "\"%.80s\": MuJoCo: %.140s", path, f.text[0] ? f.text : "not a model");
+    *out = f.model;
+    return BP_OK;
+}
+
+/* Controls of the model as actions. */
+BPI_MJ_FN bp_status bpi_mj_model_actions(bp_mj_world *w, bp_error *error) {
+    const mjModel *m = w->model;
+    bp_status status;
+    int i;
+    if (m->nu < 1) return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_model_world: the model has no actuators");
+    status = bp_spec_actions_continuous(&w->spec, (size_t)m->nu, -1, 1, error);
+    for (i = 0; status == BP_OK && i < (int)m->nu; i++)
+        if (m->actuator_ctrllimited[i]) {
+            w->spec.action_low[i] = (double)m->actuator_ctrlrange[2 * i];
+            w->spec.action_high[i] = (double)m->actuator_ctrlrange[2 * i + 1];
+        }
     return status;
+}
+
+BPI_MJ_FN bp_status bpi_mj_model_build(bp_mj_world *w, const bp_allocator *allocator, bp_error *error) {
+    const bp_mj_model_config *c = &w->custom;
+    bp_status status = c->path ? bpi_mj_load_file(&w->model, c->path, error) : bp_mj_load_xml(&w->model, c->xml, allocator, error);
+    size_t i, n;
+    if (status != BP_OK) return status;
+    bp_spec_begin(&w->spec, "mj_model");
+    for (i = 0; i < c->n_readings && status == BP_OK; i += n) { /* rows of the same field together */
+        for (n = 1; i + n < c->n_readings; n++)
+            if (!c->readings[i].field || !c->readings[i + n].field || strcmp(c->readings[i].field, c->readings[i + n].field)) break;
+        status = bpi_mj_add_readings(w, c->readings + i, n, error);
+    }
+    if (status == BP_OK) status = bpi_mj_model_actions(w, error);
+    if (status != BP_OK) return status;
+    if (c->keyframe) {
+        w->keyframe = mj_name2id(w->model, mjOBJ_KEY, c->keyframe);
+        if (w->keyframe < 0)
+            return bpi_fail(error, BP_ERR_FIELD, "bp_mj_model_config: the model has no key \"%.60s\"", c->keyframe);
+    }
+    return bpi_mj_world_end(w, error);
+}
+
+BPRIOR_API bp_status bp_mj_model_world(bp_mj_world **out, const bp_mj_model_config *config, const bp_allocator *allocator,
+                                       bp_error *error) {
+    bp_mj_world *w;
+    bp_status status;
+    if (!out || !config) return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_model_world: an argument is NULL");
+    *out = NULL;
+    status = bpi_check_cookie(config->cookie, BP_COOKIE(bp_mj_model_config), "bp_mj_model_config", error);
+    if (status != BP_OK) return status;
+    if (!config->path == !config->xml)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_model_config: exactly one of path and xml must be given");
+    if (!config->readings || config->n_readings < 1)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_model_config: no readings");
+    if (config->n_substeps < 1 || config->episode_steps < 1)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_model_config: n_substeps and episode_steps must be at least 1");
+    if (!(config->noise >= 0 && bpi_finite_d(config->noise)))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_model_config: noise is %g, must not be negative", config->noise);
+    status = bp_mj_init(error);
+    if (status == BP_OK) status = bpi_mj_world_begin(&w, &bpi_mj_model_rules, allocator, error);
+    if (status != BP_OK) return status;
+    w->custom = *config;
+    w->n_substeps = config->n_substeps;
+    w->episode_steps = config->episode_steps;
+    w->divergence_is_error = config->divergence_is_error;
+    status = bpi_mj_model_build(w, allocator, error);
+    if (status != BP_OK) {
+        bp_mj_world_destroy(w);
+        return status;
+    }
+    w->custom.path = w->custom.xml = w->custom.keyframe = NULL; /* the caller's, and no longer needed */
+    w->custom.readings = NULL;
+    w->custom.n_readings = 0;
+    *out = w;
+    return bpi_ok(error);
 }
 
 #ifdef __cplusplus
@@ -2829,6 +4193,5 @@ BPRIOR_API bp_status bp_mj_ant_set_layout(bp_env *env, const bp_mj_ant_layout *l
 #undef BPI_MJ_POINTMASS_LIMIT
 #undef BPI_MJ_POINTMASS_DAMPING
 #undef BPI_MJ_STREAM_RESET
-#undef BPI_MJ_STREAM_SEQUENCE
-#undef BPI_MJ_MAX_STATE
+#undef BPI_MJ_STREAM_LATER
 #endif /* BPRIOR_MUJOCO_IMPLEMENTATION */

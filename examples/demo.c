@@ -238,7 +238,7 @@ int main(int argc, char **argv) {
                                        "reached per episode, averaged over the learning curve, and R = A / B.\n"
                                        "--steps is for the new task; the prior gets four times as many.",
                                        12000);
-    bp_mj_pointmass_config old_tasks = bp_mj_pointmass_config_default(), new_task = bp_mj_pointmass_config_default();
+    bp_mj_task old_tasks = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS), new_task = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS);
     bp_mj_world *old_world = NULL, *new_world = NULL;
     bp_run_config config;
     bp_error error;
@@ -253,11 +253,11 @@ int main(int argc, char **argv) {
     }
     if (options.quick) options.steps = 2000;
 
-    bp_mj_pointmass_multitask(&old_tasks);
-    bp_mj_pointmass_transfer(&new_task, BP_MJ_NEW_BOTH);
+    bp_mj_sequence_multitask(&old_tasks);
+    bp_mj_sequence_transfer(&new_task, BP_MJ_NEW_BOTH);
     new_task.hit_radius = 0.03; /* half of what the four tasks had: noise hardly ever finds one */
-    if (bp_mj_init(&error) != BP_OK || bp_mj_pointmass_world(&old_world, &old_tasks, NULL, &error) != BP_OK ||
-        bp_mj_pointmass_world(&new_world, &new_task, NULL, &error) != BP_OK ||
+    if (bp_mj_init(&error) != BP_OK || bp_mj_world_create(&old_world, &old_tasks, NULL, &error) != BP_OK ||
+        bp_mj_world_create(&new_world, &new_task, NULL, &error) != BP_OK ||
         bp_file_make_directory(options.out, &error) != BP_OK) {
         fprintf(stderr, "demo: %s\n", error.text);
         return 1;
@@ -302,7 +302,7 @@ int main(int argc, char **argv) {
     if (file == NULL) return 1;
     fprintf(file, "x,y,radius\n");
     for (k = 0; k < 4; k++) {
-        const bp_mj_pointmass_task *task = &new_task.task[0];
+        const bp_mj_sequence *task = &new_task.sequence[0];
         const double angle = task->angle + 1.5707963267948966 * k;
         fprintf(file, "%g,%g,%g\n", task->radius * cos(angle), task->radius * sin(angle), new_task.hit_radius);
     }

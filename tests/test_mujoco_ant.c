@@ -39,9 +39,9 @@ typedef struct rig {
     bp_error error;
 } rig;
 
-static void rig_make(rig *r, const bp_mj_ant_config *config) {
+static void rig_make(rig *r, const bp_mj_task *config) {
     memset(r, 0, sizeof *r);
-    bpt_ok(bp_mj_ant_world(&r->world, config, NULL, &r->error), &r->error);
+    bpt_ok(bp_mj_world_create(&r->world, config, NULL, &r->error), &r->error);
     bpt_ok(bp_mj_env_make(r->world, &r->env, &r->error), &r->error);
     assert_true(r->env.spec.observation_size <= ANT_OBS);
 }
@@ -73,11 +73,11 @@ static bp_real *rig_field(rig *r, const char *name) {
 }
 
 /* The worked episode's layout: spawn (2,-2), targets (0,-2) (2,2) (-2,-2), goal 1, facing +y. */
-static bp_mj_ant_config worked_config(void) {
-    bp_mj_ant_config c = bp_mj_ant_config_default();
+static bp_mj_task worked_config(void) {
+    bp_mj_task c = bp_mj_task_default(BP_MJ_GO_TO_K_TARGETS, BP_MJ_WALKER_ANT);
     c.fixed_layout = true;
     c.layout.yaw = HALF_PI;
-    c.layout.goal = 1;
+    c.layout.goal[0] = 1;
     return c;
 }
 
@@ -97,7 +97,7 @@ static void rig_move(rig *r, double x, double y) {
 
 static void test_model(void **state) {
     static const double leg_mass[3] = {0.391578, 0.391578, 0.675922};
-    bp_mj_ant_config config = bp_mj_ant_config_default();
+    bp_mj_task config = bp_mj_task_default(BP_MJ_GO_TO_K_TARGETS, BP_MJ_WALKER_ANT);
     const mjModel *m;
     double total = 0;
     int i, body;
@@ -131,7 +131,7 @@ static void test_room(void **state) {
     int k, i, side;
     (void)state;
     for (k = 3; k <= 6; k++) {
-        bp_mj_ant_config config = bp_mj_ant_config_default();
+        bp_mj_task config = bp_mj_task_default(BP_MJ_GO_TO_K_TARGETS, BP_MJ_WALKER_ANT);
         const double w = (double)(k + 4), inner = w - 2;
         const mjModel *m;
         double along;
@@ -186,7 +186,7 @@ static void test_layout_of_observation(void **state) {
     };
     static const char *const few[] = {"predicate_0", "walker/joints_pos", "walker/target_positions"};
     static const char *const wrong[] = {"walker/joints_pos", "walker/wings"};
-    bp_mj_ant_config config = bp_mj_ant_config_default();
+    bp_mj_task config = bp_mj_task_default(BP_MJ_GO_TO_K_TARGETS, BP_MJ_WALKER_ANT);
     bp_mj_world *world = NULL;
     bp_error error;
     size_t i, j;
@@ -230,10 +230,10 @@ static void test_layout_of_observation(void **state) {
 
     config.fields = wrong;
     config.n_fields = 2;
-    assert_int_equal(bp_mj_ant_world(&world, &config, NULL, &error), BP_ERR_FIELD);
+    assert_int_equal(bp_mj_world_create(&world, &config, NULL, &error), BP_ERR_FIELD);
     assert_non_null(strstr(error.text, "walker/wings"));
     config.fields = NULL;
-    assert_int_equal(bp_mj_ant_world(&world, &config, NULL, &error), BP_ERR_ARGUMENT);
+    assert_int_equal(bp_mj_world_create(&world, &config, NULL, &error), BP_ERR_ARGUMENT);
     assert_null(world);
 }
 
@@ -243,7 +243,7 @@ static void test_first_observation(void **state) {
     static const double targets[9] = {0, 2, -0.022, 4, 0, -0.022, 0, 4, -0.022};
     static const double quat[4] = {0.901510, -0.306007, 0.306007, 0};
     static const double code[5] = {0, 0, 1, 1, 1};
-    bp_mj_ant_config config = worked_config();
+    bp_mj_task config = worked_config();
     const double tol = BPT_TOL(2e-6, 1e-12);
     double xyz[9];
     size_t i;
@@ -284,7 +284,7 @@ static void test_first_observation(void **state) {
 
 /* Every entry once more by other means, in the middle of violent motion. */
 static void test_observation_by_definition(void **state) {
-    bp_mj_ant_config config = bp_mj_ant_config_default();
+    bp_mj_task config = bp_mj_task_default(BP_MJ_GO_TO_K_TARGETS, BP_MJ_WALKER_ANT);
     const double tol = BPT_TOL(1e-5, 1e-10);
     bp_rng rng = bp_rng_make(8, 8);
     size_t t, i, b, j, k;
@@ -350,7 +350,7 @@ static void test_observation_by_definition(void **state) {
 /* ---- golden numbers ---------------------------------------------------------------------------- */
 
 static void test_golden(void **state) {
-    bp_mj_ant_config config = worked_config();
+    bp_mj_task config = worked_config();
     bp_real action[8];
     size_t i;
     int t;
@@ -402,7 +402,7 @@ static void test_golden(void **state) {
 
 /* The worked episode: reaches target 1 in step 180 (first case stays, second leaves again at once). */
 static void test_worked_episode(void **state) {
-    bp_mj_ant_config config = worked_config();
+    bp_mj_task config = worked_config();
     int leave, t;
     rig r;
     (void)state;
@@ -456,7 +456,7 @@ static void test_worked_episode(void **state) {
 /* The geometry of "at the target": with the rest pose facing +y, leg centres trigger at torso y > 1.2; and at x = 2
  * exactly the ankle centres, 0.525 m off to the sides, do not. */
 static void test_zone(void **state) {
-    bp_mj_ant_config config = worked_config();
+    bp_mj_task config = worked_config();
     rig r;
     (void)state;
     rig_make(&r, &config);
@@ -478,7 +478,7 @@ static void test_zone(void **state) {
 }
 
 static void test_time_limit(void **state) {
-    bp_mj_ant_config config = worked_config();
+    bp_mj_task config = worked_config();
     int t;
     rig r;
     (void)state;
@@ -497,7 +497,7 @@ static void test_time_limit(void **state) {
 }
 
 static void test_fall(void **state) {
-    bp_mj_ant_config config = worked_config();
+    bp_mj_task config = worked_config();
     double qpos[15] = {0};
     int k;
     rig r;
@@ -524,7 +524,7 @@ static void test_fall(void **state) {
 }
 
 static void test_divergence(void **state) {
-    bp_mj_ant_config config = bp_mj_ant_config_default();
+    bp_mj_task config = bp_mj_task_default(BP_MJ_GO_TO_K_TARGETS, BP_MJ_WALKER_ANT);
     double qvel[14] = {0};
     size_t i;
     int k;
@@ -562,7 +562,7 @@ static void test_reset_statistics(void **state) {
     int k;
     (void)state;
     for (k = 3; k <= 4; k++) {
-        bp_mj_ant_config config = bp_mj_ant_config_default();
+        bp_mj_task config = bp_mj_task_default(BP_MJ_GO_TO_K_TARGETS, BP_MJ_WALKER_ANT);
         const size_t side = (size_t)k;
         rig r;
         config.n_targets = side;
@@ -603,19 +603,19 @@ static void test_reset_statistics(void **state) {
 }
 
 static void test_set_layout(void **state) {
-    bp_mj_ant_config config = bp_mj_ant_config_default();
-    bp_mj_ant_layout layout = config.layout;
+    bp_mj_task config = bp_mj_task_default(BP_MJ_GO_TO_K_TARGETS, BP_MJ_WALKER_ANT);
+    bp_mj_layout layout = config.layout;
     bp_real again[ANT_OBS];
     rig r;
     (void)state;
     rig_make(&r, &config);
     rig_reset(&r, 6);
-    assert_int_equal(bp_mj_ant_set_layout(&r.env, NULL, r.obs, &r.error), BP_ERR_ARGUMENT);
-    layout.goal = 5;
-    assert_int_equal(bp_mj_ant_set_layout(&r.env, &layout, r.obs, &r.error), BP_ERR_ARGUMENT);
-    layout.goal = -1;
+    assert_int_equal(bp_mj_env_set_layout(&r.env, NULL, r.obs, &r.error), BP_ERR_ARGUMENT);
+    layout.goal[0] = 5;
+    assert_int_equal(bp_mj_env_set_layout(&r.env, &layout, r.obs, &r.error), BP_ERR_ARGUMENT);
+    layout.goal[0] = -1;
     layout.spawn[0] = -1.5;
-    bpt_ok(bp_mj_ant_set_layout(&r.env, &layout, again, &r.error), &r.error);
+    bpt_ok(bp_mj_env_set_layout(&r.env, &layout, again, &r.error), &r.error);
     bpt_close(again[141], -1.5, 1e-6);
     bpt_close(again[132], r.obs[132], 1e-6); /* yaw and goal are still those of seed 6 */
     assert_true(again[169] == r.obs[169]);
@@ -627,7 +627,7 @@ static void test_set_layout(void **state) {
 /* ---- contract ---------------------------------------------------------------------------------- */
 
 static void test_env_check(void **state) {
-    bp_mj_ant_config config = bp_mj_ant_config_default();
+    bp_mj_task config = bp_mj_task_default(BP_MJ_GO_TO_K_TARGETS, BP_MJ_WALKER_ANT);
     rig r;
     (void)state;
     rig_make(&r, &config);
@@ -640,7 +640,7 @@ static void test_save_load(void **state) {
     enum { BEFORE = 37,
            AFTER = 60 };
     static bp_real seen[AFTER][ANT_OBS];
-    bp_mj_ant_config config = bp_mj_ant_config_default();
+    bp_mj_task config = bp_mj_task_default(BP_MJ_GO_TO_K_TARGETS, BP_MJ_WALKER_ANT);
     bp_rng rng = bp_rng_make(bpt_seed(), 12);
     bp_real action[BEFORE + AFTER][8];
     unsigned char buffer[4096];
@@ -713,7 +713,7 @@ static void *run_thread(void *ctx) {
 }
 
 static void test_threads(void **state) {
-    bp_mj_ant_config config = bp_mj_ant_config_default();
+    bp_mj_task config = bp_mj_task_default(BP_MJ_GO_TO_K_TARGETS, BP_MJ_WALKER_ANT);
     pthread_t thread[2];
     runner run[3];
     rig r;
@@ -731,7 +731,7 @@ static void test_threads(void **state) {
 }
 
 static void test_out_of_memory(void **state) {
-    bp_mj_ant_config config = bp_mj_ant_config_default();
+    bp_mj_task config = bp_mj_task_default(BP_MJ_GO_TO_K_TARGETS, BP_MJ_WALKER_ANT);
     bp_mj_world *world;
     bpt_memory memory;
     bp_error error;
@@ -742,7 +742,7 @@ static void test_out_of_memory(void **state) {
         bp_status status;
         bpt_memory_use(&memory);
         memory.fail_at = n;
-        status = bp_mj_ant_world(&world, &config, &memory.allocator, &error);
+        status = bp_mj_world_create(&world, &config, &memory.allocator, &error);
         if (status == BP_OK) {
             status = bp_mj_env_make(world, &env, &error);
             if (status == BP_OK) {
@@ -765,17 +765,17 @@ static void test_out_of_memory(void **state) {
 }
 
 static void test_bad_configs(void **state) {
-    bp_mj_ant_config good = bp_mj_ant_config_default(), c;
+    bp_mj_task good = bp_mj_task_default(BP_MJ_GO_TO_K_TARGETS, BP_MJ_WALKER_ANT), c;
     bp_mj_world *world = NULL;
     bp_error e;
     (void)state;
-#define REFUSED(change, status, word)                                      \
-    do {                                                                   \
-        c = good;                                                          \
-        change;                                                            \
-        assert_int_equal(bp_mj_ant_world(&world, &c, NULL, &e), (status)); \
-        assert_non_null(strstr(e.text, word));                             \
-        assert_null(world);                                                \
+#define REFUSED(change, status, word)                                         \
+    do {                                                                      \
+        c = good;                                                             \
+        change;                                                               \
+        assert_int_equal(bp_mj_world_create(&world, &c, NULL, &e), (status)); \
+        assert_non_null(strstr(e.text, word));                                \
+        assert_null(world);                                                   \
     } while (0)
     REFUSED(memset(&c, 0, sizeof c), BP_ERR_CONFIG, "default");
     REFUSED(c.n_targets = 0, BP_ERR_ARGUMENT, "n_targets");
@@ -783,7 +783,7 @@ static void test_bad_configs(void **state) {
     REFUSED(c.episode_steps = 0, BP_ERR_ARGUMENT, "episode_steps");
     REFUSED(c.timestep = NAN, BP_ERR_ARGUMENT, "timestep");
     REFUSED(c.bonus = NAN, BP_ERR_ARGUMENT, "bonus");
-    REFUSED((c.fixed_layout = true, c.layout.goal = 3), BP_ERR_ARGUMENT, "goal");
+    REFUSED((c.fixed_layout = true, c.layout.goal[0] = 3), BP_ERR_ARGUMENT, "goal");
     REFUSED((c.fixed_layout = true, c.layout.target[2][1] = NAN), BP_ERR_ARGUMENT, "target[2]");
 #undef REFUSED
 }

@@ -21,9 +21,9 @@ typedef struct rig {
     bp_error error;
 } rig;
 
-static void rig_make(rig *r, const bp_mj_pointmass_config *config) {
+static void rig_make(rig *r, const bp_mj_task *config) {
     memset(r, 0, sizeof *r);
-    bpt_ok(bp_mj_pointmass_world(&r->world, config, NULL, &r->error), &r->error);
+    bpt_ok(bp_mj_world_create(&r->world, config, NULL, &r->error), &r->error);
     bpt_ok(bp_mj_env_make(r->world, &r->env, &r->error), &r->error);
     assert_true(r->env.spec.observation_size <= PM_MAX_OBS);
 }
@@ -89,7 +89,7 @@ static void nested_error(void *ctx) {
 }
 
 static void test_errors(void **state) {
-    bp_mj_pointmass_config config = bp_mj_pointmass_config_default();
+    bp_mj_task config = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS);
     bp_error error, inner;
     char warning[128] = "";
     mjModel *model = (mjModel *)&error;
@@ -132,7 +132,7 @@ static void fail_in_callback(const mjModel *m, mjData *d) {
 
 /* An error in the middle of a step: a status, no episode any more, and reset() makes everything well again. */
 static void test_engine_error_in_step(void **state) {
-    bp_mj_pointmass_config config = bp_mj_pointmass_config_default();
+    bp_mj_task config = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS);
     const bp_real action[2] = {0, 0};
     bp_real before[PM_MAX_OBS];
     rig r;
@@ -195,7 +195,7 @@ static void test_tables(void **state) {
 
 /* v' = (0.3 v + 0.02 0.1 u) / 0.32, x' = x + 0.02 v': the suite's point mass inside its limits. */
 static void test_dynamics(void **state) {
-    bp_mj_pointmass_config config = bp_mj_pointmass_config_default();
+    bp_mj_task config = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS);
     bp_rng rng = bp_rng_make(bpt_seed(), 7);
     double x[2] = {-0.1, 0.05}, v[2] = {0.02, -0.03}, u[2], worst = 0;
     int t, i;
@@ -238,7 +238,7 @@ static void test_dynamics(void **state) {
 /* ---- the task ---------------------------------------------------------------------------------- */
 
 static void test_observation(void **state) {
-    bp_mj_pointmass_config config = bp_mj_pointmass_config_default();
+    bp_mj_task config = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS);
     double target[BP_MJ_MAX_TARGETS][3];
     bp_mj_info info;
     size_t i;
@@ -266,11 +266,11 @@ static void test_observation(void **state) {
     config.relative_targets = false;
     config.show_previous = true;
     config.task_slots = 3;
-    config.task[0].slot = 2;
-    config.task[0].layout = BP_MJ_LAYOUT_LISTED;
-    config.task[0].target[1][0] = 0.25;
-    config.task[0].target[2][1] = -0.25;
-    config.task[0].target[3][1] = 0.2;
+    config.sequence[0].slot = 2;
+    config.sequence[0].places = BP_MJ_PLACES_LISTED;
+    config.sequence[0].target[1][0] = 0.25;
+    config.sequence[0].target[2][1] = -0.25;
+    config.sequence[0].target[3][1] = 0.2;
     rig_make(&r, &config);
     assert_int_equal(r.env.spec.observation_size, 2 + 2 + 8 + 4 + 8 + 3);
     rig_reset(&r, 3);
@@ -283,7 +283,7 @@ static void test_observation(void **state) {
 
 /* Touching the next target pays and names another; touching a wrong one does nothing. */
 static void test_hits(void **state) {
-    bp_mj_pointmass_config config = bp_mj_pointmass_config_default();
+    bp_mj_task config = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS);
     double target[BP_MJ_MAX_TARGETS][3];
     bp_mj_info before, after;
     size_t n = 0, wrong, first, second;
@@ -341,7 +341,7 @@ static void test_hits(void **state) {
     rig_free(&r);
 
     /* Rushing through a target inside one control step counts. */
-    config = bp_mj_pointmass_config_default();
+    config = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS);
     rig_make(&r, &config);
     rig_reset(&r, 11);
     {
@@ -367,7 +367,7 @@ static void test_hits(void **state) {
 }
 
 static void test_law_exact(void **state) {
-    bp_mj_pointmass_task task = bp_mj_pointmass_task_default();
+    bp_mj_sequence task = bp_mj_sequence_default();
     double p[BP_MJ_MAX_TARGETS], sum[BP_MJ_MAX_TARGETS];
     size_t n, i, c, prev;
     (void)state;
@@ -409,7 +409,7 @@ static void test_law_exact(void **state) {
 
 /* The environment draws from that law: play sequences by teleporting from goal to goal. */
 static void test_law_statistics(void **state) {
-    bp_mj_pointmass_config config = bp_mj_pointmass_config_default();
+    bp_mj_task config = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS);
     double target[BP_MJ_MAX_TARGETS][3], law[BP_MJ_MAX_TARGETS];
     size_t pair[4][4] = {{0}}, total[4] = {0}, common = 0, n = 0, episode, t, i, j;
     rig r;
@@ -428,7 +428,7 @@ static void test_law_statistics(void **state) {
             assert_true(r.out.reward == 1);
             info = bp_mj_env_info(&r.env);
             if (t == 0) continue;
-            bp_mj_sequence_law(law, &config.task[0], 4, info.previous[1], info.previous[0]);
+            bp_mj_sequence_law(law, &config.sequence[0], 4, info.previous[1], info.previous[0]);
             assert_true(law[info.goal] > 0);
             common += law[info.goal] > 0.5;
             n++;
@@ -445,13 +445,13 @@ static void test_law_statistics(void **state) {
 }
 
 static void test_reset_statistics(void **state) {
-    bp_mj_pointmass_config config = bp_mj_pointmass_config_default();
+    bp_mj_task config = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS);
     double mean[2] = {0, 0}, square[2] = {0, 0}, target[BP_MJ_MAX_TARGETS][3];
     size_t goals[4] = {0}, tasks[4] = {0}, episode, i, j;
     const size_t n = 4000;
     rig r;
     (void)state;
-    bp_mj_pointmass_multitask(&config);
+    bp_mj_sequence_multitask(&config);
     rig_make(&r, &config);
     for (episode = 0; episode < n; episode++) {
         const mjData *d = bp_mj_env_data(&r.env);
@@ -460,8 +460,8 @@ static void test_reset_statistics(void **state) {
         info = bp_mj_env_info(&r.env);
         bp_mj_env_targets(&r.env, target[0], BP_MJ_MAX_TARGETS);
         goals[info.goal]++;
-        tasks[info.task]++;
-        assert_true(rig_field(&r, "task", info.task) == 1);
+        tasks[info.sequence]++;
+        assert_true(rig_field(&r, "task", info.sequence) == 1);
         assert_true(rig_field(&r, "task", 4) == 0);
         for (i = 0; i < 2; i++) {
             assert_true(fabs((double)d->qpos[i]) <= 0.29 && d->qvel[i] == 0);
@@ -482,8 +482,8 @@ static void test_reset_statistics(void **state) {
     rig_free(&r);
 
     /* Random layouts keep their distance. */
-    config = bp_mj_pointmass_config_default();
-    config.task[0].layout = BP_MJ_LAYOUT_RANDOM;
+    config = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS);
+    config.sequence[0].places = BP_MJ_PLACES_RANDOM;
     rig_make(&r, &config);
     for (episode = 0; episode < 300; episode++) {
         rig_reset(&r, episode);
@@ -499,12 +499,12 @@ static void test_reset_statistics(void **state) {
 
 /* What was trained on the four tasks must fit the new one. */
 static void test_transfer_spec(void **state) {
-    bp_mj_pointmass_config many = bp_mj_pointmass_config_default(), one = bp_mj_pointmass_config_default();
+    bp_mj_task many = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS), one = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS);
     double a[BP_MJ_MAX_TARGETS][3];
     rig r, s;
     (void)state;
-    bp_mj_pointmass_multitask(&many);
-    bp_mj_pointmass_transfer(&one, BP_MJ_NEW_BOTH);
+    bp_mj_sequence_multitask(&many);
+    bp_mj_sequence_transfer(&one, BP_MJ_NEW_BOTH);
     rig_make(&r, &many);
     rig_make(&s, &one);
     assert_true(bp_spec_equal(&r.env.spec, &s.env.spec));
@@ -514,10 +514,10 @@ static void test_transfer_spec(void **state) {
     bpt_close(atan2(a[0][1], a[0][0]), 3.14159265358979 / 8, 1e-9);
     rig_free(&r);
 
-    many.fixed_task = 2;
+    many.fixed_sequence = 2;
     rig_make(&r, &many);
     rig_reset(&r, 1);
-    assert_int_equal(bp_mj_env_info(&r.env).task, 2);
+    assert_int_equal(bp_mj_env_info(&r.env).sequence, 2);
     rig_free(&r);
     rig_free(&s);
 }
@@ -525,7 +525,7 @@ static void test_transfer_spec(void **state) {
 /* ---- contract of an environment ---------------------------------------------------------------- */
 
 static void test_env_check(void **state) {
-    bp_mj_pointmass_config config = bp_mj_pointmass_config_default();
+    bp_mj_task config = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS);
     bp_env_maker maker;
     bp_env env;
     rig r;
@@ -541,7 +541,7 @@ static void test_env_check(void **state) {
     assert_null(bp_mj_env_data(&env));
     rig_free(&r);
 
-    bp_mj_pointmass_multitask(&config);
+    bp_mj_sequence_multitask(&config);
     config.show_previous = true;
     config.n_targets = 8;
     config.max_hits = 2;
@@ -553,7 +553,7 @@ static void test_env_check(void **state) {
 }
 
 static void test_bad_actions_and_divergence(void **state) {
-    bp_mj_pointmass_config config = bp_mj_pointmass_config_default();
+    bp_mj_task config = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS);
     const double fast[2] = {1e12, 0};
     bp_real action[2] = {0, 0};
     size_t i;
@@ -591,17 +591,17 @@ static void test_bad_actions_and_divergence(void **state) {
 }
 
 static void test_bad_configs(void **state) {
-    bp_mj_pointmass_config good = bp_mj_pointmass_config_default(), c;
+    bp_mj_task good = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS), c;
     bp_mj_world *world = NULL;
     bp_error e;
     (void)state;
-#define REFUSED(change, status, word)                                            \
-    do {                                                                         \
-        c = good;                                                                \
-        change;                                                                  \
-        assert_int_equal(bp_mj_pointmass_world(&world, &c, NULL, &e), (status)); \
-        assert_non_null(strstr(e.text, word));                                   \
-        assert_null(world);                                                      \
+#define REFUSED(change, status, word)                                         \
+    do {                                                                      \
+        c = good;                                                             \
+        change;                                                               \
+        assert_int_equal(bp_mj_world_create(&world, &c, NULL, &e), (status)); \
+        assert_non_null(strstr(e.text, word));                                \
+        assert_null(world);                                                   \
     } while (0)
     REFUSED(memset(&c, 0, sizeof c), BP_ERR_CONFIG, "default");
     REFUSED(c.cookie ^= 0x08000000u, BP_ERR_ABI, "bp_real");
@@ -613,22 +613,24 @@ static void test_bad_configs(void **state) {
     REFUSED(c.gear = 0, BP_ERR_ARGUMENT, "gear");
     REFUSED(c.hit_radius = NAN, BP_ERR_ARGUMENT, "hit_radius");
     REFUSED(c.hit_reward = INFINITY, BP_ERR_ARGUMENT, "hit_reward");
-    REFUSED(c.n_tasks = 0, BP_ERR_ARGUMENT, "n_tasks");
-    REFUSED(c.fixed_task = 1, BP_ERR_ARGUMENT, "fixed_task");
-    REFUSED(c.spawn_position[1] = 0.3, BP_ERR_ARGUMENT, "spawn_position");
-    REFUSED(c.task[0].p_common = 1.5, BP_ERR_ARGUMENT, "p_common");
-    REFUSED(c.task[0].radius = 1, BP_ERR_ARGUMENT, "radius");
+    REFUSED(c.n_sequences = 0, BP_ERR_ARGUMENT, "n_sequences");
+    REFUSED(c.fixed_sequence = 1, BP_ERR_ARGUMENT, "fixed_sequence");
+    REFUSED((c.spawn = BP_MJ_SPAWN_FIXED, c.layout.spawn[1] = 0.3), BP_ERR_ARGUMENT, "layout.spawn");
+    REFUSED(c.half_room = 1, BP_ERR_ARGUMENT, "half_room");
+    REFUSED(c.walker = NULL, BP_ERR_ARGUMENT, "walker");
+    REFUSED(c.sequence[0].p_common = 1.5, BP_ERR_ARGUMENT, "p_common");
+    REFUSED(c.sequence[0].radius = 1, BP_ERR_ARGUMENT, "radius");
     REFUSED(c.task_slots = 5000, BP_ERR_ARGUMENT, "task_slots");
-    REFUSED((c.task[0].layout = BP_MJ_LAYOUT_LISTED, c.task[0].target[3][0] = 1), BP_ERR_ARGUMENT, "target[3]");
+    REFUSED((c.sequence[0].places = BP_MJ_PLACES_LISTED, c.sequence[0].target[3][0] = 1), BP_ERR_ARGUMENT, "target[3]");
 #undef REFUSED
-    assert_int_equal(bp_mj_pointmass_world(NULL, &good, NULL, &e), BP_ERR_ARGUMENT);
-    assert_int_equal(bp_mj_pointmass_world(&world, NULL, NULL, NULL), BP_ERR_ARGUMENT);
+    assert_int_equal(bp_mj_world_create(NULL, &good, NULL, &e), BP_ERR_ARGUMENT);
+    assert_int_equal(bp_mj_world_create(&world, NULL, NULL, NULL), BP_ERR_ARGUMENT);
     assert_int_equal(bp_mj_env_make(NULL, NULL, &e), BP_ERR_ARGUMENT);
 }
 
 /* Save in the middle, go on, load in ANOTHER environment, go on: the same bits. Damaged bytes are refused. */
 static void test_save_load(void **state) {
-    bp_mj_pointmass_config config = bp_mj_pointmass_config_default();
+    bp_mj_task config = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS);
     bp_rng rng = bp_rng_make(3, 3);
     bp_real actions[40][2], seen[40][PM_MAX_OBS], rewards[40];
     unsigned char buffer[4096];
@@ -673,7 +675,7 @@ static void test_save_load(void **state) {
 }
 
 static void test_out_of_memory(void **state) {
-    bp_mj_pointmass_config config = bp_mj_pointmass_config_default();
+    bp_mj_task config = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS);
     bp_mj_world *world;
     bpt_memory memory;
     bp_error error;
@@ -684,7 +686,7 @@ static void test_out_of_memory(void **state) {
         bp_status status;
         bpt_memory_use(&memory);
         memory.fail_at = n;
-        status = bp_mj_pointmass_world(&world, &config, &memory.allocator, &error);
+        status = bp_mj_world_create(&world, &config, &memory.allocator, &error);
         if (status == BP_OK) {
             status = bp_mj_env_make(world, &env, &error);
             if (status == BP_OK) {
@@ -740,7 +742,7 @@ static void *run_thread(void *ctx) {
 }
 
 static void test_threads(void **state) {
-    bp_mj_pointmass_config config = bp_mj_pointmass_config_default();
+    bp_mj_task config = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS);
     pthread_t thread[2];
     runner run[2];
     rig r;

@@ -41,7 +41,7 @@ enum { MAX_SEEDS = 50,
 
 typedef struct experiment {
     cli_options options;
-    bp_mj_pointmass_config task;
+    bp_mj_task task;
     bp_mj_world *world;
 } experiment;
 
@@ -249,7 +249,7 @@ static bool play(double *arrive, double *left, const experiment *e, bp_agent *ag
             if (bp_agent_sample(agent, action, NULL, observation, &rng) != BP_OK ||
                 env.step(env.self, action, observation, &result) != BP_OK) break;
             for (int k = 0; k < 2; k++) {
-                const double dx = 0.29 * (double)observation[0] - e->task.task[0].target[k][0], dy = 0.29 * (double)observation[1];
+                const double dx = 0.29 * (double)observation[0] - e->task.sequence[0].target[k][0], dy = 0.29 * (double)observation[1];
                 if (dx * dx + dy * dy <= e->task.hit_radius * e->task.hit_radius) where = k;
             }
         }
@@ -404,17 +404,17 @@ int main(int argc, char **argv) {
     }
     if (e.options.quick) e.options.steps = 3000, e.options.seeds = 1;
 
-    e.task = bp_mj_pointmass_config_default();
+    e.task = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS);
     e.task.n_targets = 2;
     e.task.max_hits = 1;
     e.task.n_substeps = 15; /* 0.3 s: the targets are 5 steps away */
     e.task.episode_steps = 60;
     e.task.spawn = BP_MJ_SPAWN_FIXED; /* in the middle */
-    e.task.task[0].law = BP_MJ_LAW_UNIFORM;
-    e.task.task[0].layout = BP_MJ_LAYOUT_LISTED;
-    e.task.task[0].target[0][0] = -0.2;
-    e.task.task[0].target[1][0] = 0.2;
-    if (bp_mj_init(&error) != BP_OK || bp_mj_pointmass_world(&e.world, &e.task, NULL, &error) != BP_OK ||
+    e.task.sequence[0].law = BP_MJ_LAW_UNIFORM;
+    e.task.sequence[0].places = BP_MJ_PLACES_LISTED;
+    e.task.sequence[0].target[0][0] = -0.2;
+    e.task.sequence[0].target[1][0] = 0.2;
+    if (bp_mj_init(&error) != BP_OK || bp_mj_world_create(&e.world, &e.task, NULL, &error) != BP_OK ||
         bp_file_make_directory(e.options.out, &error) != BP_OK) {
         say(&error);
         return 1;

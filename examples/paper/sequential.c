@@ -42,9 +42,9 @@ enum { K = 4,          /* targets */
 
 typedef struct experiment {
     cli_options options;
-    uint64_t new_steps;                /* of each run of stage 3 */
-    size_t rollouts;                   /* episodes that each prior plays by itself, of 500 steps */
-    bp_mj_pointmass_config old, fresh; /* the two tasks */
+    uint64_t new_steps;    /* of each run of stage 3 */
+    size_t rollouts;       /* episodes that each prior plays by itself, of 500 steps */
+    bp_mj_task old, fresh; /* the two tasks */
     bp_mj_world *old_world, *new_world, *long_world;
 } experiment;
 
@@ -155,7 +155,7 @@ static bool wander(visits *out, const experiment *e, const char *file, FILE *tra
 }
 
 /* Shares of the common successor, the rare one, and back to where it came from (which the law forbids); pooled. */
-static void shares(double out[3], double *total, const visits *v, const bp_mj_pointmass_task *task) {
+static void shares(double out[3], double *total, const visits *v, const bp_mj_sequence *task) {
     size_t p, c, n;
     out[0] = out[1] = out[2] = *total = 0.0;
     for (p = 0; p < K; p++)
@@ -267,7 +267,7 @@ static void plot_curves(FILE *file, const char *csv, const char *title) {
 static bool under_the_hood(const experiment *e, const double *area, const double *last) {
     static visits seen[KINDS][MAX_SEEDS]; /* NONE: the policy of the run without prior, which is told the goal: does counting work? */
     const size_t seeds = (size_t)e->options.seeds;
-    const bp_mj_pointmass_task *task = &e->old.task[0];
+    const bp_mj_sequence *task = &e->old.sequence[0];
     FILE *runs = paper_file(e->options.out, "runs.csv"), *table = paper_file(e->options.out, "visits.csv");
     FILE *trail = paper_file(e->options.out, "trails.csv"), *bars = paper_file(e->options.out, "shares.csv");
     double share[KINDS][3][MAX_SEEDS], touched[KINDS][MAX_SEEDS], total;
@@ -376,7 +376,7 @@ static void plot_priors(const experiment *e) {
                   "set xtics 0.2\nset ytics 0.2\nunset xlabel\nunset ylabel\n"
                   "set object 1 rect from -0.29,-0.29 to 0.29,0.29 fs empty border rgb '#888888'\n");
     for (k = 0; k < K; k++) {
-        const double angle = e->old.task[0].angle + 2 * 3.14159265358979 * k / K, r = e->old.task[0].radius;
+        const double angle = e->old.sequence[0].angle + 2 * 3.14159265358979 * k / K, r = e->old.sequence[0].radius;
         fprintf(file, "set object %d circle at %g,%g size %g fs transparent solid 0.35 border lw 2 fc rgb '%s'\n", k + 2, r * cos(angle),
                 r * sin(angle), e->old.hit_radius, k == 1 ? "dark-green" : colour[k]);
     }
@@ -421,7 +421,7 @@ static void plot_transfer(const experiment *e) {
 int main(int argc, char **argv) {
     static double area[KINDS * AGAIN * MAX_SEEDS], last[KINDS * AGAIN * MAX_SEEDS];
     experiment e;
-    bp_mj_pointmass_config longer;
+    bp_mj_task longer;
     bp_error error;
     FILE *file;
     size_t seeds;
@@ -447,17 +447,17 @@ int main(int argc, char **argv) {
     e.new_steps = e.options.steps / 4;
     e.rollouts = e.options.quick ? 2 : 40;
 
-    e.old = e.fresh = bp_mj_pointmass_config_default();
-    e.old.n_tasks = 2;
-    e.old.task[1].angle = 0.0;                  /* task 0 is the square, at pi/4 */
-    e.fresh.task[0].angle = 0.3926990816987241; /* pi/8 */
+    e.old = e.fresh = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS);
+    e.old.n_sequences = 2;
+    e.old.sequence[1].angle = 0.0;                  /* task 0 is the square, at pi/4 */
+    e.fresh.sequence[0].angle = 0.3926990816987241; /* pi/8 */
     e.fresh.hit_radius = 0.03;
     longer = e.old;
-    longer.fixed_task = 0;
+    longer.fixed_sequence = 0;
     longer.episode_steps = 500;
-    if (bp_mj_init(&error) != BP_OK || bp_mj_pointmass_world(&e.old_world, &e.old, NULL, &error) != BP_OK ||
-        bp_mj_pointmass_world(&e.new_world, &e.fresh, NULL, &error) != BP_OK ||
-        bp_mj_pointmass_world(&e.long_world, &longer, NULL, &error) != BP_OK || bp_file_make_directory(e.options.out, &error) != BP_OK) {
+    if (bp_mj_init(&error) != BP_OK || bp_mj_world_create(&e.old_world, &e.old, NULL, &error) != BP_OK ||
+        bp_mj_world_create(&e.new_world, &e.fresh, NULL, &error) != BP_OK ||
+        bp_mj_world_create(&e.long_world, &longer, NULL, &error) != BP_OK || bp_file_make_directory(e.options.out, &error) != BP_OK) {
         say(&error);
         return 1;
     }

@@ -123,27 +123,27 @@ static int bench_env_one(bench_env_result *result, const char *name, const bp_mj
 
 /* All environments; `rounds` episodes each (odd, at most BENCH_ENV_ROUNDS). Returns how many results were filled. */
 static size_t bench_env_all(bench_env_result result[BENCH_ENVS], size_t rounds) {
-    bp_mj_pointmass_config point = bp_mj_pointmass_config_default();
-    bp_mj_ant_config ant = bp_mj_ant_config_default();
+    bp_mj_task point = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS);
+    bp_mj_task ant = bp_mj_task_default(BP_MJ_GO_TO_K_TARGETS, BP_MJ_WALKER_ANT);
     bp_mj_world *world;
     size_t n = 0;
 
-    if (bp_mj_pointmass_world(&world, &point, NULL, NULL) == BP_OK) {
+    if (bp_mj_world_create(&world, &point, NULL, NULL) == BP_OK) {
         n += !bench_env_one(&result[n], "mj_pointmass", world, point.n_substeps, rounds);
         bp_mj_world_destroy(world);
     }
     point.n_substeps = 1; /* the suite's control rate: shows the overhead of a control step at its largest */
     point.episode_steps = 1000;
-    if (bp_mj_pointmass_world(&world, &point, NULL, NULL) == BP_OK) {
+    if (bp_mj_world_create(&world, &point, NULL, NULL) == BP_OK) {
         n += !bench_env_one(&result[n], "mj_pointmass, 1 substep", world, point.n_substeps, rounds);
         bp_mj_world_destroy(world);
     }
-    if (bp_mj_ant_world(&world, &ant, NULL, NULL) == BP_OK) {
+    if (bp_mj_world_create(&world, &ant, NULL, NULL) == BP_OK) {
         n += !bench_env_one(&result[n], "mj_ant", world, ant.n_substeps, rounds);
         bp_mj_world_destroy(world);
     }
     ant.observe = BP_MJ_OBSERVE_COMPACT;
-    if (bp_mj_ant_world(&world, &ant, NULL, NULL) == BP_OK) {
+    if (bp_mj_world_create(&world, &ant, NULL, NULL) == BP_OK) {
         n += !bench_env_one(&result[n], "mj_ant, compact", world, ant.n_substeps, rounds);
         bp_mj_world_destroy(world);
     }
