@@ -182,11 +182,12 @@ typedef enum bp_mj_geom_kind { BP_MJ_PLANE = 0,
 typedef struct bp_mj_geom {
     char name[BP_NAME];   /**< unique */
     int body;             /**< row, or BP_MJ_WORLD_BODY */
-    bp_mj_geom_kind kind; /**< a capsule or cylinder runs from pos to end */
-    double size[3];       /**< plane: half x, half y, grid; sphere, capsule, cylinder: radius; box, ellipsoid: half lengths */
-    double pos[3];        /**< centre, or a capsule's beginning */
-    double end[3];        /**< a capsule's end */
-    double quat[4];       /**< orientation of a box or ellipsoid; default (1, 0, 0, 0) */
+    bp_mj_geom_kind kind; /**< a capsule or cylinder runs from pos to end, unless it has a half length */
+    double size[3];       /**< plane: half x, half y, grid; sphere: radius; box, ellipsoid: half lengths; capsule, cylinder: radius, and
+                               half length (of the straight part) or 0 */
+    double pos[3];        /**< centre, or where a capsule or cylinder without half length begins */
+    double end[3];        /**< where that one ends */
+    double quat[4];       /**< orientation of all others; default (1, 0, 0, 0): a capsule or cylinder along z */
     double mass;          /**< kg; negative: from density and volume */
     double density;       /**< kg/m^3 */
     double friction[3];   /**< sliding, torsional, rolling */
@@ -272,22 +273,6 @@ BPRIOR_API bp_mj_motor *bp_mj_table_motor(bp_mj_table *table, const char *name, 
 
 /** Write the table as MJCF. @param out [capacity] receives as much as fits, terminated (NULL when capacity is 0).
  *  @return characters of the whole text without the terminator, as snprintf() does. */
-BPI_MJ_FN void bpi_mj_put_motor(bpi_mj_text *t, const bp_mj_motor *motor, const bp_mj_joint *joint) {
-    bpi_mj_put(t, "<%s name=\"%s\" joint=\"%s\"", motor->kp > 0 ? "general" : "motor", motor->name, joint->name);
-    bpi_mj_put_numbers(t, "gear", &motor->gear, 1);
-    if (motor->kp > 0) {
-        /* force = gain u + bias0 + bias1 q */
-        const double middle = 0.5 * (joint->range[0] + joint->range[1]), half = 0.5 * (joint->range[1] - joint->range[0]);
-        const double gain = motor->kp * half, bias[3] = {motor->kp * middle, -motor->kp, 0};
-        const double limits[2] = {-motor->limit, motor->limit};
-        bpi_mj_put(t, " biastype=\"affine\" forcelimited=\"true\"");
-        bpi_mj_put_numbers(t, "gainprm", &gain, 1);
-        bpi_mj_put_numbers(t, "biasprm", bias, 3);
-        bpi_mj_put_numbers(t, "forcerange", limits, 2);
-    }
-    bpi_mj_put(t, " ctrllimited=\"true\" ctrlrange=\"-1 1\"/>\n");
-}
-
 BPRIOR_API size_t bp_mj_table_xml(char *out, size_t capacity, const bp_mj_table *table);
 /** Compile a table. Free the model with mj_deleteModel(). @return as bp_mj_load_xml(), or BP_ERR_SIZE for a table that
  *  overflowed. */
@@ -367,8 +352,8 @@ typedef struct bp_mj_walker_geom {
     const char *body;     /**< where */
     bp_mj_geom_kind kind; /**< shape */
     double size[3];       /**< see bp_mj_geom */
-    double pos[3];        /**< centre, or where a capsule begins */
-    double end[3];        /**< where a capsule ends */
+    double pos[3];        /**< centre, or where a capsule without half length begins */
+    double end[3];        /**< where that one ends */
     double quat[4];       /**< all zero: not turned */
     double density;       /**< kg/m^3 */
     double mass;          /**< kg; > 0: used in place of the density */
@@ -1090,11 +1075,12 @@ BPI_MJ_FN void bpi_mj_put_numbers(bpi_mj_text *t, const char *key, const double 
 
 BPI_MJ_FN void bpi_mj_put_geom(bpi_mj_text *t, const bp_mj_geom *g) {
     static const char *const kind[] = {"plane", "sphere", "capsule", "box", "cylinder", "ellipsoid"};
-    static const size_t n_size[] = {3, 1, 1, 3, 1, 3};
+    static const size_t n_size[] = {3, 1, 2, 3, 2, 3};
+    const bool from_to = (g->kind == BP_MJ_CAPSULE || g->kind == BP_MJ_CYLINDER) && !(g->size[1] > 0);
     double ends[6];
     bpi_mj_put(t, "<geom name=\"%s\" type=\"%s\"", g->name, kind[g->kind]);
-    bpi_mj_put_numbers(t, "size", g->size, n_size[g->kind]);
-    if (g->kind == BP_MJ_CAPSULE || g->kind == BP_MJ_CYLINDER) {
+    bpi_mj_put_numbers(t, "size", g->size, from_to ? 1 : n_size[g->kind]);
+    if (from_to) {
         memcpy(ends, g->pos, sizeof g->pos);
         memcpy(ends + 3, g->end, sizeof g->end);
         bpi_mj_put_numbers(t, "fromto", ends, 6);
@@ -1128,6 +1114,22 @@ BPI_MJ_FN void bpi_mj_put_joint(bpi_mj_text *t, const bp_mj_joint *j) {
     bpi_mj_put_numbers(t, "solreflimit", j->solref_limit, 2);
     bpi_mj_put_numbers(t, "solimplimit", j->solimp_limit, 3);
     bpi_mj_put(t, "/>\n");
+}
+
+BPI_MJ_FN void bpi_mj_put_motor(bpi_mj_text *t, const bp_mj_motor *motor, const bp_mj_joint *joint) {
+    bpi_mj_put(t, "<%s name=\"%s\" joint=\"%s\"", motor->kp > 0 ? "general" : "motor", motor->name, joint->name);
+    bpi_mj_put_numbers(t, "gear", &motor->gear, 1);
+    if (motor->kp > 0) {
+        /* force = gain u + bias0 + bias1 q */
+        const double middle = 0.5 * (joint->range[0] + joint->range[1]), half = 0.5 * (joint->range[1] - joint->range[0]);
+        const double gain = motor->kp * half, bias[3] = {motor->kp * middle, -motor->kp, 0};
+        const double limits[2] = {-motor->limit, motor->limit};
+        bpi_mj_put(t, " biastype=\"affine\" forcelimited=\"true\"");
+        bpi_mj_put_numbers(t, "gainprm", &gain, 1);
+        bpi_mj_put_numbers(t, "biasprm", bias, 3);
+        bpi_mj_put_numbers(t, "forcerange", limits, 2);
+    }
+    bpi_mj_put(t, " ctrllimited=\"true\" ctrlrange=\"-1 1\"/>\n");
 }
 
 /* A body, what hangs on it, and the bodies below it. Recursion is as deep as the tree. */
