@@ -228,7 +228,7 @@ typedef struct bp_mj_sensor {
     int site;               /**< where */
 } bp_mj_sensor;
 
-/** A whole model: options and rows. Plain data without pointers; 40 kB, so rather not on a thread's stack. */
+/** A whole model: options and rows. Plain data without pointers; 50 kB, so rather not on a thread's stack. */
 typedef struct bp_mj_table {
     char name[BP_NAME];      /**< of the model */
     double timestep;         /**< s per physics step */
@@ -1121,7 +1121,7 @@ BPI_MJ_FN void bpi_mj_put_motor(bpi_mj_text *t, const bp_mj_motor *motor, const 
     bpi_mj_put_numbers(t, "gear", &motor->gear, 1);
     if (motor->kp > 0) {
         /* force = gain u + bias0 + bias1 q */
-        const double middle = 0.5 * (joint->range[0] + joint->range[1]), half = 0.5 * (joint->range[1] - joint->range[0]);
+        const double half = (joint->range[1] - joint->range[0]) / 2, middle = joint->range[0] + half;
         const double gain = motor->kp * half, bias[3] = {motor->kp * middle, -motor->kp, 0};
         const double limits[2] = {-motor->limit, motor->limit};
         bpi_mj_put(t, " biastype=\"affine\" forcelimited=\"true\"");
@@ -1389,7 +1389,7 @@ static const bp_mj_walker_joint bpi_jumping_joints[] = {
 #undef BPI_BALL_ROLL
 static const bp_mj_walker_geom bpi_ball_geoms[] = {
     {"head", "head_body", BP_MJ_CYLINDER, {0.1, 0.06, 0}, {0, 0, -0.07}, BPI_ORIGIN, BPI_NOT_TURNED, 1000, 0},
-    {"face", "head_body", BP_MJ_CYLINDER, {0.05, 0, 0}, {0, 0.065, -0.07}, {0, 0.135, -0.07}, BPI_NOT_TURNED, 1000, 0},
+    {"face", "head_body", BP_MJ_CYLINDER, {0.05, 0, 0}, {0, 0.135, -0.07}, {0, 0.065, -0.07}, BPI_NOT_TURNED, 1000, 0},
     {"neck", "head_body", BP_MJ_CYLINDER, {0.07, 0.02, 0}, {0, 0, -0.13}, BPI_ORIGIN, BPI_NOT_TURNED, 1000, 0},
     {"shell", "torso", BP_MJ_SPHERE, {0.2, 0, 0}, BPI_ORIGIN, BPI_ORIGIN, BPI_NOT_TURNED, 0, 1}};
 static const char *const bpi_ball_actuators[] = {"roll", "steer", "kick"}; /* the rolling one: without the last */
@@ -1679,7 +1679,7 @@ static const bp_mj_walker bpi_mj_walkers[] = {
         bpi_ball_actuators, 2,
         false,
         false, "steer", 0, {1, 0, 0, 0},
-        0, {0.02, 1}, {0.95, 0.99, 0.001},
+        0, {0.02, 1}, {0.9, 0.95, 0.001},
         4, {0.5, 0.02, 0.02}, {0.02, 1}, {0.9, 0.95, 0.001},
         "head_body",
         bpi_ball_effectors, 1, NULL, 0, NULL, 0, false, bpi_ball_feet, 1,
@@ -1801,6 +1801,12 @@ BPI_MJ_FN size_t bpi_mj_walker_unknown(const bp_mj_walker *walker, const char *c
     return i;
 }
 
+/* Is the body `upper` the body `row`, or one of those that carry it? Parents stand above their children, so the walk ends. */
+BPI_MJ_FN bool bpi_mj_walker_above(const bp_mj_walker *walker, int upper, int row) {
+    while (row > upper) row = bpi_mj_walker_body(walker, walker->bodies[row].parent);
+    return row == upper;
+}
+
 BPI_MJ_FN bool bpi_mj_all_finite(const double *x, size_t n) {
     size_t i;
     for (i = 0; i < n; i++)
@@ -1816,8 +1822,12 @@ BPRIOR_API bp_status bp_mj_walker_check(const bp_mj_walker *w, bp_error *error) 
     const char *const name = w && bpi_mj_name_ok(w->name) ? w->name : "?";
     size_t i, j;
     if (!w || !bpi_mj_name_ok(w->name)) return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_walker: no name");
-    if (!w->bodies || !w->n_bodies || !w->n_geoms || !w->n_actuators || w->n_actuators > BP_MAX_ACTION)
+    if (!w->n_bodies || !w->n_geoms || !w->n_actuators || w->n_actuators > BP_MAX_ACTION)
         return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": bodies, geoms and 1 .. %d actuators are needed", name, BP_MAX_ACTION);
+    if (!w->bodies || (!w->joints && w->n_joints) || !w->geoms || (!w->excludes && w->n_excludes) || !w->actuators ||
+        (!w->effectors && w->n_effectors) || (!w->appendages && w->n_appendages) || (!w->observed && w->n_observed) ||
+        (!w->feet && w->n_feet))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": a table that should have rows is NULL", name);
     for (i = 0; i < w->n_bodies; i++) {
         const bp_mj_walker_body *b = &w->bodies[i];
         const int parent = bpi_mj_walker_body(w, b->parent);
@@ -1826,6 +1836,8 @@ BPRIOR_API bp_status bp_mj_walker_check(const bp_mj_walker *w, bp_error *error) 
         if (i == 0 ? b->parent != NULL : parent < 0 || parent >= (int)i)
             return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": body \"%s\": its parent must be an earlier row (row 0: NULL)", name,
                             b->name);
+        if (i && !bpi_mj_walker_above(w, parent, (int)i - 1))
+            return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": body \"%s\": rows must stand depth first", name, b->name);
         if (!bpi_mj_all_finite(b->pos, 3) || !bpi_mj_all_finite(b->quat, 4) || !(b->mass >= 0 && bpi_finite_d(b->mass)) ||
             !bpi_mj_all_finite(b->mass_pos, 3) || !bpi_mj_all_finite(b->mass_quat, 4) || !bpi_mj_all_finite(b->inertia, 3))
             return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": body \"%s\" has a number out of range", name, b->name);
@@ -1835,15 +1847,20 @@ BPRIOR_API bp_status bp_mj_walker_check(const bp_mj_walker *w, bp_error *error) 
         if (!bpi_mj_name_ok(q->name) || bpi_mj_walker_joint(w, q->name) != (int)i || bpi_mj_walker_body(w, q->body) < 0 ||
             (q->kind != BP_MJ_SLIDE && q->kind != BP_MJ_HINGE))
             return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": joint %zu: a name of its own, a body, SLIDE or HINGE", name, i);
+        const double strength[5] = {q->stiffness, q->damping, q->gear, q->kp, q->limit};
         if (!bpi_mj_all_finite(q->axis, 3) || !bpi_mj_all_finite(q->pos, 3) || !bpi_mj_all_finite(q->range, 2) ||
-            q->range[0] > q->range[1] || !bpi_mj_all_finite(&q->stiffness, 5))
+            q->range[0] > q->range[1] || !bpi_mj_all_finite(strength, 5) || !(q->stiffness >= 0) || !(q->damping >= 0) ||
+            (q->axis[0] == 0 && q->axis[1] == 0 && q->axis[2] == 0))
             return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": joint \"%s\" has a number out of range", name, q->name);
+        if (i && bpi_mj_walker_body(w, q->body) < bpi_mj_walker_body(w, q[-1].body))
+            return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": joint \"%s\" stands behind one of a later body", name, q->name);
     }
     for (i = 0; i < w->n_geoms; i++) {
         const bp_mj_walker_geom *g = &w->geoms[i];
         if (bpi_mj_walker_body(w, g->body) < 0 || (g->name && !bpi_mj_name_ok(g->name)) || (int)g->kind < BP_MJ_SPHERE ||
             g->kind > BP_MJ_ELLIPSOID || !(g->size[0] > 0) || !(g->mass >= 0) || !(g->density >= 0) ||
-            !bpi_mj_all_finite(g->size, 3) || !bpi_mj_all_finite(g->pos, 3) || !bpi_mj_all_finite(g->end, 3))
+            !bpi_mj_all_finite(g->size, 3) || !bpi_mj_all_finite(g->pos, 3) || !bpi_mj_all_finite(g->end, 3) ||
+            !bpi_mj_all_finite(g->quat, 4) || !bpi_finite_d(g->mass) || !bpi_finite_d(g->density))
             return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": geom %zu: a body, a shape that is no plane, a size", name, i);
     }
     for (i = 0; i < w->n_excludes; i++)
@@ -1859,9 +1876,25 @@ BPRIOR_API bp_status bp_mj_walker_check(const bp_mj_walker *w, bp_error *error) 
         return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": root, effectors, appendages or feet name a body that is not there", name);
     if (!w->free_root && (bpi_mj_walker_joint(w, "root_x") < 0 || bpi_mj_walker_joint(w, "root_y") < 0))
         return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": no free joint, and no slides \"root_x\" and \"root_y\"", name);
-    if (w->yaw_joint && bpi_mj_walker_joint(w, w->yaw_joint) < 0)
-        return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": yaw_joint is not there", name);
-    if (!(w->timestep > 0) || !w->n_substeps)
+    if (w->yaw_joint && (w->free_root || bpi_mj_walker_joint(w, w->yaw_joint) < 0))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": yaw_joint is not there, or there is a free joint, too", name);
+    for (i = 0; w->position_control && i < w->n_actuators; i++) {
+        const bp_mj_walker_joint *q = &w->joints[bpi_mj_walker_joint(w, w->actuators[i])];
+        if (!(q->kp > 0) || !(q->limit > 0) || !(q->range[0] < q->range[1]))
+            return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": joint \"%s\": position control needs kp, limit and a range", name,
+                            q->name);
+    }
+    if (!bpi_mj_all_finite(w->spawn_quat, 4) || !bpi_finite_d(w->spawn_z) ||
+        (w->spawn_quat[0] == 0 && w->spawn_quat[1] == 0 && w->spawn_quat[2] == 0 && w->spawn_quat[3] == 0))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": no spawn_z or spawn_quat", name);
+    if (!(w->armature >= 0 && bpi_finite_d(w->armature)) || !bpi_mj_all_finite(w->solref_limit, 2) ||
+        !bpi_mj_all_finite(w->solimp_limit, 3) || !bpi_mj_all_finite(w->friction, 3) || !bpi_mj_all_finite(w->solref, 2) ||
+        !bpi_mj_all_finite(w->solimp, 3) || (w->condim != 1 && w->condim != 3 && w->condim != 4 && w->condim != 6))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": a number of its joints' or contacts' is out of range", name);
+    if (!bpi_mj_all_finite(w->up, 3) || !bpi_finite_d(w->min_height) || !(w->reach > 0 && bpi_finite_d(w->reach)) ||
+        !(w->speed > 0 && bpi_finite_d(w->speed)))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": up and min_height must be finite, reach and speed positive", name);
+    if (!(w->timestep > 0 && bpi_finite_d(w->timestep)) || !w->n_substeps)
         return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": timestep and n_substeps must be positive", name);
     return bpi_ok(error);
 }
@@ -1908,12 +1941,13 @@ BPI_MJ_FN void bpi_mj_add_geom(bp_mj_table *table, const bp_mj_walker *w, size_t
 }
 
 BPRIOR_API bp_status bp_mj_table_add_walker(bp_mj_table *table, const bp_mj_walker *w, bp_error *error) {
-    const int first = (int)table->n_bodies, first_joint = (int)table->n_joints + (w && w->free_root);
+    const int first = table ? (int)table->n_bodies : 0, first_joint = table ? (int)table->n_joints + (w && w->free_root) : 0;
     bp_status status = bp_mj_walker_check(w, error);
     bool room;
     size_t i;
     if (status != BP_OK) return status;
-    room = table->n_bodies + w->n_bodies <= BP_MJ_MAX_BODIES && table->n_joints + w->n_joints + 1 <= BP_MJ_MAX_JOINTS &&
+    if (!table) return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_table_add_walker: table is NULL");
+    room = table->n_bodies + w->n_bodies <= BP_MJ_MAX_BODIES && table->n_joints + w->n_joints + w->free_root <= BP_MJ_MAX_JOINTS &&
            table->n_geoms + w->n_geoms <= BP_MJ_MAX_GEOMS && table->n_motors + w->n_actuators <= BP_MJ_MAX_MOTORS &&
            table->n_sites + 1 <= BP_MJ_MAX_SITES && table->n_sensors + BPI_MJ_SENSORS <= BP_MJ_MAX_SENSORS &&
            table->n_excludes + w->n_excludes <= BP_MJ_MAX_EXCLUDES;
@@ -3222,6 +3256,9 @@ BPRIOR_API bp_status bp_mj_ant_set_layout(bp_env *env, const bp_mj_ant_layout *l
 #undef BPI_MJ_HAS_LOG_HANDLER
 #undef BPI_MJ_NONE
 #undef BPI_MJ_PI
+#undef BPI_MJ_COUNT
+#undef BPI_MJ_DEGREE
+#undef BPI_MJ_SENSORS
 #undef BPI_MJ_POINTMASS_LIMIT
 #undef BPI_MJ_POINTMASS_DAMPING
 #undef BPI_MJ_STREAM_RESET
