@@ -38,7 +38,7 @@
  * MEMORY. Everything of ours goes through the bp_allocator given to the world, and only while worlds and
  * environments are made. MuJoCo's own structures (mjModel, mjData) come from its mju_malloc.
  *
- * CREDITS. The ant, its task and the arena follow DeepMind's box_arrangement and dm_control (Apache-2.0; the ant's
+ * CREDITS. The walkers, the ant's task and the arena follow DeepMind's box_arrangement and dm_control (Apache-2.0; the ant's
  * model file: MIT, 2020, Philipp Moritz and the dm_control authors). No code was taken, only numbers.
  */
 #ifndef BPRIOR_MUJOCO_H
@@ -1474,7 +1474,7 @@ static const char *const bpi_humanoid_appendages[] = {"left_hand", "left_foot", 
 static const char *const bpi_humanoid_feet[] = {"left_foot", "right_foot"};
 #undef BPI_HUMANOID_HINGE
 
-/* ---- the CMU humanoid, version 2019; its names, x to the left, y up, z forward ---- */
+/* ---- the CMU humanoid, version 2019; x is left, y up, z forward ---- */
 
 /* The numbers are the model file's, to the last digit, noise included. A hinge: range, stiffness, damping, gear; kp and limit of
  * position control. It is called by its body and axis, "lfemurrx". */
@@ -1684,7 +1684,7 @@ static const bp_mj_walker bpi_mj_walkers[] = {
         "head_body",
         bpi_ball_effectors, 1, NULL, 0, NULL, 0, false, bpi_ball_feet, 1,
         {0, 0, 0}, 0,
-        0.005, 10, 0.2, 2,
+        0.005, 10, 0.2, 2.5, /* at full throttle it comes to 5 m/s */
     },
     {
         "jumping",
@@ -1700,7 +1700,7 @@ static const bp_mj_walker bpi_mj_walkers[] = {
         "head_body",
         bpi_ball_effectors, 1, NULL, 0, bpi_jumping_observed, 1, false, bpi_ball_feet, 1,
         {0, 0, 0}, 0,
-        0.005, 10, 0.2, 2,
+        0.005, 10, 0.2, 2.5,
     },
     {
         "ant",
