@@ -38,7 +38,7 @@
  * MEMORY. Everything of ours goes through the bp_allocator given to the world, and only while worlds and
  * environments are made. MuJoCo's own structures (mjModel, mjData) come from its mju_malloc.
  *
- * CREDITS. The ant, its task and the arena follow DeepMind's box_arrangement and dm_control (Apache-2.0; the ant's
+ * CREDITS. The walkers, the ant's task and the arena follow DeepMind's box_arrangement and dm_control (Apache-2.0; the ant's
  * model file: MIT, 2020, Philipp Moritz and the dm_control authors). No code was taken, only numbers.
  */
 #ifndef BPRIOR_MUJOCO_H
@@ -192,11 +192,12 @@ typedef enum bp_mj_geom_kind { BP_MJ_PLANE = 0,
 typedef struct bp_mj_geom {
     char name[BP_NAME];   /**< unique */
     int body;             /**< row, or BP_MJ_WORLD_BODY */
-    bp_mj_geom_kind kind; /**< a capsule or cylinder runs from pos to end */
-    double size[3];       /**< plane: half x, half y, grid; sphere, capsule, cylinder: radius; box, ellipsoid: half lengths */
-    double pos[3];        /**< centre, or a capsule's beginning */
-    double end[3];        /**< a capsule's end */
-    double quat[4];       /**< orientation of a box or ellipsoid; default (1, 0, 0, 0) */
+    bp_mj_geom_kind kind; /**< a capsule or cylinder runs from pos to end, unless it has a half length */
+    double size[3];       /**< plane: half x, half y, grid; sphere: radius; box, ellipsoid: half lengths; capsule, cylinder: radius, and
+                               half length (of the straight part) or 0 */
+    double pos[3];        /**< centre, or where a capsule or cylinder without half length begins */
+    double end[3];        /**< where that one ends */
+    double quat[4];       /**< orientation of all others; default (1, 0, 0, 0): a capsule or cylinder along z */
     double mass;          /**< kg; negative: from density and volume */
     double density;       /**< kg/m^3 */
     double friction[3];   /**< sliding, torsional, rolling */
@@ -237,7 +238,7 @@ typedef struct bp_mj_sensor {
     int site;               /**< where */
 } bp_mj_sensor;
 
-/** A whole model: options and rows. Plain data without pointers; 40 kB, so rather not on a thread's stack. */
+/** A whole model: options and rows. Plain data without pointers; 50 kB, so rather not on a thread's stack. */
 typedef struct bp_mj_table {
     char name[BP_NAME];      /**< of the model */
     double timestep;         /**< s per physics step */
@@ -361,8 +362,8 @@ typedef struct bp_mj_walker_geom {
     const char *body;     /**< where */
     bp_mj_geom_kind kind; /**< shape */
     double size[3];       /**< see bp_mj_geom */
-    double pos[3];        /**< centre, or where a capsule begins */
-    double end[3];        /**< where a capsule ends */
+    double pos[3];        /**< centre, or where a capsule without half length begins */
+    double end[3];        /**< where that one ends */
     double quat[4];       /**< all zero: not turned */
     double density;       /**< kg/m^3 */
     double mass;          /**< kg; > 0: used in place of the density */
@@ -1316,11 +1317,12 @@ BPI_MJ_FN void bpi_mj_put_numbers(bpi_mj_text *t, const char *key, const double 
 
 BPI_MJ_FN void bpi_mj_put_geom(bpi_mj_text *t, const bp_mj_geom *g) {
     static const char *const kind[] = {"plane", "sphere", "capsule", "box", "cylinder", "ellipsoid"};
-    static const size_t n_size[] = {3, 1, 1, 3, 1, 3};
+    static const size_t n_size[] = {3, 1, 2, 3, 2, 3};
+    const bool from_to = (g->kind == BP_MJ_CAPSULE || g->kind == BP_MJ_CYLINDER) && !(g->size[1] > 0);
     double ends[6];
     bpi_mj_put(t, "<geom name=\"%s\" type=\"%s\"", g->name, kind[g->kind]);
-    bpi_mj_put_numbers(t, "size", g->size, n_size[g->kind]);
-    if (g->kind == BP_MJ_CAPSULE || g->kind == BP_MJ_CYLINDER) {
+    bpi_mj_put_numbers(t, "size", g->size, from_to ? 1 : n_size[g->kind]);
+    if (from_to) {
         memcpy(ends, g->pos, sizeof g->pos);
         memcpy(ends + 3, g->end, sizeof g->end);
         bpi_mj_put_numbers(t, "fromto", ends, 6);
@@ -1354,6 +1356,22 @@ BPI_MJ_FN void bpi_mj_put_joint(bpi_mj_text *t, const bp_mj_joint *j) {
     bpi_mj_put_numbers(t, "solreflimit", j->solref_limit, 2);
     bpi_mj_put_numbers(t, "solimplimit", j->solimp_limit, 3);
     bpi_mj_put(t, "/>\n");
+}
+
+BPI_MJ_FN void bpi_mj_put_motor(bpi_mj_text *t, const bp_mj_motor *motor, const bp_mj_joint *joint) {
+    bpi_mj_put(t, "<%s name=\"%s\" joint=\"%s\"", motor->kp > 0 ? "general" : "motor", motor->name, joint->name);
+    bpi_mj_put_numbers(t, "gear", &motor->gear, 1);
+    if (motor->kp > 0) {
+        /* force = gain u + bias0 + bias1 q */
+        const double half = (joint->range[1] - joint->range[0]) / 2, middle = joint->range[0] + half;
+        const double gain = motor->kp * half, bias[3] = {motor->kp * middle, -motor->kp, 0};
+        const double limits[2] = {-motor->limit, motor->limit};
+        bpi_mj_put(t, " biastype=\"affine\" forcelimited=\"true\"");
+        bpi_mj_put_numbers(t, "gainprm", &gain, 1);
+        bpi_mj_put_numbers(t, "biasprm", bias, 3);
+        bpi_mj_put_numbers(t, "forcerange", limits, 2);
+    }
+    bpi_mj_put(t, " ctrllimited=\"true\" ctrlrange=\"-1 1\"/>\n");
 }
 
 /* A body, what hangs on it, and the bodies below it. Recursion is as deep as the tree. */
@@ -1495,6 +1513,7 @@ BPRIOR_API void bp_mj_table_add_pointmass(bp_mj_table *table, double gear) {
     geom->mass = 0.3;
 }
 
+#define BPI_MJ_DEGREE (3.14159265358979323846 / 180)
 #define BPI_MJ_COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define BPI_MJ_SENSORS 3 /* velocimeter, gyro, accelerometer, at the root's origin */
 
@@ -1579,9 +1598,319 @@ static const char *const bpi_ant_feet[] = {"front_left_foot", "front_right_foot"
 #undef BPI_ANT_HINGE
 #undef BPI_ANT_CAPSULE
 
+/* Rows of the other walkers, without the columns that are zero. A rod is a capsule by half length, centre and orientation. */
+#define BPI_NOT_TURNED \
+    { 0, 0, 0, 0 }
+#define BPI_ORIGIN \
+    { 0, 0, 0 }
+#define BPI_BODY(name, parent, x, y, z) \
+    { name, parent, {x, y, z}, BPI_NOT_TURNED, 0, BPI_ORIGIN, BPI_NOT_TURNED, BPI_ORIGIN }
+#define BPI_TURNED(name, parent, x, y, z, qw, qx, qy, qz) \
+    { name, parent, {x, y, z}, {qw, qx, qy, qz}, 0, BPI_ORIGIN, BPI_NOT_TURNED, BPI_ORIGIN }
+#define BPI_SPHERE(body, radius, x, y, z) \
+    { NULL, body, BP_MJ_SPHERE, {radius, 0, 0}, {x, y, z}, BPI_ORIGIN, BPI_NOT_TURNED, 1000, 0 }
+#define BPI_CAPSULE(body, radius, x, y, z, end_x, end_y, end_z) \
+    { NULL, body, BP_MJ_CAPSULE, {radius, 0, 0}, {x, y, z}, {end_x, end_y, end_z}, BPI_NOT_TURNED, 1000, 0 }
+#define BPI_ROD(body, radius, half, x, y, z, qw, qx, qy, qz) \
+    { NULL, body, BP_MJ_CAPSULE, {radius, half, 0}, {x, y, z}, BPI_ORIGIN, {qw, qx, qy, qz}, 1000, 0 }
+
+/* ---- rolling and jumping ball with head: one table, the rolling one without the row of the kick ---- */
+
+/* The head's mass is given, its cylinders only collide. The camera of the reference shows nothing here, but its kilogram and its
+ * moment of inertia are part of the body. The head's +y looks along the world's +x. */
+static const bp_mj_walker_body bpi_ball_bodies[] = {
+    BPI_BODY("walker/", NULL, 0, 0, 0),
+    {"head_body", "walker/", {0, 0, 0.6}, {1, 0, 0, -1}, /* its mass, centre, principal axes, moments: */
+     20,
+     {0, 0, -0.08},
+     {0.05876879, 0.70466036, -0.05876879, 0.70466036},
+     {0.14683229, 0.10987294, 0.10986016}},
+    {"egocentric_camera", "head_body", {0, 0.15, 0.9}, {0.7414525335515446, 0.6710053207613152, 0, 0}, /* it looks 6 degrees down */
+     1,
+     {0, 0, 0},
+     {1, 0, 0, 0},
+     {1, 1, 1}},
+    BPI_BODY("torso", "head_body", 0, 0, -0.4)};
+#define BPI_BALL_JOINT(name, body, kind, x, y, z, low, high, damping, gear) \
+    { name, body, kind, {x, y, z}, BPI_ORIGIN, {low, high}, 0, damping, gear, 0, 0 }
+#define BPI_BALL_ROOT                                                          \
+    BPI_BALL_JOINT("root_x", "walker/", BP_MJ_SLIDE, 1, 0, 0, 0, 0, 0, 0),     \
+        BPI_BALL_JOINT("root_y", "walker/", BP_MJ_SLIDE, 0, 1, 0, 0, 0, 0, 0), \
+        BPI_BALL_JOINT("root_z", "walker/", BP_MJ_SLIDE, 0, 0, 1, 0, 0, 0, 0), \
+        BPI_BALL_JOINT("steer", "head_body", BP_MJ_HINGE, 0, 0, -1, 0, 0, 4, 30)
+#define BPI_BALL_ROLL BPI_BALL_JOINT("roll", "torso", BP_MJ_HINGE, -1, 0, 0, 0, 0, 2, -50)
+static const bp_mj_walker_joint bpi_rolling_joints[] = {BPI_BALL_ROOT, BPI_BALL_ROLL};
+static const bp_mj_walker_joint bpi_jumping_joints[] = {
+    BPI_BALL_ROOT, BPI_BALL_JOINT("kick", "torso", BP_MJ_SLIDE, 0, 0, -1, 0, 0.4, 100, 1000), BPI_BALL_ROLL};
+#undef BPI_BALL_JOINT
+#undef BPI_BALL_ROOT
+#undef BPI_BALL_ROLL
+static const bp_mj_walker_geom bpi_ball_geoms[] = {
+    {"head", "head_body", BP_MJ_CYLINDER, {0.1, 0.06, 0}, {0, 0, -0.07}, BPI_ORIGIN, BPI_NOT_TURNED, 1000, 0},
+    {"face", "head_body", BP_MJ_CYLINDER, {0.05, 0, 0}, {0, 0.135, -0.07}, {0, 0.065, -0.07}, BPI_NOT_TURNED, 1000, 0},
+    {"neck", "head_body", BP_MJ_CYLINDER, {0.07, 0.02, 0}, {0, 0, -0.13}, BPI_ORIGIN, BPI_NOT_TURNED, 1000, 0},
+    {"shell", "torso", BP_MJ_SPHERE, {0.2, 0, 0}, BPI_ORIGIN, BPI_ORIGIN, BPI_NOT_TURNED, 0, 1}};
+static const char *const bpi_ball_actuators[] = {"roll", "steer", "kick"}; /* the rolling one: without the last */
+static const char *const bpi_ball_effectors[] = {"head_body"};
+static const char *const bpi_ball_feet[] = {"torso"};
+static const char *const bpi_jumping_observed[] = {"kick"};
+
+/* ---- the control suite's humanoid ---- */
+
+#define BPI_HUMANOID_HINGE(name, body, ax, ay, az, z, low, high, stiffness, damping, gear)                        \
+    {                                                                                                             \
+        name, body, BP_MJ_HINGE, {ax, ay, az}, {0, 0, z}, {(low)*BPI_MJ_DEGREE, (high)*BPI_MJ_DEGREE}, stiffness, \
+            damping, gear, 0, 0                                                                                   \
+    }
+
+static const bp_mj_walker_body bpi_humanoid_bodies[] = {
+    BPI_BODY("torso", NULL, 0, 0, 1.5), /* where it starts in the suite, in the air */
+    BPI_BODY("head", "torso", 0, 0, 0.19),
+    BPI_TURNED("lower_waist", "torso", -0.01, 0, -0.26, 1, 0, -0.002, 0),
+    BPI_TURNED("pelvis", "lower_waist", 0, 0, -0.165, 1, 0, -0.002, 0),
+    BPI_BODY("right_thigh", "pelvis", 0, -0.1, -0.04),
+    BPI_BODY("right_shin", "right_thigh", 0, 0.01, -0.403),
+    BPI_BODY("right_foot", "right_shin", 0, 0, -0.39),
+    BPI_BODY("left_thigh", "pelvis", 0, 0.1, -0.04),
+    BPI_BODY("left_shin", "left_thigh", 0, -0.01, -0.403),
+    BPI_BODY("left_foot", "left_shin", 0, 0, -0.39),
+    BPI_BODY("right_upper_arm", "torso", 0, -0.17, 0.06),
+    BPI_BODY("right_lower_arm", "right_upper_arm", 0.18, -0.18, -0.18),
+    BPI_BODY("right_hand", "right_lower_arm", 0.18, 0.18, 0.18),
+    BPI_BODY("left_upper_arm", "torso", 0, 0.17, 0.06),
+    BPI_BODY("left_lower_arm", "left_upper_arm", 0.18, 0.18, -0.18),
+    BPI_BODY("left_hand", "left_lower_arm", 0.18, -0.18, 0.18)};
+static const bp_mj_walker_joint bpi_humanoid_joints[] = {
+    /* axis, height in the body, range in degrees, stiffness, damping, gear */
+    BPI_HUMANOID_HINGE("abdomen_z", "lower_waist", 0, 0, 1, 0.065, -45, 45, 20, 5, 40),
+    BPI_HUMANOID_HINGE("abdomen_y", "lower_waist", 0, 1, 0, 0.065, -75, 30, 10, 5, 40),
+    BPI_HUMANOID_HINGE("abdomen_x", "pelvis", 1, 0, 0, 0.1, -35, 35, 10, 5, 40),
+    BPI_HUMANOID_HINGE("right_hip_x", "right_thigh", 1, 0, 0, 0, -25, 5, 10, 5, 40),
+    BPI_HUMANOID_HINGE("right_hip_z", "right_thigh", 0, 0, 1, 0, -60, 35, 10, 5, 40),
+    BPI_HUMANOID_HINGE("right_hip_y", "right_thigh", 0, 1, 0, 0, -110, 20, 20, 5, 120),
+    BPI_HUMANOID_HINGE("right_knee", "right_shin", 0, -1, 0, 0.02, -160, 2, 1, 0.2, 80),
+    BPI_HUMANOID_HINGE("right_ankle_y", "right_foot", 0, 1, 0, 0.08, -50, 50, 6, 0.2, 20),
+    BPI_HUMANOID_HINGE("right_ankle_x", "right_foot", 1, 0, 0.5, 0.04, -50, 50, 3, 0.2, 20),
+    BPI_HUMANOID_HINGE("left_hip_x", "left_thigh", -1, 0, 0, 0, -25, 5, 10, 5, 40),
+    BPI_HUMANOID_HINGE("left_hip_z", "left_thigh", 0, 0, -1, 0, -60, 35, 10, 5, 40),
+    BPI_HUMANOID_HINGE("left_hip_y", "left_thigh", 0, 1, 0, 0, -120, 20, 20, 5, 120), /* the right one: -110 */
+    BPI_HUMANOID_HINGE("left_knee", "left_shin", 0, -1, 0, 0.02, -160, 2, 1, 0.2, 80),
+    BPI_HUMANOID_HINGE("left_ankle_y", "left_foot", 0, 1, 0, 0.08, -50, 50, 6, 0.2, 20),
+    BPI_HUMANOID_HINGE("left_ankle_x", "left_foot", 1, 0, 0.5, 0.04, -50, 50, 3, 0.2, 20),
+    BPI_HUMANOID_HINGE("right_shoulder1", "right_upper_arm", 2, 1, 1, 0, -85, 60, 1, 0.2, 20),
+    BPI_HUMANOID_HINGE("right_shoulder2", "right_upper_arm", 0, -1, 1, 0, -85, 60, 1, 0.2, 20),
+    BPI_HUMANOID_HINGE("right_elbow", "right_lower_arm", 0, -1, 1, 0, -90, 50, 0, 0.2, 40),
+    BPI_HUMANOID_HINGE("left_shoulder1", "left_upper_arm", 2, -1, 1, 0, -60, 85, 1, 0.2, 20),
+    BPI_HUMANOID_HINGE("left_shoulder2", "left_upper_arm", 0, 1, 1, 0, -60, 85, 1, 0.2, 20),
+    BPI_HUMANOID_HINGE("left_elbow", "left_lower_arm", 0, -1, -1, 0, -90, 50, 0, 0.2, 40)};
+static const bp_mj_walker_geom bpi_humanoid_geoms[] = {
+    BPI_CAPSULE("torso", 0.07, 0, -0.07, 0, 0, 0.07, 0),
+    BPI_CAPSULE("torso", 0.06, -0.01, -0.06, -0.12, -0.01, 0.06, -0.12),
+    BPI_SPHERE("head", 0.09, 0, 0, 0),
+    BPI_CAPSULE("lower_waist", 0.06, 0, -0.06, 0, 0, 0.06, 0),
+    BPI_CAPSULE("pelvis", 0.09, -0.02, -0.07, 0, -0.02, 0.07, 0),
+    BPI_CAPSULE("right_thigh", 0.06, 0, 0, 0, 0, 0.01, -0.34),
+    BPI_CAPSULE("right_shin", 0.049, 0, 0, 0, 0, 0, -0.3),
+    BPI_CAPSULE("right_foot", 0.027, -0.07, -0.02, 0, 0.14, -0.04, 0),
+    BPI_CAPSULE("right_foot", 0.027, -0.07, 0, 0, 0.14, 0.02, 0),
+    BPI_CAPSULE("left_thigh", 0.06, 0, 0, 0, 0, -0.01, -0.34),
+    BPI_CAPSULE("left_shin", 0.049, 0, 0, 0, 0, 0, -0.3),
+    BPI_CAPSULE("left_foot", 0.027, -0.07, 0.02, 0, 0.14, 0.04, 0),
+    BPI_CAPSULE("left_foot", 0.027, -0.07, 0, 0, 0.14, -0.02, 0),
+    BPI_CAPSULE("right_upper_arm", 0.04, 0, 0, 0, 0.16, -0.16, -0.16),
+    BPI_CAPSULE("right_lower_arm", 0.031, 0.01, 0.01, 0.01, 0.17, 0.17, 0.17),
+    BPI_SPHERE("right_hand", 0.04, 0, 0, 0),
+    BPI_CAPSULE("left_upper_arm", 0.04, 0, 0, 0, 0.16, 0.16, -0.16),
+    BPI_CAPSULE("left_lower_arm", 0.031, 0.01, -0.01, 0.01, 0.17, -0.17, 0.17),
+    BPI_SPHERE("left_hand", 0.04, 0, 0, 0)};
+static const char *const bpi_humanoid_actuators[] = {
+    "abdomen_y", "abdomen_z", "abdomen_x", "right_hip_x", "right_hip_z", "right_hip_y", "right_knee", "right_ankle_x",
+    "right_ankle_y", "left_hip_x", "left_hip_z", "left_hip_y", "left_knee", "left_ankle_x", "left_ankle_y", "right_shoulder1",
+    "right_shoulder2", "right_elbow", "left_shoulder1", "left_shoulder2", "left_elbow"};
+/* The suite knows no appendages; as for the CMU humanoid they are the effectors and the head. */
+static const char *const bpi_humanoid_appendages[] = {"left_hand", "left_foot", "right_hand", "right_foot", "head"};
+static const char *const bpi_humanoid_feet[] = {"left_foot", "right_foot"};
+#undef BPI_HUMANOID_HINGE
+
+/* ---- the CMU humanoid, version 2019; x is left, y up, z forward ---- */
+
+/* The numbers are the model file's, to the last digit, noise included. A hinge: range, stiffness, damping, gear; kp and limit of
+ * position control. It is called by its body and axis, "lfemurrx". */
+#define BPI_CMU_HINGE(name, body, x, y, z, low, high, stiffness, damping, gear, kp, limit) \
+    { name, body, BP_MJ_HINGE, {x, y, z}, BPI_ORIGIN, {low, high}, stiffness, damping, gear, kp, limit }
+#define BPI_RX(body, low, high, stiffness, damping, gear, kp, limit) \
+    BPI_CMU_HINGE(body "rx", body, 1, 0, 0, low, high, stiffness, damping, gear, kp, limit)
+#define BPI_RY(body, low, high, stiffness, damping, gear, kp, limit) \
+    BPI_CMU_HINGE(body "ry", body, 0, 1, 0, low, high, stiffness, damping, gear, kp, limit)
+#define BPI_RZ(body, low, high, stiffness, damping, gear, kp, limit) \
+    BPI_CMU_HINGE(body "rz", body, 0, 0, 1, low, high, stiffness, damping, gear, kp, limit)
+#define BPI_ELLIPSOID(body, a, b, c, x, y, z, qw, qx, qy, qz) \
+    { NULL, body, BP_MJ_ELLIPSOID, {a, b, c}, {x, y, z}, BPI_ORIGIN, {qw, qx, qy, qz}, 1000, 0 }
+
+static const bp_mj_walker_body bpi_cmu_bodies[] = {
+    BPI_BODY("walker/", NULL, 0, 0, 0),
+    BPI_BODY("root", "walker/", 0, 0, 0),
+    BPI_BODY("lhipjoint", "root", 0, 0, 0),
+    BPI_TURNED("lfemur", "lhipjoint", 0.101937, -0.0918074, 0.0494461, 0.984808, 0, 0, 0.173648),
+    BPI_BODY("ltibia", "lfemur", -1.01368e-07, -0.404945, 0),
+    BPI_TURNED("lfoot", "ltibia", -1.06903e-07, -0.405693, 0, 0.707107, -0.707107, 0, 0),
+    BPI_BODY("ltoes", "lfoot", 4.99882e-09, -0.106372, -0.0227756),
+    BPI_BODY("rhipjoint", "root", 0, 0, 0),
+    BPI_TURNED("rfemur", "rhipjoint", -0.101937, -0.0918074, 0.0494461, 0.984808, 0, 0, -0.173648),
+    BPI_BODY("rtibia", "rfemur", 1.0706e-07, -0.404945, 0),
+    BPI_TURNED("rfoot", "rtibia", 1.07257e-07, -0.405693, 0, 0.707107, -0.707107, 0, 0),
+    BPI_BODY("rtoes", "rfoot", 6.93672e-09, -0.106372, -0.0227756),
+    BPI_BODY("lowerback", "root", 0, 0, 0),
+    BPI_BODY("upperback", "lowerback", 0.000565862, 0.113213, -0.00805298),
+    BPI_BODY("thorax", "upperback", 0.000512528, 0.11356, 0.000936821),
+    BPI_BODY("lowerneck", "thorax", -4.17976e-05, 0.113945, 0.00468037),
+    BPI_BODY("upperneck", "lowerneck", -0.00330143, 0.0904801, 0.0106872),
+    BPI_BODY("head", "upperneck", 0.00100175, 0.0899912, -0.00449288),
+    BPI_BODY("lclavicle", "thorax", -4.17976e-05, 0.113945, 0.00468037),
+    BPI_TURNED("lhumerus", "lclavicle", 0.183763, 0.0765273, 0.0107141, 0.183013, 0.683013, -0.683013, 0.183013),
+    BPI_BODY("lradius", "lhumerus", 0, -0.276843, 0),
+    BPI_TURNED("lwrist", "lradius", 0, -0.181536, 0, -0.5, 0, 0.866025, 0),
+    BPI_BODY("lhand", "lwrist", 0, -0.0907676, 0),
+    BPI_BODY("lfingers", "lhand", 0, -0.0351944, 0),
+    BPI_TURNED("lthumb", "lhand", -0.01, 0, 0, 0.92388, 0, 0, -0.382683),
+    BPI_BODY("rclavicle", "thorax", -4.17976e-05, 0.113945, 0.00468037),
+    BPI_TURNED("rhumerus", "rclavicle", -0.183763, 0.0765273, 0.0107141, 0.183013, 0.683013, 0.683013, -0.183013),
+    BPI_BODY("rradius", "rhumerus", 0, -0.276843, 0),
+    BPI_TURNED("rwrist", "rradius", 0, -0.181536, 0, -0.5, 0, -0.866025, 0),
+    BPI_BODY("rhand", "rwrist", 0, -0.0907676, 0),
+    BPI_BODY("rfingers", "rhand", 0, -0.0351944, 0),
+    BPI_TURNED("rthumb", "rhand", 0.01, 0, 0, 0.92388, 0, 0, 0.382683)};
+static const bp_mj_walker_joint bpi_cmu_joints[] = {
+    BPI_RZ("lfemur", -1.0472, 1.22173, 10, 2, 40, 80, 80),
+    BPI_RY("lfemur", -1.22173, 1.22173, 10, 2, 40, 80, 80),
+    BPI_RX("lfemur", -2.79253, 0.349066, 10, 2, 120, 120, 120),
+    BPI_RX("ltibia", 0.01, 2.96706, 0.1, 1, 80, 80, 80),
+    BPI_RZ("lfoot", -1.22173, 0.349066, 10, 2, 20, 50, 50),
+    BPI_RX("lfoot", -0.785398, 1.5708, 10, 2, 20, 50, 50),
+    BPI_RX("ltoes", -1.5708, 0.349066, 0.1, 1, 20, 20, 20),
+    BPI_RZ("rfemur", -1.22173, 1.0472, 10, 2, 40, 80, 80),
+    BPI_RY("rfemur", -1.22173, 1.22173, 10, 2, 40, 80, 80),
+    BPI_RX("rfemur", -2.79253, 0.349066, 10, 2, 120, 120, 120),
+    BPI_RX("rtibia", 0.01, 2.96706, 0.1, 1, 80, 80, 80),
+    BPI_RZ("rfoot", -0.349066, 1.22173, 10, 2, 20, 50, 50),
+    BPI_RX("rfoot", -0.785398, 1.5708, 10, 2, 20, 50, 50),
+    BPI_RX("rtoes", -1.5708, 0.349066, 0.1, 1, 20, 20, 20),
+    BPI_RZ("lowerback", -0.523599, 0.523599, 200, 5, 40, 150, 120),
+    BPI_RY("lowerback", -0.523599, 0.523599, 200, 5, 40, 150, 120),
+    BPI_RX("lowerback", -0.349066, 0.785398, 200, 5, 40, 150, 120),
+    BPI_RZ("upperback", -0.523599, 0.523599, 200, 5, 40, 80, 80),
+    BPI_RY("upperback", -0.523599, 0.523599, 200, 5, 40, 80, 80),
+    BPI_RX("upperback", -0.349066, 0.785398, 200, 5, 40, 80, 80),
+    BPI_RZ("thorax", -0.523599, 0.523599, 200, 5, 40, 100, 80),
+    BPI_RY("thorax", -0.523599, 0.523599, 200, 5, 40, 100, 80),
+    BPI_RX("thorax", -0.349066, 0.785398, 200, 5, 40, 100, 80),
+    BPI_RZ("lowerneck", -0.523599, 0.523599, 10, 2, 20, 20, 20),
+    BPI_RY("lowerneck", -0.523599, 0.523599, 10, 2, 20, 20, 20),
+    BPI_RX("lowerneck", -0.349066, 0.785398, 10, 2, 20, 20, 20),
+    BPI_RZ("upperneck", -0.523599, 0.523599, 10, 2, 20, 20, 20),
+    BPI_RY("upperneck", -0.523599, 0.523599, 10, 2, 20, 20, 20),
+    BPI_RX("upperneck", -0.349066, 0.785398, 10, 2, 20, 20, 20),
+    BPI_RZ("head", -0.523599, 0.523599, 10, 2, 20, 20, 20),
+    BPI_RY("head", -0.523599, 0.523599, 10, 2, 20, 20, 20),
+    BPI_RX("head", -0.349066, 0.785398, 10, 2, 20, 20, 20),
+    BPI_RZ("lclavicle", 0, 0.349066, 200, 5, 20, 20, 20),
+    BPI_RY("lclavicle", -0.349066, 0.174533, 200, 5, 20, 20, 20),
+    BPI_RZ("lhumerus", -1.5708, 1.5708, 0.1, 1, 40, 60, 60),
+    BPI_RY("lhumerus", -1.5708, 1.5708, 0.1, 1, 40, 60, 60),
+    BPI_RX("lhumerus", -1.0472, 1.5708, 0.1, 1, 40, 60, 60),
+    BPI_RX("lradius", -0.174533, 2.96706, 0.1, 1, 40, 60, 60),
+    BPI_RY("lwrist", 0, 3.14159, 0.1, 1, 20, 20, 20),
+    BPI_RZ("lhand", -0.785398, 0.785398, 0.1, 1, 20, 20, 20),
+    BPI_RX("lhand", -1.5708, 1.5708, 0.1, 1, 20, 20, 20),
+    BPI_RX("lfingers", 0, 1.5708, 0.1, 1, 20, 20, 20),
+    BPI_RZ("lthumb", -0.785398, 0.785398, 0.1, 1, 20, 20, 20),
+    BPI_RX("lthumb", 0, 1.57, 0.1, 1, 20, 20, 20),
+    BPI_RZ("rclavicle", -0.349066, 0, 200, 5, 20, 20, 20),
+    BPI_RY("rclavicle", -0.174533, 0.349066, 200, 5, 20, 20, 20),
+    BPI_RZ("rhumerus", -1.5708, 1.5708, 0.1, 1, 40, 60, 60),
+    BPI_RY("rhumerus", -1.5708, 1.5708, 0.1, 1, 40, 60, 60),
+    BPI_RX("rhumerus", -1.0472, 1.5708, 0.1, 1, 40, 60, 60),
+    BPI_RX("rradius", -0.174533, 2.96706, 0.1, 1, 40, 60, 60),
+    BPI_RY("rwrist", -3.14159, 0, 0.1, 1, 20, 20, 20),
+    BPI_RZ("rhand", -0.785398, 0.785398, 0.1, 1, 20, 20, 20),
+    BPI_RX("rhand", -1.5708, 1.5708, 0.1, 1, 20, 20, 20),
+    BPI_RX("rfingers", 0, 1.5708, 0.1, 1, 20, 20, 20),
+    BPI_RZ("rthumb", -0.785398, 0.785398, 0.1, 1, 20, 20, 20),
+    BPI_RX("rthumb", 0, 1.57, 0.1, 1, 20, 20, 20)};
+static const bp_mj_walker_geom bpi_cmu_geoms[] = {
+    BPI_ROD("root", 0.09, 0.06, 0, -0.05, 0, 1, 0, -1, 0),
+    BPI_ROD("lhipjoint", 0.008, 0.02187363, 0.0509685, -0.0459037, 0.024723, 0.5708, -0.566602, -0.594264, 0),
+    BPI_ROD("lfemur", 0.06, 0.1822257, -5.0684e-08, -0.202473, 0, 0.696364, -0.696364, -0.122788, -0.122788),
+    BPI_ROD("ltibia", 0.04, 0.1825614, -5.34516e-08, -0.202846, 0, 0.696364, -0.696364, -0.122788, -0.122788),
+    BPI_ROD("lfoot", 0.03, 0.0543914, -0.0269999975006, -0.0231859, -0.0113878, 0.76725516, -0.64051114, 0.02306487, -0.02306583),
+    BPI_ROD("lfoot", 0.03, 0.0543914, 0.0270000024994, -0.0231859, -0.0113878, 0.72887266, -0.59399462, -0.24074283, -0.2407425),
+    BPI_SPHERE("ltoes", 0.03, 0, -0.01, -0.01),
+    BPI_SPHERE("ltoes", 0.03, 0.03, -0.01, -0.01),
+    BPI_SPHERE("ltoes", 0.03, -0.03, -0.01, -0.01),
+    BPI_ROD("rhipjoint", 0.008, 0.02187363, -0.0509685, -0.0459037, 0.024723, 0.574856, -0.547594, 0.608014, 0),
+    BPI_ROD("rfemur", 0.06, 0.1822257, 5.35298e-08, -0.202473, 0, 0.696364, -0.696364, 0.122788, 0.122788),
+    BPI_ROD("rtibia", 0.04, 0.1825614, 5.36285e-08, -0.202846, 0, 0.696364, -0.696364, 0.122788, 0.122788),
+    BPI_ROD("rfoot", 0.03, 0.0543914, -0.0269999965316, -0.0231859, -0.0113878, 0.73520687, -0.58633523, 0.24050108, 0.24050079),
+    BPI_ROD("rfoot", 0.03, 0.0543914, 0.0270000034684, -0.0231859, -0.0113878, 0.77312469, -0.633231, -0.02545846, 0.02545836),
+    BPI_SPHERE("rtoes", 0.03, 0, -0.01, -0.01),
+    BPI_SPHERE("rtoes", 0.03, 0.03, -0.01, -0.01),
+    BPI_SPHERE("rtoes", 0.03, -0.03, -0.01, -0.01),
+    BPI_ROD("lowerback", 0.06, 0.04540016, 0.000282931, 0.0566065, -0.00402649, 0.70836027, -0.02340173, 0.70495373, 0.02680827),
+    BPI_ROD("upperback", 0.06, 0.04542616, 0.000256264, 0.0567802, 0.00046841, 0.70869924, 0.00451524, 0.70549477, -0.00131076),
+    BPI_ROD("thorax", 0.06, 0.0570206, -2.08988e-05, 0.0569725, 0.00234019, 0.70682567, 0.01438067, 0.70709033, -0.01464533),
+    BPI_ROD("lowerneck", 0.06, 0.02279225, -0.00165071, 0.0452401, 0.00534359, 0.66437, 0.746906, 0.027253, 0),
+    BPI_ROD("upperneck", 0.03, 0.0225272, 0.000500875, 0.0449956, -0.00224644, 0.724521, 0.68921, -0.00767204, 0),
+    BPI_ROD("head", 0.07, 0.024104, 0.000341465, 0.048184, -0.00148117, 0.717887, 0.696142, -0.00493334, 0),
+    BPI_ROD("lclavicle", 0.06, 0.03986988, 0.0918817, 0.0382636, 0.00535704, 0.674573, 0.274789, -0.685158, 0),
+    BPI_ROD("lhumerus", 0.035, 0.1245789, 0, -0.138421, 0, 0.612372, -0.612372, 0.353553, 0.353553),
+    BPI_ROD("lradius", 0.025, 0.08169111, 0, -0.0907679, 0, 0.612372, -0.612372, 0.353553, 0.353553),
+    BPI_ROD("lwrist", 0.02, 0.03, 0, -0.03, 0, 1.59389e-11, -1.59388e-11, -0.707107, -0.707107),
+    BPI_ELLIPSOID("lhand", 0.024, 0.01, 0.03, 0, -0.016752, 0, 1.05531e-11, -1.05529e-11, -0.707107, -0.707107),
+    BPI_ROD("lfingers", 0.005, 0.02, -0.015, -0.025, 0, 0.707107, -0.707107, 0, 0),
+    BPI_ROD("lfingers", 0.005, 0.02, -0.004, -0.03, 0, 0.707107, -0.707107, 0, 0),
+    BPI_ROD("lfingers", 0.0045, 0.02, 0.007, -0.03, 0, 0.707107, -0.707107, 0, 0),
+    BPI_ROD("lfingers", 0.004, 0.02, 0.016, -0.025, 0, 0.707107, -0.707107, 0, 0),
+    BPI_ROD("lthumb", 0.006, 0.02, 0, -0.03, 0, 4.53059e-11, -4.27268e-11, -0.707107, -0.707107),
+    BPI_ROD("rclavicle", 0.06, 0.03986988, -0.0918817, 0.0382636, 0.00535704, 0.687843, 0.27905, 0.670077, 0),
+    BPI_ROD("rhumerus", 0.035, 0.1245789, 0, -0.138421, 0, 0.612372, -0.612372, -0.353553, -0.353553),
+    BPI_ROD("rradius", 0.025, 0.08169111, 0, -0.0907679, 0, 0.61238, -0.612372, -0.353554, -0.353541),
+    BPI_ROD("rwrist", 0.02, 0.03, 0, -0.03, 0, 1.11127e-05, -1.21227e-06, 0.707101, 0.707113),
+    BPI_ELLIPSOID("rhand", 0.024, 0.01, 0.03, 0, -0.016752, 0, 2.00918e-11, -2.00916e-11, 0.707107, 0.707107),
+    BPI_ROD("rfingers", 0.005, 0.02, 0.015, -0.025, 0, 0.707107, -0.707107, 0, 0),
+    BPI_ROD("rfingers", 0.005, 0.02, 0.004, -0.03, 0, 0.707107, -0.707107, 0, 0),
+    BPI_ROD("rfingers", 0.0045, 0.02, -0.007, -0.03, 0, 0.707107, -0.707107, 0, 0),
+    BPI_ROD("rfingers", 0.004, 0.02, -0.016, -0.025, 0, 0.707107, -0.707107, 0, 0),
+    BPI_ROD("rthumb", 0.006, 0.02, 0, -0.03, 0, 6.21773e-11, -6.35284e-11, 0.707107, 0.707107)};
+static const char *const bpi_cmu_excludes[][2] = {{"lclavicle", "rclavicle"},
+                                                  {"lowerneck", "lclavicle"},
+                                                  {"lowerneck", "rclavicle"},
+                                                  {"upperneck", "lclavicle"},
+                                                  {"upperneck", "rclavicle"}};
+static const char *const bpi_cmu_actuators[] = {
+    "headrx", "headry", "headrz", "lclaviclery", "lclaviclerz", "lfemurrx", "lfemurry", "lfemurrz", "lfingersrx", "lfootrx",
+    "lfootrz", "lhandrx", "lhandrz", "lhumerusrx", "lhumerusry", "lhumerusrz", "lowerbackrx", "lowerbackry", "lowerbackrz",
+    "lowerneckrx", "lowerneckry", "lowerneckrz", "lradiusrx", "lthumbrx", "lthumbrz", "ltibiarx", "ltoesrx", "lwristry",
+    "rclaviclery", "rclaviclerz", "rfemurrx", "rfemurry", "rfemurrz", "rfingersrx", "rfootrx", "rfootrz", "rhandrx", "rhandrz",
+    "rhumerusrx", "rhumerusry", "rhumerusrz", "rradiusrx", "rthumbrx", "rthumbrz", "rtibiarx", "rtoesrx", "rwristry", "thoraxrx",
+    "thoraxry", "thoraxrz", "upperbackrx", "upperbackry", "upperbackrz", "upperneckrx", "upperneckry", "upperneckrz"};
+static const char *const bpi_cmu_appendages[] = {"rradius", "lradius", "rfoot", "lfoot", "head"};
+static const char *const bpi_cmu_feet[] = {"lfoot", "rfoot", "ltoes", "rtoes"};
+#undef BPI_CMU_HINGE
+#undef BPI_RX
+#undef BPI_RY
+#undef BPI_RZ
+#undef BPI_ELLIPSOID
+#undef BPI_BODY
+#undef BPI_TURNED
+#undef BPI_SPHERE
+#undef BPI_CAPSULE
+#undef BPI_ROD
+#undef BPI_ORIGIN
+#undef BPI_NOT_TURNED
+
 /* ---- all of them, in the order of bp_mj_walker_kind ---- */
 
-/* [walkers] */
+/* clang-format off */
 static const bp_mj_walker bpi_mj_walkers[] = {
     {
         "pointmass",
@@ -1625,6 +1954,38 @@ static const bp_mj_walker bpi_mj_walkers[] = {
         2, /* timestep, substeps, reach, speed */
     },
     {
+        "rolling",
+        bpi_ball_bodies, BPI_MJ_COUNT(bpi_ball_bodies),
+        bpi_rolling_joints, BPI_MJ_COUNT(bpi_rolling_joints),
+        bpi_ball_geoms, BPI_MJ_COUNT(bpi_ball_geoms),
+        NULL, 0,
+        bpi_ball_actuators, 2,
+        false,
+        false, "steer", 0, {1, 0, 0, 0},
+        0, {0.02, 1}, {0.9, 0.95, 0.001},
+        4, {0.5, 0.02, 0.02}, {0.02, 1}, {0.9, 0.95, 0.001},
+        "head_body",
+        bpi_ball_effectors, 1, NULL, 0, NULL, 0, false, bpi_ball_feet, 1,
+        {0, 0, 0}, 0,
+        0.005, 10, 0.2, 2.5, /* at full throttle it comes to 5 m/s */
+    },
+    {
+        "jumping",
+        bpi_ball_bodies, BPI_MJ_COUNT(bpi_ball_bodies),
+        bpi_jumping_joints, BPI_MJ_COUNT(bpi_jumping_joints),
+        bpi_ball_geoms, BPI_MJ_COUNT(bpi_ball_geoms),
+        NULL, 0,
+        bpi_ball_actuators, 3,
+        false,
+        false, "steer", 0, {1, 0, 0, 0},
+        0, {0.02, 1}, {0.95, 0.99, 0.001},
+        4, {0.5, 0.02, 0.02}, {0.02, 1}, {0.9, 0.95, 0.001},
+        "head_body",
+        bpi_ball_effectors, 1, NULL, 0, bpi_jumping_observed, 1, false, bpi_ball_feet, 1,
+        {0, 0, 0}, 0,
+        0.005, 10, 0.2, 2.5,
+    },
+    {
         "ant",
         bpi_ant_bodies,
         BPI_MJ_COUNT(bpi_ant_bodies),
@@ -1665,7 +2026,56 @@ static const bp_mj_walker bpi_mj_walkers[] = {
         0.75,
         1,
     },
+    {
+        "humanoid",
+        bpi_humanoid_bodies, BPI_MJ_COUNT(bpi_humanoid_bodies),
+        bpi_humanoid_joints, BPI_MJ_COUNT(bpi_humanoid_joints),
+        bpi_humanoid_geoms, BPI_MJ_COUNT(bpi_humanoid_geoms),
+        NULL, 0,
+        bpi_humanoid_actuators, BPI_MJ_COUNT(bpi_humanoid_actuators),
+        false,
+        true, NULL, 1.286, {1, 0, 0, 0}, /* the soles half a millimetre above the floor */
+        0.01, {0.02, 1}, {0, 0.99, 0.01},
+        1, {0.7, 0.005, 0.0001}, {0.015, 1}, {0.9, 0.99, 0.003},
+        "torso",
+        bpi_humanoid_appendages, 4, bpi_humanoid_appendages, 5, bpi_humanoid_actuators, 21, false, bpi_humanoid_feet, 2,
+        {0, 0, 1}, 0.85,
+        0.005, 5, 0.75, 1,
+    },
+    {
+        "cmu",
+        bpi_cmu_bodies, BPI_MJ_COUNT(bpi_cmu_bodies),
+        bpi_cmu_joints, BPI_MJ_COUNT(bpi_cmu_joints),
+        bpi_cmu_geoms, BPI_MJ_COUNT(bpi_cmu_geoms),
+        bpi_cmu_excludes, BPI_MJ_COUNT(bpi_cmu_excludes),
+        bpi_cmu_actuators, BPI_MJ_COUNT(bpi_cmu_actuators),
+        false,
+        true, NULL, 0.94, {0.46075297537525906, 0.5363829748256799, 0.5363829748256799, 0.46075297537525906}, /* 0.859, 1, 1, 0.859 */
+        0.01, {0.02, 1}, {0, 0.99, 0.01},
+        1, {0.7, 0.005, 0.0001}, {0.015, 1}, {0.99, 0.99, 0.003},
+        "root",
+        bpi_cmu_appendages, 4, bpi_cmu_appendages, 5, bpi_cmu_actuators, 56, false, bpi_cmu_feet, 4,
+        {0, 1, 0}, 0.62,
+        0.005, 6, 0.75, 1,
+    },
+    {
+        "cmu_position",
+        bpi_cmu_bodies, BPI_MJ_COUNT(bpi_cmu_bodies),
+        bpi_cmu_joints, BPI_MJ_COUNT(bpi_cmu_joints),
+        bpi_cmu_geoms, BPI_MJ_COUNT(bpi_cmu_geoms),
+        bpi_cmu_excludes, BPI_MJ_COUNT(bpi_cmu_excludes),
+        bpi_cmu_actuators, BPI_MJ_COUNT(bpi_cmu_actuators),
+        true,
+        true, NULL, 0.94, {0.46075297537525906, 0.5363829748256799, 0.5363829748256799, 0.46075297537525906},
+        0.01, {0.02, 1}, {0, 0.99, 0.01},
+        1, {0.7, 0.005, 0.0001}, {0.015, 1}, {0.99, 0.99, 0.003},
+        "root",
+        bpi_cmu_appendages, 4, bpi_cmu_appendages, 5, bpi_cmu_actuators, 56, false, bpi_cmu_feet, 4,
+        {0, 1, 0}, 0.62,
+        0.005, 6, 0.75, 1,
+    },
 };
+/* clang-format on */
 
 BPRIOR_API const bp_mj_walker *bp_mj_walker_of(bp_mj_walker_kind kind) {
     return (size_t)kind < BPI_MJ_COUNT(bpi_mj_walkers) ? &bpi_mj_walkers[kind] : NULL;
@@ -1699,6 +2109,12 @@ BPI_MJ_FN size_t bpi_mj_walker_unknown(const bp_mj_walker *walker, const char *c
     return i;
 }
 
+/* Is the body `upper` the body `row`, or one of those that carry it? Parents stand above their children, so the walk ends. */
+BPI_MJ_FN bool bpi_mj_walker_above(const bp_mj_walker *walker, int upper, int row) {
+    while (row > upper) row = bpi_mj_walker_body(walker, walker->bodies[row].parent);
+    return row == upper;
+}
+
 BPI_MJ_FN bool bpi_mj_all_finite(const double *x, size_t n) {
     size_t i;
     for (i = 0; i < n; i++)
@@ -1714,8 +2130,12 @@ BPRIOR_API bp_status bp_mj_walker_check(const bp_mj_walker *w, bp_error *error) 
     const char *const name = w && bpi_mj_name_ok(w->name) ? w->name : "?";
     size_t i, j;
     if (!w || !bpi_mj_name_ok(w->name)) return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_walker: no name");
-    if (!w->bodies || !w->n_bodies || !w->n_geoms || !w->n_actuators || w->n_actuators > BP_MAX_ACTION)
+    if (!w->n_bodies || !w->n_geoms || !w->n_actuators || w->n_actuators > BP_MAX_ACTION)
         return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": bodies, geoms and 1 .. %d actuators are needed", name, BP_MAX_ACTION);
+    if (!w->bodies || (!w->joints && w->n_joints) || !w->geoms || (!w->excludes && w->n_excludes) || !w->actuators ||
+        (!w->effectors && w->n_effectors) || (!w->appendages && w->n_appendages) || (!w->observed && w->n_observed) ||
+        (!w->feet && w->n_feet))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": a table that should have rows is NULL", name);
     for (i = 0; i < w->n_bodies; i++) {
         const bp_mj_walker_body *b = &w->bodies[i];
         const int parent = bpi_mj_walker_body(w, b->parent);
@@ -1724,6 +2144,8 @@ BPRIOR_API bp_status bp_mj_walker_check(const bp_mj_walker *w, bp_error *error) 
         if (i == 0 ? b->parent != NULL : parent < 0 || parent >= (int)i)
             return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": body \"%s\": its parent must be an earlier row (row 0: NULL)", name,
                             b->name);
+        if (i && !bpi_mj_walker_above(w, parent, (int)i - 1))
+            return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": body \"%s\": rows must stand depth first", name, b->name);
         if (!bpi_mj_all_finite(b->pos, 3) || !bpi_mj_all_finite(b->quat, 4) || !(b->mass >= 0 && bpi_finite_d(b->mass)) ||
             !bpi_mj_all_finite(b->mass_pos, 3) || !bpi_mj_all_finite(b->mass_quat, 4) || !bpi_mj_all_finite(b->inertia, 3))
             return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": body \"%s\" has a number out of range", name, b->name);
@@ -1733,15 +2155,20 @@ BPRIOR_API bp_status bp_mj_walker_check(const bp_mj_walker *w, bp_error *error) 
         if (!bpi_mj_name_ok(q->name) || bpi_mj_walker_joint(w, q->name) != (int)i || bpi_mj_walker_body(w, q->body) < 0 ||
             (q->kind != BP_MJ_SLIDE && q->kind != BP_MJ_HINGE))
             return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": joint %zu: a name of its own, a body, SLIDE or HINGE", name, i);
+        const double strength[5] = {q->stiffness, q->damping, q->gear, q->kp, q->limit};
         if (!bpi_mj_all_finite(q->axis, 3) || !bpi_mj_all_finite(q->pos, 3) || !bpi_mj_all_finite(q->range, 2) ||
-            q->range[0] > q->range[1] || !bpi_mj_all_finite(&q->stiffness, 5))
+            q->range[0] > q->range[1] || !bpi_mj_all_finite(strength, 5) || !(q->stiffness >= 0) || !(q->damping >= 0) ||
+            (q->axis[0] == 0 && q->axis[1] == 0 && q->axis[2] == 0))
             return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": joint \"%s\" has a number out of range", name, q->name);
+        if (i && bpi_mj_walker_body(w, q->body) < bpi_mj_walker_body(w, q[-1].body))
+            return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": joint \"%s\" stands behind one of a later body", name, q->name);
     }
     for (i = 0; i < w->n_geoms; i++) {
         const bp_mj_walker_geom *g = &w->geoms[i];
         if (bpi_mj_walker_body(w, g->body) < 0 || (g->name && !bpi_mj_name_ok(g->name)) || (int)g->kind < BP_MJ_SPHERE ||
             g->kind > BP_MJ_ELLIPSOID || !(g->size[0] > 0) || !(g->mass >= 0) || !(g->density >= 0) ||
-            !bpi_mj_all_finite(g->size, 3) || !bpi_mj_all_finite(g->pos, 3) || !bpi_mj_all_finite(g->end, 3))
+            !bpi_mj_all_finite(g->size, 3) || !bpi_mj_all_finite(g->pos, 3) || !bpi_mj_all_finite(g->end, 3) ||
+            !bpi_mj_all_finite(g->quat, 4) || !bpi_finite_d(g->mass) || !bpi_finite_d(g->density))
             return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": geom %zu: a body, a shape that is no plane, a size", name, i);
     }
     for (i = 0; i < w->n_excludes; i++)
@@ -1757,9 +2184,25 @@ BPRIOR_API bp_status bp_mj_walker_check(const bp_mj_walker *w, bp_error *error) 
         return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": root, effectors, appendages or feet name a body that is not there", name);
     if (!w->free_root && (bpi_mj_walker_joint(w, "root_x") < 0 || bpi_mj_walker_joint(w, "root_y") < 0))
         return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": no free joint, and no slides \"root_x\" and \"root_y\"", name);
-    if (w->yaw_joint && bpi_mj_walker_joint(w, w->yaw_joint) < 0)
-        return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": yaw_joint is not there", name);
-    if (!(w->timestep > 0) || !w->n_substeps)
+    if (w->yaw_joint && (w->free_root || bpi_mj_walker_joint(w, w->yaw_joint) < 0))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": yaw_joint is not there, or there is a free joint, too", name);
+    for (i = 0; w->position_control && i < w->n_actuators; i++) {
+        const bp_mj_walker_joint *q = &w->joints[bpi_mj_walker_joint(w, w->actuators[i])];
+        if (!(q->kp > 0) || !(q->limit > 0) || !(q->range[0] < q->range[1]))
+            return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": joint \"%s\": position control needs kp, limit and a range", name,
+                            q->name);
+    }
+    if (!bpi_mj_all_finite(w->spawn_quat, 4) || !bpi_finite_d(w->spawn_z) ||
+        (w->spawn_quat[0] == 0 && w->spawn_quat[1] == 0 && w->spawn_quat[2] == 0 && w->spawn_quat[3] == 0))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": no spawn_z or spawn_quat", name);
+    if (!(w->armature >= 0 && bpi_finite_d(w->armature)) || !bpi_mj_all_finite(w->solref_limit, 2) ||
+        !bpi_mj_all_finite(w->solimp_limit, 3) || !bpi_mj_all_finite(w->friction, 3) || !bpi_mj_all_finite(w->solref, 2) ||
+        !bpi_mj_all_finite(w->solimp, 3) || (w->condim != 1 && w->condim != 3 && w->condim != 4 && w->condim != 6))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": a number of its joints' or contacts' is out of range", name);
+    if (!bpi_mj_all_finite(w->up, 3) || !bpi_finite_d(w->min_height) || !(w->reach > 0 && bpi_finite_d(w->reach)) ||
+        !(w->speed > 0 && bpi_finite_d(w->speed)))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": up and min_height must be finite, reach and speed positive", name);
+    if (!(w->timestep > 0 && bpi_finite_d(w->timestep)) || !w->n_substeps)
         return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": timestep and n_substeps must be positive", name);
     return bpi_ok(error);
 }
@@ -1806,12 +2249,13 @@ BPI_MJ_FN void bpi_mj_add_geom(bp_mj_table *table, const bp_mj_walker *w, size_t
 }
 
 BPRIOR_API bp_status bp_mj_table_add_walker(bp_mj_table *table, const bp_mj_walker *w, bp_error *error) {
-    const int first = (int)table->n_bodies, first_joint = (int)table->n_joints + (w && w->free_root);
+    const int first = table ? (int)table->n_bodies : 0, first_joint = table ? (int)table->n_joints + (w && w->free_root) : 0;
     bp_status status = bp_mj_walker_check(w, error);
     bool room;
     size_t i;
     if (status != BP_OK) return status;
-    room = table->n_bodies + w->n_bodies <= BP_MJ_MAX_BODIES && table->n_joints + w->n_joints + 1 <= BP_MJ_MAX_JOINTS &&
+    if (!table) return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_table_add_walker: table is NULL");
+    room = table->n_bodies + w->n_bodies <= BP_MJ_MAX_BODIES && table->n_joints + w->n_joints + w->free_root <= BP_MJ_MAX_JOINTS &&
            table->n_geoms + w->n_geoms <= BP_MJ_MAX_GEOMS && table->n_motors + w->n_actuators <= BP_MJ_MAX_MOTORS &&
            table->n_sites + 1 <= BP_MJ_MAX_SITES && table->n_sensors + BPI_MJ_SENSORS <= BP_MJ_MAX_SENSORS &&
            table->n_excludes + w->n_excludes <= BP_MJ_MAX_EXCLUDES;
@@ -4190,6 +4634,9 @@ BPRIOR_API bp_status bp_mj_model_world(bp_mj_world **out, const bp_mj_model_conf
 #undef BPI_MJ_HAS_LOG_HANDLER
 #undef BPI_MJ_NONE
 #undef BPI_MJ_PI
+#undef BPI_MJ_COUNT
+#undef BPI_MJ_DEGREE
+#undef BPI_MJ_SENSORS
 #undef BPI_MJ_POINTMASS_LIMIT
 #undef BPI_MJ_POINTMASS_DAMPING
 #undef BPI_MJ_STREAM_RESET
