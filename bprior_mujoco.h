@@ -251,6 +251,7 @@ typedef struct bp_mj_table {
     int max_constraints;     /**< room reserved by MuJoCo 2.x (0: its own guess); 3.x grows by itself */
     int max_contacts;        /**< same */
     int max_stack;           /**< same, in numbers */
+    int memory;              /**< bytes that MuJoCo 3.x reserves for contacts, constraints and stack (0: its own guess) */
     size_t n_bodies;         /**< rows in use */
     size_t n_joints;         /**< see n_bodies */
     size_t n_geoms;          /**< see n_bodies */
@@ -1407,22 +1408,6 @@ BPI_MJ_FN void bpi_mj_put_body(bpi_mj_text *t, const bp_mj_table *table, int ind
     if (index != BP_MJ_WORLD_BODY) bpi_mj_put(t, "</body>\n");
 }
 
-BPI_MJ_FN void bpi_mj_put_motor(bpi_mj_text *t, const bp_mj_motor *motor, const bp_mj_joint *joint) {
-    bpi_mj_put(t, "<%s name=\"%s\" joint=\"%s\"", motor->kp > 0 ? "general" : "motor", motor->name, joint->name);
-    bpi_mj_put_numbers(t, "gear", &motor->gear, 1);
-    if (motor->kp > 0) {
-        /* force = gain u + bias0 + bias1 q */
-        const double middle = 0.5 * (joint->range[0] + joint->range[1]), half = 0.5 * (joint->range[1] - joint->range[0]);
-        const double gain = motor->kp * half, bias[3] = {motor->kp * middle, -motor->kp, 0};
-        const double limits[2] = {-motor->limit, motor->limit};
-        bpi_mj_put(t, " biastype=\"affine\" forcelimited=\"true\"");
-        bpi_mj_put_numbers(t, "gainprm", &gain, 1);
-        bpi_mj_put_numbers(t, "biasprm", bias, 3);
-        bpi_mj_put_numbers(t, "forcerange", limits, 2);
-    }
-    bpi_mj_put(t, " ctrllimited=\"true\" ctrlrange=\"-1 1\"/>\n");
-}
-
 BPRIOR_API size_t bp_mj_table_xml(char *out, size_t capacity, const bp_mj_table *table) {
     static const char *const sensor[] = {"velocimeter", "gyro", "accelerometer"};
     bpi_mj_text t;
@@ -1445,6 +1430,8 @@ BPRIOR_API size_t bp_mj_table_xml(char *out, size_t capacity, const bp_mj_table 
     if (table->max_contacts) bpi_mj_put(&t, " nconmax=\"%d\"", table->max_contacts);
     if (table->max_stack) bpi_mj_put(&t, " nstack=\"%d\"", table->max_stack);
     bpi_mj_put(&t, "/>\n");
+#else
+    if (table->memory) bpi_mj_put(&t, "<size memory=\"%d\"/>\n", table->memory);
 #endif
 
     bpi_mj_put(&t, "<worldbody>\n");
@@ -3547,7 +3534,9 @@ BPRIOR_API void bp_mj_table_add_box(bp_mj_table *table, int number, double mass)
     bp_mj_geom *geom;
     char name[BP_NAME];
     snprintf(name, sizeof name, "box_%d", number);
-    if (!bp_mj_table_body(table, name, BP_MJ_WORLD_BODY, 0, 0, 0)) return;
+    /* Where it is in qpos0, which is neither used nor without effect: MuJoCo makes a step from there while it compiles and after the
+     * simulation diverged, and things inside each other would then need a great deal of memory. */
+    if (!bp_mj_table_body(table, name, BP_MJ_WORLD_BODY, 2 + 1.5 * number, 2, BPI_MJ_BOX_HALF)) return;
     if (!bp_mj_table_joint(table, name, row, BP_MJ_FREE, 0, 0, 0)) return;
     geom = bp_mj_table_geom(table, name, row, BP_MJ_BOX);
     if (!geom) return;
@@ -4026,6 +4015,8 @@ BPI_MJ_FN bp_status bpi_mj_check_predicates(const bp_mj_task *t, bp_error *error
         const bool goal_ok = to_box ? p->goal_index >= 0 && p->goal_index < (int)t->n_boxes
                                     : p->goal == BP_MJ_TO_TARGET && p->goal_index >= -1 && p->goal_index < (int)t->n_targets &&
                                           t->n_targets > 0;
+        if (p->goal == BP_MJ_TO_TARGET && t->n_targets < 1)
+            return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: n_targets is 0, but predicate[%zu] needs a target", i);
         if (!mover_ok || !goal_ok || (box && to_box && p->mover_index == p->goal_index))
             return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_task: predicate[%zu] names a box or target that is not there", i);
         if (!(p->weight >= 0 && bpi_finite_d(p->weight)))
@@ -4170,6 +4161,15 @@ BPI_MJ_FN bp_status bpi_mj_fill_table(bp_mj_table *table, bp_mj_world *w, bp_err
     table->noslip_tolerance = 0;
     table->bound_mass = 1e-5; /* the frame under a walker has no mass of its own and moves */
     table->bound_inertia = 1e-11;
+    /* Several times what fallen walkers among two boxes were seen to need; left to itself, MuJoCo 2.x takes 15 MB for each environment.
+     * (nstack: 3 nv numbers for each row of constraints.) */
+    {
+        const bool large = t->walker->n_joints > 40;
+        table->max_constraints = (large ? 400 : 200) + 40 * (int)t->n_boxes;
+        table->max_contacts = (large ? 150 : 100) + 10 * (int)t->n_boxes;
+        table->max_stack = large ? 150000 : 30000;
+        table->memory = large ? 4 << 20 : 1 << 20;
+    }
     if (bpi_mj_has_predicates(t)) bp_mj_table_add_room(table, (int)bpi_mj_free_cells(t) + 4);
     else if (t->kind == BP_MJ_RUN_GAPS) bpi_mj_add_corridor(table, w);
     else bpi_mj_add_ground(table, t->kind == BP_MJ_SEQUENCE ? t->half_room : 0);
@@ -4641,4 +4641,14 @@ BPRIOR_API bp_status bp_mj_model_world(bp_mj_world **out, const bp_mj_model_conf
 #undef BPI_MJ_POINTMASS_DAMPING
 #undef BPI_MJ_STREAM_RESET
 #undef BPI_MJ_STREAM_LATER
+#undef BPI_MJ_ATTEMPTS
+#undef BPI_MJ_BOX_HALF
+#undef BPI_MJ_DEPTH
+#undef BPI_MJ_FIRST_FLOOR
+#undef BPI_MJ_GAPS_SEEN
+#undef BPI_MJ_MAX_CANDIDATES
+#undef BPI_MJ_MAX_ROWS
+#undef BPI_MJ_PARTS
+#undef BPI_MJ_POINTMASS_SCALE
+#undef BPI_MJ_SIGHT
 #endif /* BPRIOR_MUJOCO_IMPLEMENTATION */
