@@ -32,6 +32,7 @@ os.environ.setdefault("MUJOCO_GL", "disabled")
 import mujoco
 import numpy as np
 from dm_control import composer
+from dm_control import mjcf
 from dm_control import suite
 from dm_control.locomotion.arenas import floors
 from dm_control.locomotion.walkers import ant
@@ -372,6 +373,272 @@ def write_rolls():
 
 # ---- C. tasks ----------------------------------------------------------------------------------------
 
+TASKS = ("go_to_k_targets", "move_box", "move_box_or_gtt", "move_box_and_gtt")
+WALL_TO_CELL = 2.0  # metres a cell
+
+
+def task_environment(task, seed, body="ant"):
+    """One of box_arrangement's environments, with another walker in the ant's place if wished."""
+    from box_arrangement import task_examples
+    np.random.seed(seed)  # the maze draws from NumPy's own generator
+    with mock.patch.object(task_examples.walkers, "Ant", WALKERS[body]):
+        env = getattr(task_examples, task)()
+    env.random_state.seed(seed)
+    return env
+
+
+class Watch:
+    """Notes where a reset puts things: the arguments of the calls that place them."""
+
+    def __init__(self, task):
+        self.task = task
+        self.shift = task._walker.shift_pose
+        task._walker.shift_pose = self.on_shift
+        self.box, self.place = None, None
+        if task._props:
+            self.place = task._props[0].set_pose
+            task._props[0].set_pose = self.on_place
+
+    def on_shift(self, physics, position, quaternion, **rest):
+        self.spawn, self.yaw = np.array(position[:2]), 2 * math.atan2(quaternion[3], quaternion[0])
+        self.shift(physics, position, quaternion, **rest)
+
+    def on_place(self, physics, position, quaternion):
+        self.box = np.array([position[0], position[1], 2 * math.atan2(quaternion[3], quaternion[0])])
+        self.place(physics, position=position, quaternion=quaternion)
+
+    def predicates(self):
+        return np.array([p.observation_value for p in self.task._active_predicates])
+
+    def targets(self):
+        return np.array(self.task._target_positions)
+
+
+class Episode:
+    """The things that can be done to an episode from outside. at: metres."""
+
+    def __init__(self, env, watch):
+        self.env, self.task, self.watch = env, env.task, watch
+        self.home = self.watch.spawn.copy(), self.watch.yaw
+
+    def goal(self, kind):
+        """Where the active predicate about the walker (0) or the box (1) wants it."""
+        return [self.watch.targets()[p[3], :2] for p in self.watch.predicates() if p[0] == kind][0]
+
+    def decoy(self):
+        used = self.watch.predicates()[:, 3]
+        return [t[:2] for i, t in enumerate(self.watch.targets()) if i not in used][0]
+
+    def walker(self, at, yaw=0.0, z=0.0, over=False):
+        physics, walker = self.env.physics, self.task._walker
+        walker.reinitialize_pose(physics, None)
+        q = np.array([math.cos(yaw / 2), 0, 0, math.sin(yaw / 2)])
+        if over:
+            q = np.array([0, math.cos(yaw / 2), math.sin(yaw / 2), 0])  # half a turn about x first
+        self.watch.shift(physics, [at[0], at[1], z], q, rotate_velocity=True)
+
+    def walker_home(self):
+        self.walker(*self.home)
+
+    def box(self, at, yaw=0.3, z=0.5):
+        box = self.task._props[0]
+        self.watch.place(self.env.physics, position=[at[0], at[1], z],
+                         quaternion=[math.cos(yaw / 2), 0, 0, math.sin(yaw / 2)])
+        box.set_velocity(self.env.physics, np.zeros(3), np.zeros(3))
+
+    def sync(self):
+        pass
+
+
+def toward_leg(e, gap):
+    """The ant beside its goal with one leg across it: that leg's ankle capsule ends `gap` m outside the zone."""
+    x, y = e.goal(0)
+    foot = math.hypot(0.4, 0.4) + 0.2 * math.sqrt(2) * 0.6256  # only roughly; what counts is recorded
+    e.walker((x + 0.5 + foot + gap, y), yaw=math.pi - math.pi / 4)
+
+
+# name: task, seed, steps at most, amplitude of the controls, {step: what happens before it}, rows kept beside those
+# of events, walker
+CASES = {
+    "go_enter": ("go_to_k_targets", 11, 20, 0.6, {10: lambda e: e.walker(e.goal(0), 0.4)}, 1, "ant"),
+    "go_leave": ("go_to_k_targets", 12, 20, 0.6, {8: lambda e: e.walker(e.goal(0), -2.0),
+                                                  9: lambda e: e.walker_home()}, 1, "ant"),
+    "go_edge": ("go_to_k_targets", 13, 20, 0.0, {3: lambda e: e.walker(e.decoy(), 1.0), 6: lambda e: toward_leg(e, 0.06),
+                                                 9: lambda e: toward_leg(e, -0.06)}, 1, "ant"),
+    "go_fall": ("go_to_k_targets", 14, 20, 0.6, {6: lambda e: e.walker(e.decoy(), 0.5, 1.1, True)}, 1, "ant"),
+    "go_fall_on_goal": ("go_to_k_targets", 15, 20, 0.6, {4: lambda e: e.walker(e.goal(0), 0.5, 1.1, True)}, 1, "ant"),
+    "go_limit": ("go_to_k_targets", 16, 500, 0.6, {k: lambda e: e.sync() for k in range(10, 400, 10)}, 20, "ant"),
+    "box_enter": ("move_box", 21, 20, 0.6, {3: lambda e: e.walker(e.goal(1), 0.4), 5: lambda e: e.walker_home(),
+                                            6: lambda e: e.box(e.goal(1), 0.7)}, 1, "ant"),
+    "box_drop": ("move_box", 22, 20, 0.6, {2: lambda e: e.box(e.goal(1), -0.7, 1.3)}, 1, "ant"),
+    "box_leave": ("move_box", 23, 20, 0.6, {5: lambda e: e.box(e.goal(1)), 6: lambda e: e.box(e.decoy())}, 1, "ant"),
+    "box_contact": ("move_box", 24, 30, 1.0, {2: lambda e: (e.box(e.decoy(), 0.2), e.walker(e.decoy() - [1.0, 0.1], 0.7)),
+                                              10: lambda e: e.sync(), 20: lambda e: e.sync()}, 2, "ant"),
+    "box_limit": ("move_box", 25, 500, 0.3, {**{k: lambda e: e.sync() for k in range(10, 399, 10)},
+                                             399: lambda e: e.box(e.goal(1))}, 40, "ant"),
+    "or_walker": ("move_box_or_gtt", 31, 20, 0.6, {3: lambda e: e.box(e.goal(0), 0.1),
+                                                   5: lambda e: (e.box(e.decoy(), 0.1), e.walker(e.goal(0)))}, 1, "ant"),
+    "or_box": ("move_box_or_gtt", 32, 20, 0.6, {3: lambda e: e.box(e.goal(1))}, 1, "ant"),
+    "and_sequence": ("move_box_and_gtt", 41, 30, 0.6, {4: lambda e: e.walker(e.goal(0)), 7: lambda e: e.walker_home(),
+                                                       9: lambda e: e.box(e.goal(1)),
+                                                       12: lambda e: e.walker(e.goal(0), 2.0)}, 1, "ant"),
+    "and_lost": ("move_box_and_gtt", 42, 20, 0.6, {5: lambda e: (e.box(e.goal(1)), e.walker(e.goal(0))),
+                                                   6: lambda e: e.box(e.decoy())}, 1, "ant"),
+    "and_fall": ("move_box_and_gtt", 43, 20, 0.6, {3: lambda e: e.box(e.goal(1)),
+                                                   5: lambda e: e.walker(e.goal(0), 0.0, 1.1, True)}, 1, "ant"),
+    "rolling_ball_go": ("go_to_k_targets", 51, 20, 0.6, {6: lambda e: e.walker(e.goal(0), 1.0)}, 1, "rolling_ball"),
+    "jumping_ball_and": ("move_box_and_gtt", 52, 30, 0.6, {4: lambda e: e.walker(e.goal(0)), 7: lambda e: e.walker_home(),
+                                                           9: lambda e: e.box(e.goal(1)),
+                                                           12: lambda e: e.walker(e.goal(0), 2.0)}, 1, "jumping_ball"),
+    "cmu_go": ("go_to_k_targets", 53, 30, 0.6, {20: lambda e: e.walker(e.goal(0), 1.0)}, 5, "cmu"),
+}
+# The kinds of predicates that a case needs, in this order: its seed is the first from the given one on that has them.
+WANTED = {"or_walker": [0], "or_box": [1], "and_sequence": [0, 1], "and_lost": [1, 0]}
+
+
+def write_case(name):
+    task_name, seed, steps, amplitude, events, every, body = CASES[name]
+    while True:
+        env = task_environment(task_name, seed, body)
+        watch = Watch(env.task)
+        first = env.reset()
+        if name not in WANTED or [p[0] for p in watch.predicates()] == WANTED[name]:
+            break
+        seed += 1
+    m, d = env.physics.model.ptr, env.physics.data.ptr
+    task, episode = env.task, Episode(env, watch)
+    config = column([len(task._props), len(task._targets), task._max_num_predicates, task._arena._maze._room_size,
+                     task.physics_steps_per_control_step, round(env._time_limit / task.control_timestep)]).T
+    arrays = {
+        "config": config, "layout/spawn": watch.spawn.reshape(1, 2), "layout/yaw": column([watch.yaw]),
+        "layout/targets": watch.targets(), "layout/predicates": watch.predicates(),
+        "layout/box": (watch.box if watch.box is not None else np.zeros(0)).reshape(-1, 3),
+    }
+    row, pieces = flatten(first.observation)
+    kept = [np.concatenate([[0], d.qpos, d.qvel, row])]
+    happened, log = [], []
+    for k in range(steps):
+        if k in events:
+            events[k](episode)
+            happened.append(np.concatenate([[k], d.qpos, d.qvel]))
+            env.physics.forward()
+        action = amplitude / 0.6 * control(k, m.nu)
+        t = env.step(action)
+        now = [p.is_active(env.physics) for p in task._active_predicates]
+        aliveness = float(task._walker.aliveness(env.physics))
+        log.append([t.reward, t.discount, int(t.step_type), aliveness, *task._was_active, *now, *action])
+        if (k + 1) % every == 0 or k in events and every < 10 or t.last() or k + 1 == steps:
+            kept.append(np.concatenate([[k + 1], d.qpos, d.qvel, flatten(t.observation)[0]]))
+        if t.last():
+            break
+    log, kept, happened = np.array(log, dtype=np.float64), np.array(kept), np.array(happened)
+    n, nq, nv = len(task._active_predicates), m.nq, m.nv
+    for i, key in enumerate(("reward", "discount", "step_type", "aliveness")):
+        arrays[key] = log[:, i:i + 1]
+    arrays["was_active"], arrays["active"], arrays["action"] = log[:, 4:4 + n], log[:, 4 + n:4 + 2 * n], log[:, 4 + 2 * n:]
+    arrays["step"], arrays["qpos"] = kept[:, :1], kept[:, 1:1 + nq]
+    arrays["qvel"], arrays["obs"] = kept[:, 1 + nq:1 + nq + nv], kept[:, 1 + nq + nv:]
+    arrays["events/step"], arrays["events/qpos"] = happened[:, :1], happened[:, 1:1 + nq]
+    arrays["events/qvel"] = happened[:, 1 + nq:]
+    texts = {"task": task_name, "walker": body, "seed": str(seed), "amplitude": str(amplitude)}
+    enumerate_texts(texts, "joint", joint_names(m))
+    enumerate_texts(texts, "obs", pieces)
+    save(f"task_{name}", arrays, texts, f"box_arrangement's {task_name} with {WALKERS[body].__name__}")
+    paid = [(i, r) for i, r in enumerate(log[:, 0]) if r]
+    print(f"    {len(log)} steps, last {log[-1, :4].tolist()}, rewards {paid}")
+    env.close()
+
+
+def write_tasks():
+    for name in CASES:
+        write_case(name)
+
+
+def write_rooms():
+    """The arenas that the tasks build, and the box."""
+    from dm_control.locomotion.arenas import mazes, padded_room
+    from dm_control.manipulation import props
+    for size in (3, 4):
+        maze = padded_room.PaddedRoom(room_size=size, num_objects=size, pad_with_walls=True)
+        arena = mazes.MazeWithTargets(maze=maze)
+        arena.regenerate()
+        arena.add_free_entity(props.BoxWithSites(mass=1.5, half_lengths=[0.5, 0.5, 0.5]))
+        arena.mjcf_model.option.timestep = SUBSTEP
+        m = mjcf.Physics.from_mjcf_model(arena.mjcf_model).model.ptr
+        arrays, texts = model_facts(m, ("box/",))
+        save(f"model_room_{size}", arrays, texts, f"MazeWithTargets over a PaddedRoom of {size} free cells a side, with one box")
+
+
+# ---- where resets put things -------------------------------------------------------------------------
+
+ANGLE_BINS, OFFSET_BINS = 24, 20
+
+
+def cell_of(at, room):
+    """Row and column in the inner room."""
+    half = (room - 1) / 2
+    return int(round(half - at[1] / WALL_TO_CELL)), int(round(at[0] / WALL_TO_CELL + half))
+
+
+def order_rank(order):
+    """Number of a permutation in lexicographic order."""
+    rank, left = 0, sorted(order)
+    for v in order:
+        at = left.index(v)
+        rank += at * math.factorial(len(left) - 1)
+        left.pop(at)
+    return rank
+
+
+def write_resets(n):
+    for task_name in TASKS:
+        env = task_environment(task_name, 7)
+        task, watch = env.task, Watch(env.task)
+        boxes, targets, room = len(task._props), len(task._targets), task._arena._maze._room_size
+        spawn = np.zeros((room, room))
+        cells = np.zeros((boxes + targets, room * room))
+        pairs = np.zeros((room * room, room * room))
+        yaw = np.zeros((1, ANGLE_BINS))
+        box_yaw, box_offset = np.zeros((1, ANGLE_BINS)), np.zeros((2, OFFSET_BINS))
+        box_reach = np.zeros((2, OFFSET_BINS))
+        order = np.zeros((1, math.factorial(boxes + targets)))
+        codes, extreme = {}, np.zeros((1, 2))
+        for _ in range(n):
+            env.reset()
+            r, c = cell_of(watch.spawn, room)
+            assert np.allclose(watch.spawn, [(c - (room - 1) / 2) * 2, ((room - 1) / 2 - r) * 2])
+            spawn[r, c] += 1
+            yaw[0, int((watch.yaw + math.pi) / (2 * math.pi) * ANGLE_BINS) % ANGLE_BINS] += 1
+            things = [cell_of(p, room) for p in task._prop_positions] + [cell_of(t, room) for t in watch.targets()]
+            numbers = [i * room + j for i, j in things]
+            assert len(set(numbers + [r * room + c])) == len(numbers) + 1
+            for i, number in enumerate(numbers):
+                cells[i, number] += 1
+                pairs[r * room + c, number] += 1
+            order[0, order_rank(numbers)] += 1
+            key = tuple(watch.predicates().reshape(-1).tolist())
+            codes[key] = codes.get(key, 0) + 1
+            if boxes:
+                x, y, a = watch.box
+                at = np.array([x, y]) - task._prop_positions[0][:2]
+                box_yaw[0, int((a + math.pi) / (2 * math.pi) * ANGLE_BINS) % ANGLE_BINS] += 1
+                extent = max(abs(0.5 * math.cos(a) - 0.5 * math.sin(a)), abs(0.5 * math.cos(a) + 0.5 * math.sin(a)))
+                for axis in range(2):
+                    u = at[axis] / (0.99 * (1 - extent))
+                    assert abs(u) <= 1 + 1e-9
+                    box_offset[axis, min(int((u + 1) / 2 * OFFSET_BINS), OFFSET_BINS - 1)] += 1
+                    box_reach[axis, min(int((at[axis] + 0.5) * OFFSET_BINS), OFFSET_BINS - 1)] += 1
+                extreme = np.maximum(extreme, np.abs(at))
+        rows = sorted(codes)
+        arrays = {
+            "n": column([n]), "spawn": spawn, "cells": cells, "spawn_and_things": pairs, "yaw": yaw, "order": order,
+            "predicates": np.array(rows), "predicates/count": column([codes[k] for k in rows]),
+        }
+        if boxes:
+            arrays.update({"box_yaw": box_yaw, "box_offset": box_offset, "box_reach": box_reach, "box_reach/most": extreme})
+        save(f"resets_{task_name}", arrays, {"task": task_name, "seed": "7"}, f"{n} resets of box_arrangement's {task_name}")
+        env.close()
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -384,6 +651,7 @@ def main():
         sys.path.insert(0, options.box_arrangement)
     if "models" in what:
         write_models()
+        write_rooms()
     if "rolls" in what:
         write_rolls()
     if "tasks" in what:
