@@ -147,7 +147,7 @@ def model_facts(m, prefixes):
     row = {body: i for i, body in enumerate(bodies)}
     joints = [j for j in range(m.njnt) if m.jnt_bodyid[j] in row]
     dofs = [d for d in range(m.nv) if m.dof_jntid[d] in joints]
-    # World geoms that touch nothing are pictures, except where nothing at all collides.
+    # Geoms of the world that cannot touch anything are pictures.
     geoms = [g for g in range(m.ngeom) if m.geom_bodyid[g] in row or (
         m.body_weldid[m.geom_bodyid[g]] == 0 and (m.geom_contype[g] or m.geom_conaffinity[g]))]
     a, texts = {}, {}
@@ -374,7 +374,8 @@ def write_rolls():
 # ---- C. tasks ----------------------------------------------------------------------------------------
 
 TASKS = ("go_to_k_targets", "move_box", "move_box_or_gtt", "move_box_and_gtt")
-WALL_TO_CELL = 2.0  # metres a cell
+CELL = 2.0      # metres
+LIFT = 0.001    # of the balls when they are put somewhere: at 0 they touch the floor or not by rounding alone
 
 
 def task_environment(task, seed, body="ant"):
@@ -420,6 +421,7 @@ class Episode:
     def __init__(self, env, watch):
         self.env, self.task, self.watch = env, env.task, watch
         self.home = self.watch.spawn.copy(), self.watch.yaw
+        self.lift = LIFT if isinstance(self.task._walker, jumping_ball.JumpingBallWithHead) else 0.0
 
     def goal(self, kind):
         """Where the active predicate about the walker (0) or the box (1) wants it."""
@@ -435,7 +437,7 @@ class Episode:
         q = np.array([math.cos(yaw / 2), 0, 0, math.sin(yaw / 2)])
         if over:
             q = np.array([0, math.cos(yaw / 2), math.sin(yaw / 2), 0])  # half a turn about x first
-        self.watch.shift(physics, [at[0], at[1], z], q, rotate_velocity=True)
+        self.watch.shift(physics, [at[0], at[1], z + self.lift], q, rotate_velocity=True)
 
     def walker_home(self):
         self.walker(*self.home)
@@ -451,14 +453,14 @@ class Episode:
 
 
 def toward_leg(e, gap):
-    """The ant beside its goal with one leg across it: that leg's ankle capsule ends `gap` m outside the zone."""
+    """The ant beside its goal with its front left leg toward it: the centre of that ankle's capsule, 0.743 m from the
+    torso's axis, is `gap` m outside the zone."""
     x, y = e.goal(0)
-    foot = math.hypot(0.4, 0.4) + 0.2 * math.sqrt(2) * 0.6256  # only roughly; what counts is recorded
-    e.walker((x + 0.5 + foot + gap, y), yaw=math.pi - math.pi / 4)
+    e.walker((x + 0.5 + 0.743 + gap, y), yaw=math.pi - math.pi / 4)
 
 
-# name: task, seed, steps at most, amplitude of the controls, {step: what happens before it}, rows kept beside those
-# of events, walker
+# name: task, seed, steps at most, amplitude of the controls, {step: what happens before it}, every how many steps a row
+# is kept, walker
 CASES = {
     "go_enter": ("go_to_k_targets", 11, 20, 0.6, {10: lambda e: e.walker(e.goal(0), 0.4)}, 1, "ant"),
     "go_leave": ("go_to_k_targets", 12, 20, 0.6, {8: lambda e: e.walker(e.goal(0), -2.0),
@@ -577,7 +579,7 @@ ANGLE_BINS, OFFSET_BINS = 24, 20
 def cell_of(at, room):
     """Row and column in the inner room."""
     half = (room - 1) / 2
-    return int(round(half - at[1] / WALL_TO_CELL)), int(round(at[0] / WALL_TO_CELL + half))
+    return int(round(half - at[1] / CELL)), int(round(at[0] / CELL + half))
 
 
 def order_rank(order):
