@@ -9194,37 +9194,33 @@ BPI_FN void bpi_pool_reset_job(void *ctx, size_t index, size_t worker) {
     }
 }
 
-/* After all have moved: must the pool stop? */
+/* After all have moved: must the pool stop? Only if there were new faults, so mostly this is one sum. */
 BPI_FN bp_status bpi_pool_look(bp_pool *pool, bp_error *error) {
     struct bpi_pool *self = pool->self;
     const char *text = "";
+    uint64_t faults = 0;
     size_t i;
-    pool->n_faults = 0;
-    for (i = 0; i < pool->config.envs; i++) {
-        if (!*text) text = self->seat[i].text;
-        pool->n_faults += pool->faults[i];
-    }
-    for (i = 0; i < pool->config.envs; i++)
-        if (self->seat[i].dead) {
+    for (i = 0; i < pool->config.envs; i++) faults += pool->faults[i];
+    if (faults == pool->n_faults) return bpi_ok(error);
+    pool->n_faults = faults;
+    for (i = pool->config.envs; i-- > 0;) {
+        if (*self->seat[i].text) text = self->seat[i].text; /* of the first that has one */
+        if (self->seat[i].dead)
             (void)bpi_fail(&self->failure, BP_ERR_ENV, "%.130s; reset of environment %lu failed %d times: the pool has stopped",
                            self->seat[i].text, (unsigned long)i, (int)BPI_POOL_ATTEMPTS);
-            if (error) *error = self->failure;
-            return BP_ERR_ENV;
-        }
-    if (pool->n_faults > pool->config.max_faults) {
-        (void)bpi_fail(&self->failure, BP_ERR_ENV, "%.150s%s%lu faults, more than max_faults: the pool has stopped", text,
-                       *text ? "; " : "", (unsigned long)pool->n_faults);
-        if (error) *error = self->failure;
-        return BP_ERR_ENV;
     }
-    return bpi_ok(error);
+    if (self->failure.status == BP_OK && faults > pool->config.max_faults)
+        (void)bpi_fail(&self->failure, BP_ERR_ENV, "%.150s; %lu faults, more than max_faults: the pool has stopped", text,
+                       (unsigned long)faults);
+    if (error) *error = self->failure;
+    return self->failure.status;
 }
 
 BPRIOR_API bp_status bp_pool_reset(bp_pool *pool, uint64_t seed, bp_error *error) {
     struct bpi_pool *self = pool->self;
     (void)bpi_ok(&self->failure);
     self->seed = seed;
-    pool->n_steps = pool->n_episodes = 0;
+    pool->n_steps = pool->n_episodes = pool->n_faults = 0;
     memset(pool->action, 0, pool->config.envs * pool->spec.action_size * sizeof(bp_real));
     bp_team_run(self->team, bpi_pool_reset_job, pool, self->jobs);
     self->started = true;
