@@ -266,6 +266,14 @@
 #define bp_normaliser_update BPI_PREFIXED(bp_normaliser_update)
 #define bp_normaliser_apply BPI_PREFIXED(bp_normaliser_apply)
 #define bp_env_normalise BPI_PREFIXED(bp_env_normalise)
+#define bp_pool_config_make BPI_PREFIXED(bp_pool_config_make)
+#define bp_pool_create BPI_PREFIXED(bp_pool_create)
+#define bp_pool_reset BPI_PREFIXED(bp_pool_reset)
+#define bp_pool_step BPI_PREFIXED(bp_pool_step)
+#define bp_pool_fault BPI_PREFIXED(bp_pool_fault)
+#define bp_pool_save BPI_PREFIXED(bp_pool_save)
+#define bp_pool_load BPI_PREFIXED(bp_pool_load)
+#define bp_pool_destroy BPI_PREFIXED(bp_pool_destroy)
 #define bp_pendulum_config_make BPI_PREFIXED(bp_pendulum_config_make)
 #define bp_pendulum_env BPI_PREFIXED(bp_pendulum_env)
 #define bp_pendulum_maker BPI_PREFIXED(bp_pendulum_maker)
@@ -1909,8 +1917,8 @@ BPRIOR_API void bp_polyak(bp_real *target, const bp_real *online, size_t n, doub
 
 /* ==========================================================================
  * 9. >>environments   MDP types and environments
- *    provides: bp_spec_* bp_step bp_env_* bp_normaliser_* bp_pendulum_* bp_pointmass_*
- *    needs: 1, 2, 3        equations: E1 E2 E10
+ *    provides: bp_spec_* bp_step bp_env_* bp_normaliser_* bp_pool_* bp_pendulum_* bp_pointmass_*
+ *    needs: 1, 2, 3, 4        equations: E1 E2 E10
  * ========================================================================== */
 /** @defgroup bp_environments 9. MDP types and environments
  *
@@ -2137,6 +2145,110 @@ BPRIOR_API void bp_normaliser_apply(bp_real *out, const bp_normaliser *n, const 
  *  @return BP_ERR_MISMATCH if sizes differ. */
 BPRIOR_API bp_status bp_env_normalise(bp_env *io, bp_normaliser *normaliser, bool update,
                                       const bp_allocator *allocator, bp_error *error);
+
+/* ---- many at once -------------------------------------------------------- */
+
+/** How to build a pool (see bp_pool). */
+typedef struct bp_pool_config {
+    uint32_t cookie;     /**< set by the default function */
+    size_t envs;         /**< N: how many environments, >= 1 (default 16) */
+    size_t threads;      /**< of a team of the pool's own, the caller counted, >= 1 (default 1). More need `BPRIOR_THREADS` */
+    bp_team *team;       /**< work on this team instead, which stays the caller's and must outlive the pool; `threads` is
+                          *   then ignored (default NULL) */
+    size_t per_job;      /**< environments a thread takes at a time; 0: large shares first, single ones at the end, which
+                          *   costs little and balances well (default 0) */
+    uint64_t max_faults; /**< more faults than this since the reset stop the pool (default 100) */
+} bp_pool_config;
+/** @internal */
+BPRIOR_API bp_pool_config bp_pool_config_make(uint32_t cookie);
+/** 16 environments, one thread. */
+#define bp_pool_config_default() bp_pool_config_make(BP_COOKIE(bp_pool_config))
+
+/** A pool steps N environments with one call, on as many threads as it has. Everything goes through arrays with one row per
+ * environment: write `action`, call bp_pool_step(), read the rest.
+ *
+ * **Episodes go on by themselves.** When the step of environment i ends its episode, the next one is started within the
+ * same call. So there are two observations, and they must not be confused:
+ *
+ *     arrived[i]      what the step led to: o_{t+1} of the transition, also where it is the last of its episode.
+ *                     Bootstrapping at a time limit (last, discount 1) needs the value of *this* one
+ *     observation[i]  what to act on next: the same numbers, except after `last`, where it is the first of the new episode
+ *
+ * A transition is thus (observation[i] before the call, action[i], reward[i], discount[i], arrived[i]), and no step is ever
+ * spent on a reset. Episode k of environment i starts from bp_seed_mix(seed, i, k), as in a training run (chapter 19).
+ *
+ * **Faults.** A status other than BP_OK, or a number that is not finite, ends the episode like a time limit at the last good
+ * observation: last and `fault` are set, reward 0, discount 1, arrived = the observation before the step. Such a row is no
+ * transition: leave it out. It is counted, the first text of each environment is kept, and a new episode begins. A reset
+ * that fails is tried with the seeds of later episodes; ten failures in a row, or more than max_faults in all, stop the pool.
+ *
+ * **Repeatable.** Environments do not see each other, so results are the same bits for any number of threads - as
+ * long as yours share nothing that they write to (a normaliser with update = true, say).
+ *
+ * @code
+ * bp_pool_config config = bp_pool_config_default();
+ * bp_env_maker maker = bp_pendulum_maker(NULL);
+ * bp_pool *pool;
+ * config.envs = 64;
+ * config.threads = 2;
+ * if (bp_pool_create(&pool, &maker, &config, NULL, &error)) puts(error.text);
+ * bp_pool_reset(pool, 1, &error);
+ * for (t = 0; t < 1000; t++) {
+ *     act(pool->action, pool->observation, config.envs);    // yours: [N][A] from [N][O]
+ *     bp_pool_step(pool, &error);
+ * }
+ * bp_pool_destroy(pool);
+ * @endcode
+ *
+ * Read everything; write nothing but `action`. One thread at a time may call into a pool. */
+typedef struct bp_pool {
+    bp_pool_config config; /**< as given; `threads` is the number that is used */
+    bp_spec spec;          /**< the contract of all of them: O numbers in an observation, A in an action */
+    bp_env *env;           /**< [N] the environments, to look into: stepping or resetting them here upsets the pool */
+    bp_real *action;       /**< [N][A] **you write this** before each step */
+    bp_real *observation;  /**< [N][O] what to act on next */
+    bp_real *arrived;      /**< [N][O] what the step led to; differs from `observation` only after `last` */
+    bp_real *reward;       /**< [N] of the step */
+    bp_real *discount;     /**< [N] of the step: 0 = terminated, 1 at a time limit */
+    bool *last;            /**< [N] the step was the last of its episode */
+    bool *fault;           /**< [N] the step failed: this row is no transition */
+    double *total;         /**< [N] rewards of the episode so far; after `last`: of the whole one that ended */
+    uint64_t *length;      /**< [N] its steps, likewise */
+    uint64_t *episode;     /**< [N] number k of the episode that `observation` belongs to */
+    uint64_t *faults;      /**< [N] faults since the reset */
+    uint64_t n_steps;      /**< transitions of all environments since the reset */
+    uint64_t n_episodes;   /**< episodes that came to their end, those cut by a fault left out */
+    uint64_t n_faults;     /**< sum of `faults` */
+    struct bpi_pool *self; /**< private */
+} bp_pool;
+
+/** Make all environments, in order, in the calling thread, and the arrays. Nothing is allocated afterwards (unless the
+ *  environments do). bp_pool_reset() comes next.
+ *  @param config NULL: the defaults
+ *  @return BP_ERR_CONFIG / BP_ERR_ABI / BP_ERR_ARGUMENT / BP_ERR_MISMATCH (specs differ) / BP_ERR_SIZE / BP_ERR_MEMORY, what
+ *  bp_team_create() says, or what the maker says; nothing is left behind then and *out is NULL. */
+BPRIOR_API bp_status bp_pool_create(bp_pool **out, const bp_env_maker *maker, const bp_pool_config *config,
+                                    const bp_allocator *allocator, bp_error *error);
+/** Start episode 0 of all environments and all counts anew. Episode k of environment i starts from bp_seed_mix(seed, i, k).
+ *  Actions are set to 0. @return BP_ERR_ENV if some environment cannot be started, see bp_pool_step(). */
+BPRIOR_API bp_status bp_pool_reset(bp_pool *pool, uint64_t seed, bp_error *error);
+/** One step of every environment with its row of `action`; all rows of the results are new afterwards.
+ *  @return BP_ERR_ARGUMENT for an action that bp_spec_action_ok() refuses: the text names the environment, and nothing has been
+ *  stepped. BP_ERR_ENV before the first reset; also when the reset of an environment failed ten times or there were more than
+ *  max_faults faults: the step was then taken, but further ones are refused with the same text until bp_pool_reset(). */
+BPRIOR_API bp_status bp_pool_step(bp_pool *pool, bp_error *error);
+/** Text of the first fault of environment i since the reset: its episode, its step, the status. "" if there was none. */
+BPRIOR_API const char *bp_pool_fault(const bp_pool *pool, size_t i);
+/** Write the running episodes, the observations and the counts as bytes; the results of the last step and fault texts are not
+ *  in it. Returns the bytes it takes; with buffer NULL only that. Returns 0 and leaves the buffer in an undefined state
+ *  when capacity is too small, when an environment cannot save, before the first reset, and when the pool has stopped. */
+BPRIOR_API size_t bp_pool_save(bp_pool *pool, void *buffer, size_t capacity);
+/** Continue from saved bytes, bit for bit; the results are as after a reset (reward 0, discount 1, not last).
+ *  @return BP_ERR_MISMATCH (bytes of a pool of other size or contract) or BP_ERR_FORMAT; when an environment refuses its part
+ *  the others may have moved, and the pool must be reset. */
+BPRIOR_API bp_status bp_pool_load(bp_pool *pool, const void *buffer, size_t bytes, bp_error *error);
+/** Close the environments and free everything. NULL is ignored. */
+BPRIOR_API void bp_pool_destroy(bp_pool *pool);
 
 /* ---- built-in environments ----------------------------------------------- */
 
@@ -8234,8 +8346,8 @@ BPRIOR_API void bp_polyak(bp_real *target, const bp_real *online, size_t n, doub
 
 /* ==========================================================================
  * 9. >>environments-impl   MDP types and environments
- *    provides: bp_spec_* bp_env_* bp_normaliser_* bp_pendulum_* bp_pointmass_*
- *    needs: 1, 2, 3        equations: E1 E2 E10
+ *    provides: bp_spec_* bp_env_* bp_normaliser_* bp_pool_* bp_pendulum_* bp_pointmass_*
+ *    needs: 1, 2, 3, 4        equations: E1 E2 E10
  * ========================================================================== */
 
 /* ---- the contract -------------------------------------------------------- */
@@ -8939,6 +9051,438 @@ BPRIOR_API void bp_normaliser_apply(bp_real *out, const bp_normaliser *n, const 
             out[r * n->size + i] = (bp_real)bpi_clip_d(y, -n->clip, n->clip);
         }
     }
+}
+
+/* ---- many at once --------------------------------------------------------
+ * Who writes where: the job that has environment i writes row i of each array and seat i, nothing else; sums over
+ * environments are made by the caller afterwards, in their order. That is all it takes for results that do not depend on
+ * the threads. */
+
+enum { BPI_POOL_ATTEMPTS = 10,
+       BPI_POOL_HEAD = 7, /* numbers at the start of a saved pool, and per environment */
+       BPI_POOL_ROW = 6 };
+
+/* From chapter 19's implementation: is each of n numbers finite? */
+BPI_FN bool bpi_all_finite(const bp_real *x, size_t n);
+
+/* What the pool remembers of one environment beside its rows. */
+typedef struct bpi_pool_seat {
+    uint64_t next;  /* number of the next episode */
+    bool dead;      /* could not be reset */
+    char text[240]; /* of the first fault; 256 bytes in all: whole cache lines, which only one thread writes to */
+} bpi_pool_seat;
+
+struct bpi_pool {
+    bp_owner owner;
+    void *block;
+    bp_team *team;
+    bool own_team;
+    size_t jobs;
+    size_t *first; /* [jobs + 1] job j has the environments first[j] .. first[j + 1] - 1 */
+    bpi_pool_seat *seat;
+    uint64_t seed;
+    bool started;     /* there are running episodes */
+    bp_error failure; /* status BP_OK, or why the pool has stopped */
+};
+
+BPRIOR_API bp_pool_config bp_pool_config_make(uint32_t cookie) {
+    bp_pool_config config;
+    memset(&config, 0, sizeof config);
+    config.cookie = cookie;
+    if (cookie != BP_COOKIE(bp_pool_config)) return config;
+    config.envs = 16;
+    config.threads = 1;
+    config.max_faults = 100;
+    return config;
+}
+
+/* How many of the `left` environments the next job gets. Half a fair share each time: whoever is late finds only
+ * little left to do, and 1000 environments on two threads still are but some 25 jobs. */
+BPI_FN size_t bpi_pool_share(size_t left, size_t threads, size_t per_job) {
+    size_t share = per_job ? per_job : threads > 1 ? left / 2 / threads
+                                                   : left;
+    if (share < 1) share = 1;
+    return share < left ? share : left;
+}
+
+BPI_FN void bpi_pool_note(bp_pool *pool, size_t i, const char *what, bp_status status, uint64_t episode, uint64_t step) {
+    bpi_pool_seat *seat = &pool->self->seat[i];
+    pool->faults[i]++;
+    if (*seat->text) return; /* the first one tells most */
+    (void)snprintf(seat->text, sizeof seat->text, "environment %lu, episode %lu, step %lu: %s%s%s", (unsigned long)i,
+                   (unsigned long)episode, (unsigned long)step, what, status != BP_OK ? ": " : "",
+                   status != BP_OK ? bp_status_str(status) : "");
+}
+
+/* Begin the next episode of environment i. */
+BPI_FN void bpi_pool_begin(bp_pool *pool, size_t i) {
+    bpi_pool_seat *seat = &pool->self->seat[i];
+    const size_t O = pool->spec.observation_size;
+    bp_real *observation = pool->observation + i * O;
+    int attempt;
+    for (attempt = 0; attempt < BPI_POOL_ATTEMPTS; attempt++) {
+        const uint64_t k = seat->next++;
+        const bp_status status =
+            pool->env[i].reset(pool->env[i].self, bp_seed_mix(pool->self->seed, (uint64_t)i, k), observation);
+        pool->episode[i] = k;
+        if (status == BP_OK && bpi_all_finite(observation, O)) return;
+        bpi_pool_note(pool, i, status != BP_OK ? "reset failed" : "reset gave a number that is not finite", status, k, 0);
+    }
+    memset(observation, 0, O * sizeof(bp_real));
+    seat->dead = true;
+}
+
+BPI_FN void bpi_pool_step_one(bp_pool *pool, size_t i) {
+    const size_t O = pool->spec.observation_size;
+    bp_real *observation = pool->observation + i * O, *arrived = pool->arrived + i * O;
+    bp_step out;
+    bp_status status;
+
+    if (pool->last[i]) { /* that was the step before */
+        pool->length[i] = 0;
+        pool->total[i] = 0.0;
+    }
+    out.reward = 0;
+    out.discount = 1;
+    out.last = false;
+    status = pool->env[i].step(pool->env[i].self, pool->action + i * pool->spec.action_size, arrived, &out);
+    pool->fault[i] = status != BP_OK || !bpi_finite(out.reward) || !bpi_finite(out.discount) || !bpi_all_finite(arrived, O);
+    if (pool->fault[i]) {
+        bpi_pool_note(pool, i, status != BP_OK ? "step failed" : "step gave a number that is not finite", status,
+                      pool->episode[i], pool->length[i]);
+        memcpy(arrived, observation, O * sizeof(bp_real));
+        out.reward = 0;
+        out.discount = 1;
+        out.last = true;
+    } else {
+        pool->length[i]++;
+        pool->total[i] += (double)out.reward;
+    }
+    pool->reward[i] = out.reward;
+    pool->discount[i] = out.discount;
+    pool->last[i] = out.last;
+    if (out.last) bpi_pool_begin(pool, i);
+    else memcpy(observation, arrived, O * sizeof(bp_real));
+}
+
+BPI_FN void bpi_pool_step_job(void *ctx, size_t index, size_t worker) {
+    bp_pool *pool = (bp_pool *)ctx;
+    size_t i;
+    BPI_UNUSED(worker);
+    for (i = pool->self->first[index]; i < pool->self->first[index + 1]; i++) bpi_pool_step_one(pool, i);
+}
+
+/* The results say: no step yet. */
+BPI_FN void bpi_pool_quiet(bp_pool *pool, size_t i) {
+    const size_t O = pool->spec.observation_size;
+    memcpy(pool->arrived + i * O, pool->observation + i * O, O * sizeof(bp_real));
+    pool->reward[i] = 0;
+    pool->discount[i] = 1;
+    pool->last[i] = pool->fault[i] = false;
+}
+
+BPI_FN void bpi_pool_reset_job(void *ctx, size_t index, size_t worker) {
+    bp_pool *pool = (bp_pool *)ctx;
+    size_t i;
+    BPI_UNUSED(worker);
+    for (i = pool->self->first[index]; i < pool->self->first[index + 1]; i++) {
+        memset(&pool->self->seat[i], 0, sizeof pool->self->seat[i]);
+        pool->faults[i] = pool->length[i] = 0;
+        pool->total[i] = 0.0;
+        bpi_pool_begin(pool, i);
+        bpi_pool_quiet(pool, i);
+    }
+}
+
+/* After all have moved: must the pool stop? Only if there were new faults, so mostly this is one sum. */
+BPI_FN bp_status bpi_pool_look(bp_pool *pool, bp_error *error) {
+    struct bpi_pool *self = pool->self;
+    const char *text = "";
+    uint64_t faults = 0;
+    size_t i;
+    for (i = 0; i < pool->config.envs; i++) faults += pool->faults[i];
+    if (faults == pool->n_faults) return bpi_ok(error);
+    pool->n_faults = faults;
+    for (i = pool->config.envs; i-- > 0;) {
+        if (*self->seat[i].text) text = self->seat[i].text; /* of the first that has one */
+        if (self->seat[i].dead)
+            (void)bpi_fail(&self->failure, BP_ERR_ENV, "%.130s; reset of environment %lu failed %d times: the pool has stopped",
+                           self->seat[i].text, (unsigned long)i, (int)BPI_POOL_ATTEMPTS);
+    }
+    if (self->failure.status == BP_OK && faults > pool->config.max_faults)
+        (void)bpi_fail(&self->failure, BP_ERR_ENV, "%.150s; %lu faults, more than max_faults: the pool has stopped", text,
+                       (unsigned long)faults);
+    if (error) *error = self->failure;
+    return self->failure.status;
+}
+
+BPRIOR_API bp_status bp_pool_reset(bp_pool *pool, uint64_t seed, bp_error *error) {
+    struct bpi_pool *self = pool->self;
+    (void)bpi_ok(&self->failure);
+    self->seed = seed;
+    pool->n_steps = pool->n_episodes = pool->n_faults = 0;
+    memset(pool->action, 0, pool->config.envs * pool->spec.action_size * sizeof(bp_real));
+    bp_team_run(self->team, bpi_pool_reset_job, pool, self->jobs);
+    self->started = true;
+    return bpi_pool_look(pool, error);
+}
+
+BPRIOR_API bp_status bp_pool_step(bp_pool *pool, bp_error *error) {
+    struct bpi_pool *self = pool->self;
+    const size_t A = pool->spec.action_size;
+    size_t i;
+    if (!self->started) return bpi_fail(error, BP_ERR_ENV, "bp_pool_step: no episodes are running; bp_pool_reset() comes first");
+    if (self->failure.status != BP_OK) {
+        if (error) *error = self->failure;
+        return self->failure.status;
+    }
+    for (i = 0; i < pool->config.envs; i++)
+        if (!bp_spec_action_ok(&pool->spec, pool->action + i * A))
+            return bpi_fail(error, BP_ERR_ARGUMENT, "bp_pool_step: row %zu of the actions is not acceptable to '%s': %s", i,
+                            pool->spec.name,
+                            pool->spec.action_kind == BP_ACTION_DISCRETE ? "it is none of the choices" : "a number is not finite");
+    bp_team_run(self->team, bpi_pool_step_job, pool, self->jobs);
+    for (i = 0; i < pool->config.envs; i++) {
+        if (pool->fault[i]) continue;
+        pool->n_steps++;
+        if (pool->last[i]) pool->n_episodes++;
+    }
+    return bpi_pool_look(pool, error);
+}
+
+BPRIOR_API const char *bp_pool_fault(const bp_pool *pool, size_t i) {
+    return i < pool->config.envs ? pool->self->seat[i].text : "";
+}
+
+/* A saved pool, all in this machine's byte order:
+ *
+ *     "bp pool1" | head [BPI_POOL_HEAD] | per environment { row [BPI_POOL_ROW], observation [O], its own state }
+ *
+ * head: N, the contract's hash, bytes of a bp_real, seed, n_steps, n_episodes, n_faults. row: next episode, episode,
+ * length, faults, total (the bits of a double), bytes of the environment's own state. */
+BPRIOR_API size_t bp_pool_save(bp_pool *pool, void *buffer, size_t capacity) {
+    const struct bpi_pool *self = pool->self;
+    const size_t row = pool->spec.observation_size * sizeof(bp_real), N = pool->config.envs;
+    unsigned char *at = (unsigned char *)buffer;
+    uint64_t head[BPI_POOL_HEAD], own[BPI_POOL_ROW];
+    size_t used = 8 + sizeof head, i;
+    if (!self->started || self->failure.status != BP_OK) return 0;
+    if (at) {
+        if (capacity < used) return 0;
+        head[0] = (uint64_t)N;
+        head[1] = bp_spec_hash(&pool->spec);
+        head[2] = sizeof(bp_real);
+        head[3] = self->seed;
+        head[4] = pool->n_steps;
+        head[5] = pool->n_episodes;
+        head[6] = pool->n_faults;
+        memcpy(at, "bp pool1", 8);
+        memcpy(at + 8, head, sizeof head);
+    }
+    for (i = 0; i < N; i++) {
+        const bp_env *env = &pool->env[i];
+        const size_t bytes = env->save && env->load ? env->save(env->self, NULL, 0) : 0;
+        const double total = pool->last[i] ? 0.0 : pool->total[i]; /* the episode to go on with */
+        size_t end;
+        if (bytes == 0 || !bp_size_add(&end, used + sizeof own + row, bytes)) return 0;
+        if (at) {
+            if (capacity < end) return 0;
+            own[0] = self->seat[i].next;
+            own[1] = pool->episode[i];
+            own[2] = pool->last[i] ? 0 : pool->length[i];
+            own[3] = pool->faults[i];
+            memcpy(&own[4], &total, sizeof total);
+            own[5] = (uint64_t)bytes;
+            memcpy(at + used, own, sizeof own);
+            memcpy(at + used + sizeof own, pool->observation + i * pool->spec.observation_size, row);
+            if (env->save(env->self, at + end - bytes, bytes) != bytes) return 0;
+        }
+        used = end;
+    }
+    return used;
+}
+
+BPRIOR_API bp_status bp_pool_load(bp_pool *pool, const void *buffer, size_t bytes, bp_error *error) {
+    struct bpi_pool *self = pool->self;
+    const size_t O = pool->spec.observation_size, row = O * sizeof(bp_real), N = pool->config.envs;
+    const unsigned char *at = (const unsigned char *)buffer;
+    uint64_t head[BPI_POOL_HEAD], own[BPI_POOL_ROW];
+    const size_t start = 8 + sizeof head;
+    size_t used = start, i;
+    bp_status status;
+    if (!at || bytes < start || memcmp(at, "bp pool1", 8) != 0)
+        return bpi_fail(error, BP_ERR_FORMAT, "bp_pool_load: these %zu bytes are no saved pool", bytes);
+    memcpy(head, at + 8, sizeof head);
+    if (head[0] != (uint64_t)N || head[1] != bp_spec_hash(&pool->spec) || head[2] != sizeof(bp_real))
+        return bpi_fail(error, BP_ERR_MISMATCH, "bp_pool_load: a pool of %lu environments%s; this one has %zu of '%s'",
+                        (unsigned long)head[0], head[1] != bp_spec_hash(&pool->spec) ? " with another contract" : "", N,
+                        pool->spec.name);
+    for (i = 0; i < N; i++) { /* is all of it there? */
+        if (!pool->env[i].load)
+            return bpi_fail(error, BP_ERR_UNSUPPORTED, "bp_pool_load: environment %zu ('%s') cannot load", i, pool->spec.name);
+        if (bytes - used < sizeof own + row) break;
+        memcpy(own, at + used, sizeof own);
+        used += sizeof own + row;
+        if (own[5] > (uint64_t)(bytes - used)) break;
+        used += (size_t)own[5];
+    }
+    if (i < N || used != bytes)
+        return bpi_fail(error, BP_ERR_FORMAT, "bp_pool_load: %zu bytes do not hold %zu environments", bytes, N);
+    self->started = false;
+    for (i = 0, used = start; i < N; i++) {
+        memcpy(own, at + used, sizeof own);
+        used += sizeof own + row;
+        status = pool->env[i].load(pool->env[i].self, at + used, (size_t)own[5]);
+        if (status != BP_OK)
+            return bpi_fail(error, status, "bp_pool_load: environment %zu ('%s') refuses its state: %s", i, pool->spec.name,
+                            bp_status_str(status));
+        memset(&self->seat[i], 0, sizeof self->seat[i]);
+        self->seat[i].next = own[0];
+        pool->episode[i] = own[1];
+        pool->length[i] = own[2];
+        pool->faults[i] = own[3];
+        memcpy(&pool->total[i], &own[4], sizeof(double));
+        memcpy(pool->observation + i * O, at + used - row, row);
+        bpi_pool_quiet(pool, i);
+        used += (size_t)own[5];
+    }
+    self->seed = head[3];
+    pool->n_steps = head[4];
+    pool->n_episodes = head[5];
+    pool->n_faults = head[6];
+    (void)bpi_ok(&self->failure);
+    self->started = true;
+    return bpi_ok(error);
+}
+
+/* All of a pool's memory is one block: runs once to count and once to place, as everywhere. */
+BPI_FN void bpi_pool_layout(bp_pool *view, bp_arena *arena, size_t N, size_t jobs) {
+    size_t cells;
+    view->self = (struct bpi_pool *)bp_arena_take(arena, 1, sizeof(struct bpi_pool));
+    if (!bp_size_mul(&cells, N, view->spec.action_size)) arena->overflow = true;
+    view->action = bp_arena_real(arena, cells);
+    if (!bp_size_mul(&cells, N, view->spec.observation_size)) arena->overflow = true;
+    view->observation = bp_arena_real(arena, cells);
+    view->arrived = bp_arena_real(arena, cells);
+    view->reward = bp_arena_real(arena, N);
+    view->discount = bp_arena_real(arena, N);
+    view->last = (bool *)bp_arena_take(arena, N, sizeof(bool));
+    view->fault = (bool *)bp_arena_take(arena, N, sizeof(bool));
+    view->total = (double *)bp_arena_take(arena, N, sizeof(double));
+    view->length = (uint64_t *)bp_arena_take(arena, N, sizeof(uint64_t));
+    view->episode = (uint64_t *)bp_arena_take(arena, N, sizeof(uint64_t));
+    view->faults = (uint64_t *)bp_arena_take(arena, N, sizeof(uint64_t));
+    view->env = (bp_env *)bp_arena_take(arena, N, sizeof(bp_env));
+    if (view->self) view->self->seat = (bpi_pool_seat *)bp_arena_take(arena, N, sizeof(bpi_pool_seat));
+    else (void)bp_arena_take(arena, N, sizeof(bpi_pool_seat));
+    if (view->self) view->self->first = (size_t *)bp_arena_take(arena, jobs + 1, sizeof(size_t));
+    else (void)bp_arena_take(arena, jobs + 1, sizeof(size_t));
+}
+
+/* Ask the maker for environment i. What is made has functions and a whole spec, or the status says why not. */
+BPI_FN bp_status bpi_pool_make(bp_env *env, const bp_env_maker *maker, size_t i, bp_error *error) {
+    bp_status status;
+    memset(env, 0, sizeof *env);
+    status = maker->make(maker->ctx, i, env, error);
+    if (status != BP_OK) {
+        memset(env, 0, sizeof *env); /* a maker that failed leaves nothing behind, whatever it has written here */
+        return status;
+    }
+    if (!env->reset || !env->step)
+        status = bpi_fail(error, BP_ERR_ARGUMENT, "bp_pool_create: environment %zu has no %s", i, env->reset ? "step" : "reset");
+    else status = bp_spec_check(&env->spec, error);
+    if (status != BP_OK) bp_env_close(env);
+    return status;
+}
+
+BPRIOR_API bp_status bp_pool_create(bp_pool **out, const bp_env_maker *maker, const bp_pool_config *config,
+                                    const bp_allocator *allocator, bp_error *error) {
+    const bp_pool_config defaults = bp_pool_config_default(), *c = config ? config : &defaults;
+    bp_arena arena = bp_arena_make(NULL, 0);
+    bp_pool view, *pool = NULL;
+    bp_team *team;
+    bp_env zeroth;
+    size_t threads, jobs = 0, left, bytes = 0, i;
+    void *block = NULL;
+    bp_status status;
+    int pass;
+
+    if (!out) return bpi_fail(error, BP_ERR_ARGUMENT, "bp_pool_create: no place for the pool");
+    *out = NULL;
+    status = bpi_check_cookie(c->cookie, BP_COOKIE(bp_pool_config), "bp_pool_config", error);
+    if (status != BP_OK) return status;
+    if (!maker || !maker->make) return bpi_fail(error, BP_ERR_ARGUMENT, "bp_pool_create: no maker of environments");
+    if (c->envs == 0) return bpi_fail(error, BP_ERR_ARGUMENT, "bp_pool_config: envs must be at least 1");
+    if (!c->team && c->threads == 0) return bpi_fail(error, BP_ERR_ARGUMENT, "bp_pool_config: threads must be at least 1");
+
+    /* Sizes come from the first environment, so it is made before there is a place for it. */
+    status = bpi_pool_make(&zeroth, maker, 0, error);
+    if (status != BP_OK) return status;
+    team = c->team;
+    if (!team) status = bp_team_create(&team, c->threads, allocator, error);
+    if (status != BP_OK) {
+        bp_env_close(&zeroth);
+        return status;
+    }
+    threads = bp_team_threads(team);
+    for (left = c->envs; left; jobs++) left -= bpi_pool_share(left, threads, c->per_job);
+
+    memset(&view, 0, sizeof view);
+    view.spec = zeroth.spec;
+    for (pass = 0; pass < 2; pass++) {
+        pool = (bp_pool *)bp_arena_take(&arena, 1, sizeof *pool);
+        bpi_pool_layout(&view, &arena, c->envs, jobs);
+        if (arena.overflow) {
+            status = bpi_fail(error, BP_ERR_SIZE, "bp_pool_create: %zu environments overflow a size", c->envs);
+            break;
+        }
+        if (pass == 1) break;
+        bytes = arena.used;
+        block = bp_alloc(allocator, bytes);
+        if (!block) {
+            status = bpi_fail(error, BP_ERR_MEMORY, "bp_pool_create: no memory for %zu environments (%zu bytes)", c->envs, bytes);
+            break;
+        }
+        arena = bp_arena_make(block, bytes);
+    }
+    if (status != BP_OK) {
+        if (!c->team) bp_team_destroy(team);
+        bp_env_close(&zeroth);
+        bp_free(allocator, block, bytes);
+        return status;
+    }
+    *pool = view;
+    pool->config = *c;
+    pool->config.threads = threads;
+    pool->env[0] = zeroth;
+    pool->self->team = team;
+    pool->self->own_team = !c->team;
+    pool->self->jobs = jobs;
+    for (i = 0; i < jobs; i++)
+        pool->self->first[i + 1] =
+            pool->self->first[i] + bpi_pool_share(c->envs - pool->self->first[i], threads, c->per_job);
+    bpi_own(&pool->self->owner, allocator, bytes);
+    pool->self->block = block;
+    for (i = 1; i < c->envs && status == BP_OK; i++) {
+        status = bpi_pool_make(&pool->env[i], maker, i, error);
+        if (status == BP_OK && !bp_spec_equal(&pool->env[i].spec, &pool->spec))
+            status = bpi_fail(error, BP_ERR_MISMATCH, "bp_pool_create: environment %zu ('%s') has another spec than environment 0", i,
+                              pool->env[i].spec.name);
+    }
+    if (status != BP_OK) {
+        bp_pool_destroy(pool);
+        return status;
+    }
+    *out = pool;
+    return bpi_ok(error);
+}
+
+BPRIOR_API void bp_pool_destroy(bp_pool *pool) {
+    size_t i;
+    if (!pool) return;
+    for (i = 0; i < pool->config.envs; i++) bp_env_close(&pool->env[i]); /* those never made are zeroed */
+    if (pool->self->own_team) bp_team_destroy(pool->self->team);
+    bpi_disown(&pool->self->owner, pool->self->block);
 }
 
 /* ---- the pendulum -------------------------------------------------------- */

@@ -184,6 +184,35 @@ static double env_rate(bp_env *env) {
     return bench_median(sample, 21);
 }
 
+/* ---- MuJoCo's ----------------------------------------------------------------------- */
+
+#ifdef BENCH_MUJOCO
+static void bench_mujoco(void) {
+    static const char *const ways[BENCH_WAYS] = {"", ".bare", ".bare.2_threads", ".pool", ".pool.2_threads"};
+    char key[96], note[160];
+    size_t i, k;
+    for (i = 0; i < BENCH_BODIES; i++) {
+        bench_env_result result;
+        if (bench_bodies[i].rounds == 0 || bench_env_speed(&result, &bench_bodies[i])) continue;
+        if (!result.same) fprintf(stderr, "bench: %s: the loops ended in different states\n", result.name);
+        for (k = 0; k < BENCH_WAYS; k++) {
+            snprintf(key, sizeof key, "env_steps_per_s.%s%s", result.name, ways[k]);
+            if (k >= BENCH_WAY_BARE && k < BENCH_WAY_POOL) snprintf(note, sizeof note, "mj_step2 + mj_step1");
+            else snprintf(note, sizeof note, "%.3f x the time of the bare loop, %.3f x its CPU time", result.ratio[k], result.cpu[k]);
+            report(key, result.rate[k], "1/s", note);
+        }
+    }
+    for (i = 0; i < BENCH_BODIES; i++) {
+        bench_env_space m;
+        if (bench_env_memory(&m, &bench_bodies[i], 21, 100)) continue;
+        snprintf(key, sizeof key, "env_memory.%s", bench_bodies[i].name);
+        snprintf(note, sizeof note, "buffer %zu; stack %zu, used %zu; %d contacts, %d rows in %zu steps", m.buffer, m.stack,
+                 m.used, m.contacts, m.equations, m.steps);
+        report(key, (double)(m.data + m.own), "bytes", note);
+    }
+}
+#endif
+
 int main(int argc, char **argv) {
     static const bench_shape shapes[] = {{false, false, 2560, 256, 256}, {false, false, 256, 64, 64}, {false, false, 100, 64, 64}};
     static const bp_kernel kernels[] = {BP_KERNEL_AUTO, BP_KERNEL_CBLAS};
@@ -249,17 +278,7 @@ int main(int argc, char **argv) {
     if (bp_pendulum_env(&env, NULL, NULL, NULL) == BP_OK) report("env_steps_per_s.pendulum", env_rate(&env), "1/s", "");
     if (bp_pointmass_env(&env, NULL, NULL, NULL) == BP_OK) report("env_steps_per_s.pointmass", env_rate(&env), "1/s", "");
 #ifdef BENCH_MUJOCO
-    {
-        bench_env_result result[BENCH_ENVS];
-        const size_t n = bp_mj_init(NULL) == BP_OK ? bench_env_all(result, 41) : 0;
-        for (i = 0; i < n; i++) {
-            snprintf(key, sizeof key, "env_steps_per_s.%s", result[i].name);
-            snprintf(note, sizeof note, "%.3f x the time of the bare loop", result[i].ratio);
-            report(key, result[i].env_steps, "1/s", note);
-            snprintf(key, sizeof key, "env_steps_per_s.%s.bare", result[i].name);
-            report(key, result[i].bare_steps, "1/s", "mj_step2 + mj_step1");
-        }
-    }
+    if (bp_mj_init(NULL) == BP_OK) bench_mujoco();
 #endif
     if (json) {
         fprintf(json, "\n}\n");
