@@ -253,7 +253,7 @@ typedef struct bp_mj_table {
     double noslip_tolerance; /**< of those */
     double bound_mass;       /**< least mass of a moving body: massless frames get this */
     double bound_inertia;    /**< least moment of inertia */
-    int max_constraints;     /**< room reserved by MuJoCo 2.x (0: its own guess); 3.x grows by itself */
+    int max_constraints;     /**< room reserved by MuJoCo 2.x (0: its own guess); for 3.x see memory */
     int max_contacts;        /**< same */
     int max_stack;           /**< same, in numbers */
     int memory;              /**< bytes that MuJoCo 3.x reserves for contacts, constraints and stack (0: its own guess) */
@@ -4164,6 +4164,7 @@ BPI_MJ_FN bp_status bpi_mj_fill_table(bp_mj_table *table, bp_mj_world *w, bp_err
         table->max_constraints = 16; /* two joint limits; MuJoCo 2.x would reserve megabytes and clear them at each reset */
         table->max_contacts = 4;
         table->max_stack = 20000;
+        table->memory = 100000;
         geom = bp_mj_table_geom(table, "floor", BP_MJ_WORLD_BODY, BP_MJ_PLANE); /* only to be seen */
         if (geom) bpi_mj_set3(geom->size, 0.3, 0.3, 0.1);
         bp_mj_table_add_pointmass(table, t->gear);
