@@ -175,7 +175,7 @@ typedef struct bp_mj_geom {
     char name[BP_NAME];   /**< unique */
     int body;             /**< row, or BP_MJ_WORLD_BODY */
     bp_mj_geom_kind kind; /**< a capsule runs from pos to end */
-    double size[3];       /**< plane: half x, half y, grid; sphere, capsule: radius; box: half lengths */
+    double size[3];       /**< plane: half x, half y, side of a check; sphere, capsule: radius; box: half lengths */
     double pos[3];        /**< centre, or a capsule's beginning */
     double end[3];        /**< a capsule's end */
     double mass;          /**< kg; negative: from density and volume */
@@ -184,6 +184,7 @@ typedef struct bp_mj_geom {
     int condim;           /**< 1, 3, 4 or 6 */
     double solref[2];     /**< contact softness */
     double solimp[3];     /**< contact softness */
+    double rgba[4];       /**< colour and opacity in pictures; a plane has a checkered material instead */
 } bp_mj_geom;
 
 /** A torque or force motor: force = gear * control. */
@@ -837,6 +838,11 @@ BPI_MJ_FN void bpi_mj_set3(double *out, double a, double b, double c) {
     out[2] = c;
 }
 
+BPI_MJ_FN void bpi_mj_paint(bp_mj_geom *geom, double red, double green, double blue) {
+    bpi_mj_set3(geom->rgba, red, green, blue);
+    geom->rgba[3] = 1;
+}
+
 BPI_MJ_FN void bpi_mj_name(char *out, const char *name) {
     size_t i = 0;
     for (; name[i] && i + 1 < BP_NAME; i++) out[i] = name[i];
@@ -889,6 +895,7 @@ BPRIOR_API bp_mj_geom *bp_mj_table_geom(bp_mj_table *table, const char *name, in
     bpi_mj_set3(geom->friction, 1, 0.005, 0.0001);
     bpi_mj_set2(geom->solref, 0.02, 1);
     bpi_mj_set3(geom->solimp, 0.9, 0.95, 0.001);
+    bpi_mj_paint(geom, 0.62, 0.65, 0.7);
     return geom;
 }
 
@@ -952,7 +959,31 @@ BPI_MJ_FN void bpi_mj_put_geom(bpi_mj_text *t, const bp_mj_geom *g) {
     bpi_mj_put_numbers(t, "friction", g->friction, 3);
     bpi_mj_put_numbers(t, "solref", g->solref, 2);
     bpi_mj_put_numbers(t, "solimp", g->solimp, 3);
+    if (g->kind == BP_MJ_PLANE) bpi_mj_put(t, " material=\"%s\"", g->name);
+    else bpi_mj_put_numbers(t, "rgba", g->rgba, 4);
     bpi_mj_put(t, "/>\n");
+}
+
+/* What only pictures show: light, sky, and for each plane a material of checks. Physics never reads any of it. */
+BPI_MJ_FN void bpi_mj_put_looks(bpi_mj_text *t, const bp_mj_table *table) {
+    size_t i;
+    bpi_mj_put(t, "<visual>\n<headlight ambient=\".32 .32 .34\" diffuse=\".3 .3 .3\" specular=\"0 0 0\"/>\n");
+    bpi_mj_put(t, "<rgba haze=\".86 .91 .96 1\"/>\n<quality shadowsize=\"2048\"/>\n</visual>\n<asset>\n");
+    bpi_mj_put(t, "<texture type=\"skybox\" builtin=\"gradient\" rgb1=\".55 .7 .86\" rgb2=\".93 .95 .97\"");
+    bpi_mj_put(t, " width=\"64\" height=\"64\"/>\n");
+    bpi_mj_put(t, "<texture name=\"checks\" type=\"2d\" builtin=\"checker\" mark=\"edge\" width=\"128\" height=\"128\"");
+    bpi_mj_put(t, " rgb1=\".82 .85 .87\" rgb2=\".72 .76 .79\" markrgb=\".64 .68 .72\"/>\n");
+    for (i = 0; i < table->n_geoms; i++) {
+        const bp_mj_geom *g = &table->geom[i];
+        double repeat[2]; /* the texture has two checks a side */
+        if (g->kind != BP_MJ_PLANE) continue;
+        if (g->size[0] > 0 && g->size[1] > 0) bpi_mj_set2(repeat, g->size[0] / g->size[2], g->size[1] / g->size[2]);
+        else bpi_mj_set2(repeat, 1, 1); /* a plane without end */
+        bpi_mj_put(t, "<material name=\"%s\" texture=\"checks\" specular=\"0\"", g->name);
+        bpi_mj_put_numbers(t, "texrepeat", repeat, 2);
+        bpi_mj_put(t, "/>\n");
+    }
+    bpi_mj_put(t, "</asset>\n");
 }
 
 /* Limits are always declared on or off: what an absent `limited` means changed in 3.0. */
@@ -1022,7 +1053,9 @@ BPRIOR_API size_t bp_mj_table_xml(char *out, size_t capacity, const bp_mj_table 
     bpi_mj_put(&t, "/>\n");
 #endif
 
-    bpi_mj_put(&t, "<worldbody>\n");
+    bpi_mj_put_looks(&t, table);
+    bpi_mj_put(&t, "<worldbody>\n<light directional=\"true\" castshadow=\"true\" pos=\"0 0 10\" dir=\".4 .1 -1\"");
+    bpi_mj_put(&t, " ambient=\"0 0 0\" diffuse=\".52 .51 .48\" specular=\".15 .15 .15\"/>\n");
     bpi_mj_put_body(&t, table, BP_MJ_WORLD_BODY);
     bpi_mj_put(&t, "</worldbody>\n<contact>\n");
     for (i = 0; i < table->n_excludes; i++)
@@ -1091,6 +1124,7 @@ BPRIOR_API void bp_mj_table_add_pointmass(bp_mj_table *table, double gear) {
     if (!geom) return;
     geom->size[0] = 0.01;
     geom->mass = 0.3;
+    bpi_mj_paint(geom, 0.9, 0.45, 0.15);
 }
 
 /* The four legs in their one order: which way they point, the ankle's axis, and the signs of the foot quaternion. */
@@ -1112,6 +1146,7 @@ BPI_MJ_FN bp_mj_geom *bpi_mj_ant_geom(bp_mj_table *table, const char *name, int 
     if (!geom) return NULL;
     bpi_mj_set3(geom->friction, 1, 0.5, 0.5);
     bpi_mj_set3(geom->solimp, 0, 0.8, 0.01);
+    bpi_mj_paint(geom, 0.87, 0.55, 0.25);
     return geom;
 }
 
@@ -1159,6 +1194,7 @@ BPRIOR_API void bp_mj_table_add_ant(bp_mj_table *table) {
     if (!geom) return;
     geom->size[0] = 0.25;
     geom->density = 100;
+    bpi_mj_paint(geom, 0.72, 0.36, 0.16);
 
     for (i = 0; i < 4; i++) {
         const bpi_mj_leg *l = &bpi_mj_legs[i];
@@ -1733,6 +1769,7 @@ BPRIOR_API void bp_mj_table_add_room(bp_mj_table *table, int cells) {
         if (!geom) return;
         bpi_mj_set3(geom->size, odd ? odd_size[i][0] : even_size[i][0], odd ? odd_size[i][1] : even_size[i][1], 1);
         bpi_mj_set3(geom->pos, odd ? odd_at[i][0] : even_at[i][0], odd ? odd_at[i][1] : even_at[i][1], 1);
+        bpi_mj_paint(geom, 0.6, 0.66, 0.74);
     }
 }
 
