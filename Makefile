@@ -3,8 +3,8 @@
 #   CC, CFLAGS     compiler and optimisation (default cc, -O2 -g)
 #   MUJOCO         auto (default), system, wheel or none; MUJOCO_DIR=/path for one of your own
 #   T=text         `make test`: only what has this text in its name, as in T=05, T=asan, T=portability
-#   QUICK=1        `make demo`: the half-minute setting
-#   ARGS="..."     `make demo`, `make bench`: more arguments for the program
+#   QUICK=1        `make demo`: the half-minute setting; `make film`: 20 steps
+#   ARGS="..."     `make demo`, `make film`, `make watch`, `make bench`: more arguments for the program
 #   PREFIX, DESTDIR  `make install` (default /usr/local)
 
 CFLAGS ?= -O2 -g
@@ -17,11 +17,13 @@ HEADERS := $(wildcard bprior.h bprior_mujoco.h)
 # Parallel unless the user chose a number.
 JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
 
-.PHONY: help demo test deps bench lint equations format examples install uninstall clean
+.PHONY: help demo film watch test deps bench lint equations format examples install uninstall clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo       train a behavior prior and plot it (sets up what it needs); QUICK=1 for half a minute'
+	@echo 'make film       films and pictures of a body in build/film, no display needed: ARGS="--help"'
+	@echo 'make watch      the same in a window: ARGS="--policy build/demo/behavior"'
 	@echo 'make test       every test, in float, in double and under the sanitizers (sets up what it needs)'
 	@echo 'make deps       install what all the targets need, and say what and why'
 	@echo 'make bench      measure speed into build/bench.json'
@@ -42,6 +44,14 @@ deps:
 demo:
 	@tools/deps.sh demo
 	@$(MAKE) --no-print-directory _demo
+
+film:
+	@tools/deps.sh film
+	@$(MAKE) --no-print-directory _film
+
+watch:
+	@tools/deps.sh watch
+	@$(MAKE) --no-print-directory _watch
 
 test:
 	@tools/deps.sh test
@@ -95,8 +105,13 @@ MJ_CFLAGS := $(if $(MJ_TAG),$(shell tools/mujoco.sh cflags))
 MJ_LIBS := $(if $(MJ_TAG),$(shell tools/mujoco.sh libs))
 needs_mujoco = $(if $(1),$(shell grep -l 'include.*bprior_mujoco\.h' $(1) /dev/null))
 
+# Only what makes pictures is compiled for OpenGL; even that is linked with no GL library.
+GL_CFLAGS := $(if $(MJ_TAG),$(shell tools/gl.sh cflags))
+GL_LIBS := $(if $(MJ_TAG),$(shell tools/gl.sh libs))
+
 ALL_TESTS := $(sort $(wildcard tests/test_*.c))
 MJ_TESTS := $(call needs_mujoco,$(ALL_TESTS))
+FILM_TESTS := $(if $(ALL_TESTS),$(shell grep -l 'bp_mj_film_create' $(ALL_TESTS) /dev/null))
 THREAD_TESTS := $(if $(ALL_TESTS),$(shell grep -l 'bp_team_\|BPRIOR_THREADS\|bp_run_' $(ALL_TESTS) /dev/null))
 # A test program may hold the library itself, but most only call it: those share one object per variant, which
 # makes the difference between three and ten minutes. (BPRIOR_IMPLEMENTED says: it is somewhere else.)
@@ -143,7 +158,7 @@ define one_test
 IDS += $(call id,$(1),$(2),$(3))
 run/$(call id,$(1),$(2),$(3)): $(call bin,$(1),$(2),$(3))
 	@tools/run-test.sh $$(@:run/%=%) $$<
-$(call program,$(2),$(call bin,$(1),$(2),$(3)),$$(FLAGS_$(1)) $(call plain,$(1),$(2)) $(if $(call shared,$(1),$(2)),-DBPRIOR_IMPLEMENTED) $(if $(3),$(MJ_CFLAGS)),$(call shared,$(1),$(2)) -lcmocka $(if $(3),$(MJ_LIBS)))
+$(call program,$(2),$(call bin,$(1),$(2),$(3)),$$(FLAGS_$(1)) $(call plain,$(1),$(2)) $(if $(call shared,$(1),$(2)),-DBPRIOR_IMPLEMENTED) $(if $(3),$(MJ_CFLAGS)) $(if $(filter $(FILM_TESTS),$(2)),$(GL_CFLAGS)),$(call shared,$(1),$(2)) -lcmocka $(if $(3),$(MJ_LIBS)) $(if $(filter $(FILM_TESTS),$(2)),$(GL_LIBS)))
 endef
 define one_example
 IDS += example/$(basename $(notdir $(1)))
@@ -196,6 +211,19 @@ $(eval $(call program,examples/demo.c,$(DEMO_BIN),$(CFLAGS) -DBPRIOR_THREADS $(M
 _demo: $(DEMO_BIN)
 	@mkdir -p build/demo
 	@$(DEMO_BIN) --out build/demo $(if $(QUICK),--quick) $(ARGS)
+
+# Films and the window: not among `make examples`, which need no OpenGL.
+FILM_BIN := build/examples/$(or $(MJ_TAG),none)/film
+WATCH_BIN := build/examples/$(or $(MJ_TAG),none)/watch
+$(eval $(call program,examples/film.c,$(FILM_BIN),$(CFLAGS) $(GL_CFLAGS) $(MJ_CFLAGS),$(MJ_LIBS) $(GL_LIBS)))
+$(eval $(call program,examples/watch.c,$(WATCH_BIN),$(CFLAGS) $(MJ_CFLAGS),$(MJ_LIBS) -lglfw))
+.PHONY: _film _watch
+_film: $(if $(MJ_TAG),$(FILM_BIN))
+	$(if $(MJ_TAG),,@echo 'make film needs MuJoCo, and MUJOCO=$(MUJOCO) finds none' >&2; exit 1)
+	@$(FILM_BIN) --out build/film $(if $(QUICK),--quick) $(ARGS)
+_watch: $(if $(MJ_TAG),$(WATCH_BIN))
+	$(if $(MJ_TAG),,@echo 'make watch needs MuJoCo, and MUJOCO=$(MUJOCO) finds none' >&2; exit 1)
+	@$(WATCH_BIN) $(if $(QUICK),--quick) $(ARGS)
 
 # Plain -O2, as a user would get; OpenBLAS, if there, as the yardstick.
 CBLAS := $(if $(filter _bench,$(MAKECMDGOALS)),$(shell tools/cblas.sh))

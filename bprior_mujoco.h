@@ -95,6 +95,21 @@
 #define bp_mj_world_task BPI_PREFIXED(bp_mj_world_task)
 #define bp_mj_model_config_make BPI_PREFIXED(bp_mj_model_config_make)
 #define bp_mj_model_world BPI_PREFIXED(bp_mj_model_world)
+#define bp_mj_film_config_make BPI_PREFIXED(bp_mj_film_config_make)
+#define bp_mj_camera_default BPI_PREFIXED(bp_mj_camera_default)
+#define bp_mj_shot_default BPI_PREFIXED(bp_mj_shot_default)
+#define bp_mj_film_create BPI_PREFIXED(bp_mj_film_create)
+#define bp_mj_film_destroy BPI_PREFIXED(bp_mj_film_destroy)
+#define bp_mj_film_gl BPI_PREFIXED(bp_mj_film_gl)
+#define bp_mj_film_resize BPI_PREFIXED(bp_mj_film_resize)
+#define bp_mj_film_render BPI_PREFIXED(bp_mj_film_render)
+#define bp_mj_film_clear BPI_PREFIXED(bp_mj_film_clear)
+#define bp_mj_film_line BPI_PREFIXED(bp_mj_film_line)
+#define bp_mj_film_ball BPI_PREFIXED(bp_mj_film_ball)
+#define bp_mj_film_trail BPI_PREFIXED(bp_mj_film_trail)
+#define bp_mj_color BPI_PREFIXED(bp_mj_color)
+#define bp_mj_world_focus BPI_PREFIXED(bp_mj_world_focus)
+#define bp_mj_env_position BPI_PREFIXED(bp_mj_env_position)
 /* [end of prefix list] */
 #endif
 
@@ -198,7 +213,7 @@ typedef struct bp_mj_geom {
     char name[BP_NAME];   /**< unique */
     int body;             /**< row, or BP_MJ_WORLD_BODY */
     bp_mj_geom_kind kind; /**< a capsule or cylinder runs from pos to end, unless it has a half length */
-    double size[3];       /**< plane: half x, half y, grid; sphere: radius; box, ellipsoid: half lengths; capsule, cylinder: radius, and
+    double size[3];       /**< plane: half x, half y, side of a check; sphere: radius; box, ellipsoid: half lengths; capsule, cylinder: radius, and
                                half length (of the straight part) or 0 */
     double pos[3];        /**< centre, or where a capsule or cylinder without half length begins */
     double end[3];        /**< where that one ends */
@@ -209,6 +224,7 @@ typedef struct bp_mj_geom {
     int condim;           /**< 1, 3, 4 or 6 */
     double solref[2];     /**< contact softness */
     double solimp[3];     /**< contact softness */
+    double rgba[4];       /**< colour and opacity in pictures; a plane has a checkered material instead */
 } bp_mj_geom;
 
 /** An actuator. Controls are clamped to [-1, 1].
@@ -983,6 +999,148 @@ BPRIOR_API bp_status bp_mj_model_world(bp_mj_world **out, const bp_mj_model_conf
                                        bp_error *error);
 /** @} */
 
+/* ==========================================================================
+ * M11. >>mj-pictures   Pictures and films
+ *    provides: bp_mj_film bp_mj_film_* bp_mj_shot bp_mj_camera bp_mj_world_focus bp_mj_env_position bp_mj_color
+ *    needs: M4        equations: none
+ * ========================================================================== */
+/** @defgroup bp_mj_pictures M11. MuJoCo: pictures and films
+ *
+ * A *film* renders environments of one world into RGB pixels, or into a window of yours. A *shot* says how: where
+ * the camera is, which marks are drawn into the scene (the zones of the targets, the goal), which numbers are written
+ * over it. Shapes of your own, such as the trails of many episodes, stay in the film until it is cleared.
+ *
+ * @code
+ * bp_mj_film_config config = bp_mj_film_config_default(640, 480);
+ * bp_mj_shot shot = bp_mj_shot_default(world, BP_MJ_VIEW_TRACK);
+ * if (bp_mj_film_create(&film, &config, world, NULL, &error)) { puts(error.text); return 1; }
+ * bp_mj_film_render(film, &env, &shot, rgb, &error);      // unsigned char rgb[480 * 640 * 3], first row on top
+ * @endcode
+ *
+ * **OpenGL.** Training needs none, and this header links none. A film without a window makes its own context through EGL (no
+ * display server needed; the graphics card or Mesa's software renderer) or through OSMesa (software). Define, before
+ * the implementation, BPRIOR_MUJOCO_EGL, BPRIOR_MUJOCO_OSMESA, or both; the C headers EGL/egl.h and GL/osmesa.h are then
+ * needed, and at run time the libraries, which are opened with dlopen() (before glibc 2.34: -ldl). Without either macro a film
+ * can only draw into a context that you made current (::BP_MJ_GL_CURRENT: a GLFW window, for one).
+ *
+ * MuJoCo looks up OpenGL's functions once per process, so the first film decides: a later one through the other
+ * library is refused with BP_ERR_ENV. The libraries stay loaded until the process ends.
+ *
+ * **Same state, same picture**: nothing in a film moves by itself. Rendering reads the simulation and changes none of it.
+ *
+ * **Threads.** A film belongs to one thread at a time. With a context of its own, each call makes it current
+ * and leaves none current afterwards.
+ * @{ */
+
+/** Where OpenGL comes from. */
+typedef enum bp_mj_gl {
+    BP_MJ_GL_AUTO = 0, /**< EGL; OSMesa if that is not to be had */
+    BP_MJ_GL_EGL,      /**< needs BPRIOR_MUJOCO_EGL */
+    BP_MJ_GL_OSMESA,   /**< needs BPRIOR_MUJOCO_OSMESA */
+    BP_MJ_GL_CURRENT   /**< the context that is current in the calling thread; pictures go to its window */
+} bp_mj_gl;
+
+/** What a camera does. */
+typedef enum bp_mj_view {
+    BP_MJ_VIEW_TRACK = 0, /**< goes along with the body, at a fixed height */
+    BP_MJ_VIEW_TOP,       /**< from high above, hardly any perspective: a map with y upward */
+    BP_MJ_VIEW_FIXED      /**< stays where it is */
+} bp_mj_view;
+
+/** A camera. It stands at lookat - distance (cos e cos a, cos e sin a, sin e) and looks at lookat. */
+typedef struct bp_mj_camera {
+    bp_mj_view view;  /**< TRACK replaces the x and y of lookat by the body's */
+    double lookat[3]; /**< m */
+    double distance;  /**< m */
+    double azimuth;   /**< a, degrees: 0 looks along x, 90 along y */
+    double elevation; /**< e, degrees: -90 looks straight down */
+    double fovy;      /**< vertical opening angle in degrees */
+} bp_mj_camera;
+
+/** How to show a state, and what to write over it. Start from bp_mj_shot_default(). */
+typedef struct bp_mj_shot {
+    bp_mj_camera camera;    /**< from where */
+    bool targets;           /**< draw the zones of the targets, translucent, with their numbers; default true */
+    bool goal;              /**< draw the goal's zone stronger and an arrow above it, white while it is reached; default true */
+    bool fade;              /**< make walls between camera and body translucent (TRACK only); default true */
+    bool shadows;           /**< default true */
+    bool numbers;           /**< write step, reward, return and KL, top left; default false */
+    bool predicates;        /**< write goal, predicates and why the episode ended, bottom left; default false */
+    double reward;          /**< of the newest step; NaN (default): not written */
+    double total;           /**< return so far; NaN (default): not written */
+    double kl;              /**< of the newest step, in nats; NaN (default): not written */
+    const char *title;      /**< first line of the numbers; NULL (default): none */
+    const char *keys;       /**< two columns of your own at the top right, lines separated by \n; NULL (default): none */
+    const char *words;      /**< second column of `keys` */
+    const double *curve;    /**< [n_curve] drawn over its index at the bottom right; NULL (default): none */
+    size_t n_curve;         /**< of these at most the last 1000 are shown */
+    const char *curve_name; /**< its title, such as "KL per step"; NULL: none */
+} bp_mj_shot;
+
+/** Size and means of a film. Start from bp_mj_film_config_default(). */
+typedef struct bp_mj_film_config {
+    uint32_t cookie;   /**< set by the default function */
+    size_t width;      /**< pixels, 1 .. 8192 */
+    size_t height;     /**< pixels, 1 .. 8192 */
+    bp_mj_gl gl;       /**< default BP_MJ_GL_AUTO */
+    size_t max_shapes; /**< room for shapes of your own, 0 .. 10^6; default 20000 (8 MB). A trail of n points takes n - 1 */
+    size_t samples;    /**< per pixel, against jagged edges; 0: none; default 4. A window has its own */
+    size_t font;       /**< size of the text in percent: 50, 100, 150, 200, 250 or 300; 0 (default): by the height */
+} bp_mj_film_config;
+
+/** Renders environments of one world; private inside. */
+typedef struct bp_mj_film bp_mj_film;
+
+/** @internal */
+BPRIOR_API bp_mj_film_config bp_mj_film_config_make(uint32_t cookie, size_t width, size_t height);
+/** Defaults for pictures of this size. */
+#define bp_mj_film_config_default(width, height) bp_mj_film_config_make(BP_COOKIE(bp_mj_film_config), width, height)
+/** A camera that suits the world: TRACK behind and above its body, TOP and FIXED with the whole arena in sight of a film that is no
+ *  higher than it is wide. */
+BPRIOR_API bp_mj_camera bp_mj_camera_default(const bp_mj_world *world, bp_mj_view view);
+/** Zones and goal, no text, from such a camera. */
+BPRIOR_API bp_mj_shot bp_mj_shot_default(const bp_mj_world *world, bp_mj_view view);
+
+/** Make a film of this world, which must outlive it. @param allocator or NULL. With BP_MJ_GL_CURRENT a context must be current, now
+ *  and in all calls until the film is destroyed.
+ *  @return BP_ERR_CONFIG / BP_ERR_ABI (cookie), BP_ERR_ARGUMENT (the text names the field), BP_ERR_UNSUPPORTED (this build or this
+ *  machine has no such OpenGL; the text says why), BP_ERR_ENV (MuJoCo's words), BP_ERR_MEMORY */
+BPRIOR_API bp_status bp_mj_film_create(bp_mj_film **out, const bp_mj_film_config *config, const bp_mj_world *world,
+                                       const bp_allocator *allocator, bp_error *error);
+/** Free; NULL is fine. */
+BPRIOR_API void bp_mj_film_destroy(bp_mj_film *film);
+/** Where its OpenGL comes from: never BP_MJ_GL_AUTO, unless film is NULL. */
+BPRIOR_API bp_mj_gl bp_mj_film_gl(const bp_mj_film *film);
+/** Another size of picture: any with BP_MJ_GL_CURRENT (the window's), else no larger than it was made with.
+ *  @return BP_ERR_SIZE */
+BPRIOR_API bp_status bp_mj_film_resize(bp_mj_film *film, size_t width, size_t height, bp_error *error);
+/** Draw the environment's present state. @param env of the film's world, unwrapped.
+ *  @param rgb [height][width][3] receives the picture, first row on top; NULL: it is only drawn (into the window)
+ *  @return BP_ERR_ARGUMENT (an environment of another world, numbers of the camera that make no sense), BP_ERR_ENV */
+BPRIOR_API bp_status bp_mj_film_render(bp_mj_film *film, const bp_env *env, const bp_mj_shot *shot, unsigned char *rgb,
+                                       bp_error *error);
+
+/** Forget all shapes of your own. */
+BPRIOR_API void bp_mj_film_clear(bp_mj_film *film);
+/** Add a line with round ends. @param from, to [3] m @param width m @param rgba [4] colour and opacity, 0 .. 1.
+ *  @return BP_ERR_SIZE when max_shapes are there, BP_ERR_NONFINITE */
+BPRIOR_API bp_status bp_mj_film_line(bp_mj_film *film, const double *from, const double *to, double width, const double *rgba,
+                                     bp_error *error);
+/** Add a ball. @param center [3]. As bp_mj_film_line(). */
+BPRIOR_API bp_status bp_mj_film_ball(bp_mj_film *film, const double *center, double radius, const double *rgba, bp_error *error);
+/** Add the line through n points [n][3]; points with NaN lift the pen. All of it or, with BP_ERR_SIZE, nothing. */
+BPRIOR_API bp_status bp_mj_film_trail(bp_mj_film *film, const double *points, size_t n, double width, const double *rgba,
+                                      bp_error *error);
+/** Colour number i of a palette of 8 that can be told apart, also by the colour-blind; goes round. @param rgba [4] */
+BPRIOR_API void bp_mj_color(double *rgba, size_t i);
+
+/** The body of mjModel that pictures follow: the walker's root; in a model of yours the heaviest body of what the first motor moves. 0
+ *  (the fixed world) if nothing moves. */
+BPRIOR_API int bp_mj_world_focus(const bp_mj_world *world);
+/** Where that body is, for trails. @param out [3] m; zeros if the environment is not ours. */
+BPRIOR_API void bp_mj_env_position(double *out, const bp_env *env);
+/** @} */
+
 #ifdef __cplusplus
 } /* extern "C" */
 #endif
@@ -1224,6 +1382,11 @@ BPI_MJ_FN void bpi_mj_set3(double *out, double a, double b, double c) {
     out[2] = c;
 }
 
+BPI_MJ_FN void bpi_mj_paint(bp_mj_geom *geom, double red, double green, double blue) {
+    bpi_mj_set3(geom->rgba, red, green, blue);
+    geom->rgba[3] = 1;
+}
+
 BPI_MJ_FN void bpi_mj_name(char *out, const char *name) {
     size_t i = 0;
     for (; name[i] && i + 1 < BP_NAME; i++) out[i] = name[i];
@@ -1277,6 +1440,7 @@ BPRIOR_API bp_mj_geom *bp_mj_table_geom(bp_mj_table *table, const char *name, in
     bpi_mj_set3(geom->friction, 1, 0.005, 0.0001);
     bpi_mj_set2(geom->solref, 0.02, 1);
     bpi_mj_set3(geom->solimp, 0.9, 0.95, 0.001);
+    bpi_mj_paint(geom, 0.62, 0.65, 0.7);
     return geom;
 }
 
@@ -1342,7 +1506,31 @@ BPI_MJ_FN void bpi_mj_put_geom(bpi_mj_text *t, const bp_mj_geom *g) {
     bpi_mj_put_numbers(t, "friction", g->friction, 3);
     bpi_mj_put_numbers(t, "solref", g->solref, 2);
     bpi_mj_put_numbers(t, "solimp", g->solimp, 3);
+    if (g->kind == BP_MJ_PLANE) bpi_mj_put(t, " material=\"%s\"", g->name);
+    else bpi_mj_put_numbers(t, "rgba", g->rgba, 4);
     bpi_mj_put(t, "/>\n");
+}
+
+/* What only pictures show: light, sky, and for each plane a material of checks. Physics never reads any of it. */
+BPI_MJ_FN void bpi_mj_put_looks(bpi_mj_text *t, const bp_mj_table *table) {
+    size_t i;
+    bpi_mj_put(t, "<visual>\n<headlight ambient=\".32 .32 .34\" diffuse=\".3 .3 .3\" specular=\"0 0 0\"/>\n");
+    bpi_mj_put(t, "<rgba haze=\".86 .91 .96 1\"/>\n<quality shadowsize=\"2048\"/>\n</visual>\n<asset>\n");
+    bpi_mj_put(t, "<texture type=\"skybox\" builtin=\"gradient\" rgb1=\".55 .7 .86\" rgb2=\".93 .95 .97\"");
+    bpi_mj_put(t, " width=\"64\" height=\"64\"/>\n");
+    bpi_mj_put(t, "<texture name=\"checks\" type=\"2d\" builtin=\"checker\" mark=\"edge\" width=\"128\" height=\"128\"");
+    bpi_mj_put(t, " rgb1=\".82 .85 .87\" rgb2=\".72 .76 .79\" markrgb=\".64 .68 .72\"/>\n");
+    for (i = 0; i < table->n_geoms; i++) {
+        const bp_mj_geom *g = &table->geom[i];
+        double repeat[2]; /* the texture has two checks a side */
+        if (g->kind != BP_MJ_PLANE) continue;
+        if (g->size[0] > 0 && g->size[1] > 0) bpi_mj_set2(repeat, g->size[0] / g->size[2], g->size[1] / g->size[2]);
+        else bpi_mj_set2(repeat, 1, 1); /* a plane without end */
+        bpi_mj_put(t, "<material name=\"%s\" texture=\"checks\" specular=\"0\"", g->name);
+        bpi_mj_put_numbers(t, "texrepeat", repeat, 2);
+        bpi_mj_put(t, "/>\n");
+    }
+    bpi_mj_put(t, "</asset>\n");
 }
 
 /* Limits are always declared on or off: what an absent `limited` means changed in 3.0. */
@@ -1439,7 +1627,9 @@ BPRIOR_API size_t bp_mj_table_xml(char *out, size_t capacity, const bp_mj_table 
     if (table->memory) bpi_mj_put(&t, "<size memory=\"%d\"/>\n", table->memory);
 #endif
 
-    bpi_mj_put(&t, "<worldbody>\n");
+    bpi_mj_put_looks(&t, table);
+    bpi_mj_put(&t, "<worldbody>\n<light directional=\"true\" castshadow=\"true\" pos=\"0 0 10\" dir=\".4 .1 -1\"");
+    bpi_mj_put(&t, " ambient=\"0 0 0\" diffuse=\".52 .51 .48\" specular=\".15 .15 .15\"/>\n");
     bpi_mj_put_body(&t, table, BP_MJ_WORLD_BODY);
     bpi_mj_put(&t, "</worldbody>\n<contact>\n");
     for (i = 0; i < table->n_excludes; i++)
@@ -1503,6 +1693,7 @@ BPRIOR_API void bp_mj_table_add_pointmass(bp_mj_table *table, double gear) {
     if (!geom) return;
     geom->size[0] = 0.01;
     geom->mass = 0.3;
+    bpi_mj_paint(geom, 0.9, 0.45, 0.15);
 }
 
 #define BPI_MJ_DEGREE (3.14159265358979323846 / 180)
@@ -2238,6 +2429,8 @@ BPI_MJ_FN void bpi_mj_add_geom(bp_mj_table *table, const bp_mj_walker *w, size_t
     memcpy(geom->friction, w->friction, sizeof geom->friction);
     memcpy(geom->solref, w->solref, sizeof geom->solref);
     memcpy(geom->solimp, w->solimp, sizeof geom->solimp);
+    if (!strcmp(g->body, w->root)) bpi_mj_paint(geom, 0.72, 0.36, 0.16);
+    else bpi_mj_paint(geom, 0.87, 0.55, 0.25);
 }
 
 BPRIOR_API bp_status bp_mj_table_add_walker(bp_mj_table *table, const bp_mj_walker *w, bp_error *error) {
@@ -3539,6 +3732,7 @@ BPRIOR_API void bp_mj_table_add_room(bp_mj_table *table, int cells) {
         if (!geom) return;
         bpi_mj_set3(geom->size, odd ? odd_size[i][0] : even_size[i][0], odd ? odd_size[i][1] : even_size[i][1], 1);
         bpi_mj_set3(geom->pos, odd ? odd_at[i][0] : even_at[i][0], odd ? odd_at[i][1] : even_at[i][1], 1);
+        bpi_mj_paint(geom, 0.6, 0.66, 0.74);
     }
 }
 
@@ -3555,6 +3749,7 @@ BPRIOR_API void bp_mj_table_add_box(bp_mj_table *table, int number, double mass)
     if (!geom) return;
     bpi_mj_set3(geom->size, BPI_MJ_BOX_HALF, BPI_MJ_BOX_HALF, BPI_MJ_BOX_HALF);
     geom->mass = mass;
+    bpi_mj_paint(geom, 0.36, 0.52, 0.72);
 }
 
 /* The room: a square of free cells where things may be, one more ring of free cells, and the walls. */
@@ -4639,6 +4834,868 @@ BPRIOR_API bp_status bp_mj_model_world(bp_mj_world **out, const bp_mj_model_conf
     return bpi_ok(error);
 }
 
+/* ==========================================================================
+ * M11. >>mj-pictures-impl   Pictures and films
+ *    provides: bp_mj_film_* bp_mj_camera_default bp_mj_shot_default        needs: M1 M4        equations: none
+ * ========================================================================== */
+
+#if defined(BPRIOR_MUJOCO_EGL) || defined(BPRIOR_MUJOCO_OSMESA)
+#include <dlfcn.h>
+#endif
+#ifdef BPRIOR_MUJOCO_EGL
+#ifndef EGL_NO_X11
+#define EGL_NO_X11 /* its headers would bring half of X with them */
+#endif
+#include <EGL/egl.h>
+#include <EGL/eglext.h>
+#endif
+#ifdef BPRIOR_MUJOCO_OSMESA
+#include <GL/osmesa.h>
+#endif
+
+#define BPI_MJ_MAX_PICTURE 8192
+#define BPI_MJ_MARKS 300 /* room in a scene for what shots draw, beside the model and the shapes */
+
+/* ---- a context without a window ------------------------------------------------ */
+
+/* Somewhere to draw. Only the members of the library in use are set. */
+typedef struct bpi_mj_canvas {
+    bp_mj_gl gl;
+    void *library; /* never closed: Mesa cannot be unloaded cleanly, and MuJoCo keeps its functions' addresses */
+#ifdef BPRIOR_MUJOCO_EGL
+    EGLDisplay display; /* of the process, hence never terminated: another film may be using it */
+    EGLContext context;
+    EGLBoolean(EGLAPIENTRY *make_current)(EGLDisplay, EGLSurface, EGLSurface, EGLContext);
+    EGLBoolean(EGLAPIENTRY *destroy_context)(EGLDisplay, EGLContext);
+#endif
+#ifdef BPRIOR_MUJOCO_OSMESA
+    OSMesaContext mesa;
+    GLboolean(GLAPIENTRY *mesa_current)(OSMesaContext, void *, GLenum, GLsizei, GLsizei);
+    void(GLAPIENTRY *mesa_destroy)(OSMesaContext);
+    unsigned char pixels[16 * 16 * 4]; /* what OSMesa takes for a window; nothing is drawn here */
+#endif
+} bpi_mj_canvas;
+
+#if defined(BPRIOR_MUJOCO_EGL) || defined(BPRIOR_MUJOCO_OSMESA)
+/* An address as a function pointer: ISO C has no cast for that. */
+BPI_MJ_FN bool bpi_mj_symbol(void *function, void *library, const char *name) {
+    void *address = dlsym(library, name);
+    memcpy(function, &address, sizeof address);
+    return address != NULL;
+}
+
+/* MuJoCo will look for its functions among the process's global symbols. */
+BPI_MJ_FN void *bpi_mj_open_library(const char *const *names, size_t n, int mode) {
+    void *library = NULL;
+    size_t i;
+    for (i = 0; i < n && !library; i++) library = dlopen(names[i], RTLD_NOW | mode);
+    return library;
+}
+#endif
+
+#ifdef BPRIOR_MUJOCO_EGL
+static const char *const bpi_mj_egl_names[] = {"libEGL.so.1", "libEGL.so"};
+
+/* A context on an initialised display, or nothing. */
+BPI_MJ_FN bool bpi_mj_egl_context(bpi_mj_canvas *canvas, EGLDisplay display) {
+    static const EGLint wanted[] = {EGL_SURFACE_TYPE, EGL_PBUFFER_BIT, EGL_RENDERABLE_TYPE, EGL_OPENGL_BIT, EGL_NONE};
+    EGLBoolean(EGLAPIENTRY * initialize)(EGLDisplay, EGLint *, EGLint *);
+    EGLBoolean(EGLAPIENTRY * bind)(EGLenum);
+    EGLBoolean(EGLAPIENTRY * choose)(EGLDisplay, const EGLint *, EGLConfig *, EGLint, EGLint *);
+    EGLContext(EGLAPIENTRY * create)(EGLDisplay, EGLConfig, EGLContext, const EGLint *);
+    EGLConfig config;
+    EGLint n = 0;
+    if (display == EGL_NO_DISPLAY || !bpi_mj_symbol(&initialize, canvas->library, "eglInitialize") ||
+        !bpi_mj_symbol(&bind, canvas->library, "eglBindAPI") || !bpi_mj_symbol(&choose, canvas->library, "eglChooseConfig") ||
+        !bpi_mj_symbol(&create, canvas->library, "eglCreateContext"))
+        return false;
+    if (!initialize(display, NULL, NULL) || !bind(EGL_OPENGL_API) || !choose(display, wanted, &config, 1, &n) || n < 1)
+        return false;
+    canvas->context = create(display, config, EGL_NO_CONTEXT, NULL);
+    if (canvas->context == EGL_NO_CONTEXT) return false;
+    canvas->display = display;
+    if (canvas->make_current(display, EGL_NO_SURFACE, EGL_NO_SURFACE, canvas->context)) return true;
+    canvas->destroy_context(display, canvas->context);
+    canvas->context = EGL_NO_CONTEXT;
+    return false;
+}
+
+/* Mesa without surfaces first; then each graphics device by itself, which is how other drivers do it. Returns NULL or what is wrong. */
+BPI_MJ_FN const char *bpi_mj_egl_open(bpi_mj_canvas *canvas) {
+    void (*(EGLAPIENTRY * proc)(const char *))(void);
+    PFNEGLGETPLATFORMDISPLAYEXTPROC display = NULL;
+    PFNEGLQUERYDEVICESEXTPROC query = NULL;
+    EGLDeviceEXT device[16];
+    EGLint n = 0, i;
+    void (*address)(void);
+    bool made;
+    canvas->library = bpi_mj_open_library(bpi_mj_egl_names, 2, RTLD_LOCAL);
+    if (!canvas->library) return "libEGL.so.1 is not there (Debian: libegl1)";
+    if (!bpi_mj_symbol(&proc, canvas->library, "eglGetProcAddress") ||
+        !bpi_mj_symbol(&canvas->make_current, canvas->library, "eglMakeCurrent") ||
+        !bpi_mj_symbol(&canvas->destroy_context, canvas->library, "eglDestroyContext"))
+        return "libEGL lacks a function";
+    address = proc("eglGetPlatformDisplayEXT");
+    memcpy(&display, &address, sizeof display);
+    address = proc("eglQueryDevicesEXT");
+    memcpy(&query, &address, sizeof query);
+    if (!display) return "EGL cannot choose a platform";
+    made = bpi_mj_egl_context(canvas, display(EGL_PLATFORM_SURFACELESS_MESA, EGL_DEFAULT_DISPLAY, NULL));
+    if (!made && query && query(16, device, &n))
+        for (i = 0; i < n && !made; i++)
+            made = bpi_mj_egl_context(canvas, display(EGL_PLATFORM_DEVICE_EXT, device[i], NULL));
+    if (!made) return "EGL has no OpenGL that works without a window (Debian: libegl-mesa0, libgl1-mesa-dri)";
+    canvas->gl = BP_MJ_GL_EGL;
+    bpi_mj_open_library(bpi_mj_egl_names, 2, RTLD_GLOBAL); /* it works: let MuJoCo find it */
+    return NULL;
+}
+#endif
+
+#ifdef BPRIOR_MUJOCO_OSMESA
+BPI_MJ_FN const char *bpi_mj_osmesa_open(bpi_mj_canvas *canvas) {
+    static const char *const names[] = {"libOSMesa.so.8", "libOSMesa.so.6", "libOSMesa.so"};
+    OSMesaContext(GLAPIENTRY * create)(GLenum, GLint, GLint, GLint, OSMesaContext);
+    canvas->library = bpi_mj_open_library(names, 3, RTLD_GLOBAL);
+    if (!canvas->library) return "libOSMesa.so is not there (Debian: libosmesa6)";
+    if (!bpi_mj_symbol(&create, canvas->library, "OSMesaCreateContextExt") ||
+        !bpi_mj_symbol(&canvas->mesa_current, canvas->library, "OSMesaMakeCurrent") ||
+        !bpi_mj_symbol(&canvas->mesa_destroy, canvas->library, "OSMesaDestroyContext"))
+        return "libOSMesa lacks a function";
+    canvas->mesa = create(OSMESA_RGBA, 24, 8, 0, NULL);
+    if (!canvas->mesa) return "OSMesa made no context";
+    canvas->gl = BP_MJ_GL_OSMESA;
+    return NULL;
+}
+#endif
+
+/* Make the canvas's context current, or make none current. */
+BPI_MJ_FN bool bpi_mj_canvas_use(bpi_mj_canvas *canvas, bool use) {
+    (void)use;
+    switch (canvas->gl) {
+#ifdef BPRIOR_MUJOCO_EGL
+    case BP_MJ_GL_EGL:
+        return canvas->make_current(canvas->display, EGL_NO_SURFACE, EGL_NO_SURFACE,
+                                    use ? canvas->context : EGL_NO_CONTEXT) != EGL_FALSE;
+#endif
+#ifdef BPRIOR_MUJOCO_OSMESA
+    case BP_MJ_GL_OSMESA:
+        if (!use) return canvas->mesa_current(NULL, NULL, 0, 0, 0) != 0;
+        return canvas->mesa_current(canvas->mesa, canvas->pixels, GL_UNSIGNED_BYTE, 16, 16) != 0;
+#endif
+    default: return true;
+    }
+}
+
+BPI_MJ_FN void bpi_mj_canvas_close(bpi_mj_canvas *canvas) {
+    switch (canvas->gl) {
+#ifdef BPRIOR_MUJOCO_EGL
+    case BP_MJ_GL_EGL: canvas->destroy_context(canvas->display, canvas->context); break;
+#endif
+#ifdef BPRIOR_MUJOCO_OSMESA
+    case BP_MJ_GL_OSMESA: canvas->mesa_destroy(canvas->mesa); break;
+#endif
+    default: break;
+    }
+}
+
+BPI_MJ_FN bp_status bpi_mj_canvas_open(bpi_mj_canvas *canvas, bp_mj_gl gl, bp_error *error) {
+    const char *egl = "compiled without BPRIOR_MUJOCO_EGL", *mesa = "compiled without BPRIOR_MUJOCO_OSMESA";
+    if (gl == BP_MJ_GL_CURRENT) {
+        canvas->gl = gl;
+        return BP_OK;
+    }
+#ifdef BPRIOR_MUJOCO_EGL
+    if (gl == BP_MJ_GL_EGL || gl == BP_MJ_GL_AUTO) egl = bpi_mj_egl_open(canvas);
+#endif
+    if (!egl) return BP_OK;
+#ifdef BPRIOR_MUJOCO_OSMESA
+    if (gl == BP_MJ_GL_OSMESA || gl == BP_MJ_GL_AUTO) mesa = bpi_mj_osmesa_open(canvas);
+#endif
+    if (!mesa) return BP_OK;
+    if (gl == BP_MJ_GL_EGL) return bpi_fail(error, BP_ERR_UNSUPPORTED, "no pictures: %s", egl);
+    if (gl == BP_MJ_GL_OSMESA) return bpi_fail(error, BP_ERR_UNSUPPORTED, "no pictures: %s", mesa);
+    return bpi_fail(error, BP_ERR_UNSUPPORTED, "no pictures: %s; %s", egl, mesa);
+}
+
+/* ---- films ----------------------------------------------------------------------- */
+
+struct bp_mj_film {
+    bp_mj_film_config config;
+    const bp_mj_world *world;
+    mjModel *model; /* a copy: pictures change how it looks, and the world's is shared */
+    bpi_mj_canvas canvas;
+    mjvScene scene;
+    mjvOption option;
+    mjrContext context;
+    bool has_scene, has_context;
+    size_t width, height, max_width, max_height;
+    mjvGeom *shape; /* [max_shapes] */
+    size_t n_shapes;
+    mjvFigure *figure; /* close to a megabyte */
+    bp_owner owner;
+};
+
+BPRIOR_API bp_mj_film_config bp_mj_film_config_make(uint32_t cookie, size_t width, size_t height) {
+    bp_mj_film_config c;
+    memset(&c, 0, sizeof c);
+    c.cookie = cookie;
+    if (cookie != BP_COOKIE(bp_mj_film_config)) return c;
+    c.width = width;
+    c.height = height;
+    c.max_shapes = 20000;
+    c.samples = 4;
+    return c;
+}
+
+BPRIOR_API int bp_mj_world_focus(const bp_mj_world *world) {
+    const mjModel *m = bp_mj_world_model(world);
+    int root = 0, best = 0, i;
+    if (!m) return 0;
+    if (world->of_task) return world->ids.root;
+    if (m->nu && (m->actuator_trntype[0] == mjTRN_JOINT || m->actuator_trntype[0] == mjTRN_JOINTINPARENT))
+        root = m->body_rootid[m->jnt_bodyid[m->actuator_trnid[0]]];
+    else if (m->njnt) root = m->body_rootid[m->jnt_bodyid[0]];
+    for (i = 1; i < m->nbody; i++)
+        if (m->body_rootid[i] == root && (best == 0 || m->body_mass[i] > m->body_mass[best])) best = i;
+    return best;
+}
+
+BPRIOR_API void bp_mj_env_position(double *out, const bp_env *env) {
+    const mjData *d = bp_mj_env_data(env);
+    const int body = d ? bp_mj_world_focus(((const bpi_mj_env *)env->self)->world) : 0;
+    int i;
+    for (i = 0; i < 3; i++) out[i] = d ? (double)d->xpos[3 * body + i] : 0;
+}
+
+/* Half the side of the arena: of the floor, if there is one. */
+BPI_MJ_FN double bpi_mj_arena(const mjModel *m) {
+    int i;
+    for (i = 0; i < m->ngeom; i++)
+        if (m->geom_type[i] == mjGEOM_PLANE && m->geom_size[3 * i] > 0)
+            return (double)(m->geom_size[3 * i] > m->geom_size[3 * i + 1] ? m->geom_size[3 * i] : m->geom_size[3 * i + 1]);
+    return (double)m->stat.extent;
+}
+
+/* A length that goes with the body: half the extent of its parts in their initial position. */
+BPI_MJ_FN double bpi_mj_stature(const bp_mj_world *world) {
+    const mjModel *m = world->model;
+    const int walker = bp_mj_world_focus(world);
+    double largest = 0, size;
+    int i, j;
+    for (i = 0; i < m->ngeom; i++) {
+        const int body = m->geom_bodyid[i];
+        if (walker == 0 || m->body_rootid[body] != m->body_rootid[walker]) continue;
+        /* how far the bodies up to the walker's reach, as if all stood in one line: never too small */
+        for (size = (double)m->geom_rbound[i], j = body; j != walker && j != 0; j = m->body_parentid[j])
+            size += sqrt((double)(m->body_pos[3 * j] * m->body_pos[3 * j] + m->body_pos[3 * j + 1] * m->body_pos[3 * j + 1] +
+                                  m->body_pos[3 * j + 2] * m->body_pos[3 * j + 2]));
+        if (size > largest) largest = size;
+    }
+    return largest;
+}
+
+BPRIOR_API bp_mj_camera bp_mj_camera_default(const bp_mj_world *world, bp_mj_view view) {
+    bp_mj_camera c;
+    double arena, stature;
+    memset(&c, 0, sizeof c);
+    c.view = view;
+    c.azimuth = 90;
+    c.elevation = -35;
+    c.fovy = 45;
+    c.distance = 1;
+    if (!world) return c;
+    arena = bpi_mj_arena(world->model);
+    stature = bpi_mj_stature(world);
+    if (view == BP_MJ_VIEW_TRACK) {
+        c.azimuth = 65;
+        c.elevation = -32;
+        c.distance = stature < 0.05 * arena         ? 1.8 * arena
+                     : 4.2 * stature > 0.75 * arena ? 4.2 * stature
+                                                    : 0.75 * arena;
+        c.lookat[2] = 0.4 * stature;
+    } else if (view == BP_MJ_VIEW_TOP) {
+        c.elevation = -90;
+        c.fovy = 6;
+        c.distance = 1.03 * arena / tan(0.5 * c.fovy * BPI_MJ_DEGREE);
+    } else {
+        c.elevation = -48;
+        c.distance = 2.6 * arena;
+    }
+    return c;
+}
+
+BPRIOR_API bp_mj_shot bp_mj_shot_default(const bp_mj_world *world, bp_mj_view view) {
+    bp_mj_shot s;
+    memset(&s, 0, sizeof s);
+    s.camera = bp_mj_camera_default(world, view);
+    s.targets = s.goal = s.fade = s.shadows = true;
+    s.reward = s.total = s.kl = (double)NAN;
+    return s;
+}
+
+/* Colours after Okabe and Ito. */
+BPRIOR_API void bp_mj_color(double *rgba, size_t i) {
+    static const double color[8][3] = {
+        {0, 0.447, 0.698},     /* blue */
+        {0, 0.62, 0.451},      /* green */
+        {0.2, 0.2, 0.22},      /* black */
+        {0.835, 0.369, 0},     /* red */
+        {0.8, 0.475, 0.655},   /* pink */
+        {0.337, 0.706, 0.914}, /* light blue */
+        {0.902, 0.624, 0},     /* orange */
+        {0.94, 0.894, 0.259}   /* yellow */
+    };
+    memcpy(rgba, color[i % 8], sizeof color[0]);
+    rgba[3] = 1;
+}
+
+BPI_MJ_FN bp_status bpi_mj_film_check(const bp_mj_film_config *c, bp_error *error) {
+    const char *const type = "bp_mj_film_config";
+    bp_status status = bpi_check_cookie(c->cookie, BP_COOKIE(bp_mj_film_config), type, error);
+    if (status != BP_OK) return status;
+    if (c->width < 1 || c->width > BPI_MJ_MAX_PICTURE || c->height < 1 || c->height > BPI_MJ_MAX_PICTURE)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "%s: width and height are %zu and %zu, must be 1 .. %d", type, c->width, c->height,
+                        BPI_MJ_MAX_PICTURE);
+    if ((int)c->gl < 0 || c->gl > BP_MJ_GL_CURRENT) return bpi_fail(error, BP_ERR_ARGUMENT, "%s: gl is %d", type, (int)c->gl);
+    if (c->max_shapes > 1000000) return bpi_fail(error, BP_ERR_ARGUMENT, "%s: max_shapes is over 10^6", type);
+    if (c->samples > 32) return bpi_fail(error, BP_ERR_ARGUMENT, "%s: samples is %zu, must be 0 .. 32", type, c->samples);
+    if (c->font % 50 != 0 || c->font > 300)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "%s: font is %zu, must be 50, 100, 150, 200, 250, 300, or 0", type, c->font);
+    return BP_OK;
+}
+
+/* Everything of MuJoCo's that a film has. */
+BPI_MJ_FN void bpi_mj_film_work_make(void *ctx) {
+    bp_mj_film *f = (bp_mj_film *)ctx;
+    const size_t font = f->config.font ? f->config.font : f->height < 300 ? 50
+                                                      : f->height < 800   ? 100
+                                                      : f->height < 1300  ? 150
+                                                                          : 200;
+    f->model = mj_copyModel(NULL, f->world->model);
+    if (!f->model) return;
+    f->model->vis.global.offwidth = (int)f->width;
+    f->model->vis.global.offheight = (int)f->height;
+    f->model->vis.quality.offsamples = (int)f->config.samples;
+    mjv_makeScene(f->model, &f->scene, (int)f->model->ngeom + (int)f->model->nsite + BPI_MJ_MARKS + (int)f->config.max_shapes + 100);
+    f->has_scene = true;
+    f->has_context = true; /* from here on there may be something to free */
+    mjr_makeContext(f->model, &f->context, (int)font);
+}
+
+BPI_MJ_FN void bpi_mj_film_work_free(void *ctx) {
+    bp_mj_film *f = (bp_mj_film *)ctx;
+    if (f->has_context) mjr_freeContext(&f->context);
+    f->has_context = false;
+    if (f->has_scene) mjv_freeScene(&f->scene);
+    f->has_scene = false;
+}
+
+BPRIOR_API void bp_mj_film_destroy(bp_mj_film *film) {
+    const bp_allocator *allocator;
+    if (!film) return;
+    allocator = film->owner.custom ? &film->owner.allocator : NULL;
+    bpi_mj_canvas_use(&film->canvas, true);
+    bpi_mj_guard(bpi_mj_film_work_free, film, NULL, NULL);
+    bpi_mj_canvas_use(&film->canvas, false);
+    bpi_mj_canvas_close(&film->canvas);
+    if (film->model) mj_deleteModel(film->model);
+    bp_free(allocator, film->shape, (film->config.max_shapes + 1) * sizeof(mjvGeom));
+    bp_free(allocator, film->figure, sizeof(mjvFigure));
+    bpi_disown(&film->owner, film);
+}
+
+BPRIOR_API bp_status bp_mj_film_create(bp_mj_film **out, const bp_mj_film_config *config, const bp_mj_world *world,
+                                       const bp_allocator *allocator, bp_error *error) {
+    bp_mj_film *f;
+    bp_status status;
+    int i;
+    if (!out || !config || !world) return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_film_create: an argument is NULL");
+    *out = NULL;
+    status = bpi_mj_film_check(config, error);
+    if (status == BP_OK) status = bp_mj_init(error);
+    if (status != BP_OK) return status;
+    f = (bp_mj_film *)bp_alloc(allocator, sizeof *f);
+    if (!f) return bpi_fail(error, BP_ERR_MEMORY, "bp_mj_film_create: no memory");
+    bpi_own(&f->owner, allocator, sizeof *f);
+    f->config = *config;
+    f->world = world;
+    f->width = f->max_width = config->width;
+    f->height = f->max_height = config->height;
+    mjv_defaultOption(&f->option);
+    for (i = 0; i < mjNGROUP; i++) f->option.sitegroup[i] = 0; /* marks for sensors, not for eyes */
+    mjv_defaultScene(&f->scene);
+    mjr_defaultContext(&f->context);
+    f->shape = (mjvGeom *)bp_alloc(allocator, (config->max_shapes + 1) * sizeof(mjvGeom));
+    f->figure = (mjvFigure *)bp_alloc(allocator, sizeof(mjvFigure));
+    if (!f->shape || !f->figure) status = bpi_fail(error, BP_ERR_MEMORY, "bp_mj_film_create: no memory");
+    if (status == BP_OK) status = bpi_mj_canvas_open(&f->canvas, config->gl, error);
+    if (status == BP_OK && !bpi_mj_canvas_use(&f->canvas, true))
+        status = bpi_fail(error, BP_ERR_UNSUPPORTED, "no pictures: the OpenGL context cannot be used in this thread");
+    if (status == BP_OK) status = bpi_mj_guard(bpi_mj_film_work_make, f, NULL, error);
+    if (status == BP_OK && !f->model) status = bpi_fail(error, BP_ERR_MEMORY, "bp_mj_film_create: no memory for a model");
+    if (status == BP_OK && config->gl != BP_MJ_GL_CURRENT && !f->context.offFBO)
+        status = bpi_fail(error, BP_ERR_ENV, "no pictures: OpenGL made no buffer to draw into; has this process drawn "
+                                             "through another library before?");
+    bpi_mj_canvas_use(&f->canvas, false);
+    if (status != BP_OK) {
+        bp_mj_film_destroy(f);
+        return status;
+    }
+    *out = f;
+    return bpi_ok(error);
+}
+
+BPRIOR_API bp_mj_gl bp_mj_film_gl(const bp_mj_film *film) { return film ? film->canvas.gl : BP_MJ_GL_AUTO; }
+
+BPRIOR_API bp_status bp_mj_film_resize(bp_mj_film *film, size_t width, size_t height, bp_error *error) {
+    if (width < 1 || height < 1 || width > BPI_MJ_MAX_PICTURE || height > BPI_MJ_MAX_PICTURE)
+        return bpi_fail(error, BP_ERR_SIZE, "bp_mj_film_resize: %zu by %zu pixels, must be 1 .. %d", width, height,
+                        BPI_MJ_MAX_PICTURE);
+    if (film->canvas.gl != BP_MJ_GL_CURRENT && (width > film->max_width || height > film->max_height))
+        return bpi_fail(error, BP_ERR_SIZE, "bp_mj_film_resize: %zu by %zu pixels, but the film was made with %zu by %zu", width,
+                        height, film->max_width, film->max_height);
+    film->width = width;
+    film->height = height;
+    return bpi_ok(error);
+}
+
+/* ---- shapes ------------------------------------------------------------------------ */
+
+/* A shape at a place. size is as in MJCF: radius and half height of a cylinder or capsule. mat (nullable) is row-major.
+ * Colours glow a little, so that shadows do not swallow them. */
+BPI_MJ_FN void bpi_mj_geom(mjvGeom *g, int type, const double *size, const double *at, const mjtNum *mat, const double *rgba,
+                           double opacity) {
+    mjtNum s[3], p[3];
+    float color[4];
+    int i;
+    for (i = 0; i < 3; i++) {
+        s[i] = (mjtNum)size[i];
+        p[i] = (mjtNum)at[i];
+        color[i] = (float)rgba[i];
+    }
+    color[3] = (float)(rgba[3] * opacity);
+    memset(g, 0, sizeof *g);
+    mjv_initGeom(g, type, s, p, mat, color);
+    g->category = mjCAT_DECOR;
+    g->emission = 0.2f;
+    g->specular = 0.1f;
+}
+
+/* A capsule, arrow or line (radius: its width in pixels) from a to b: its z axis is the direction, x and y any that are perpendicular. */
+BPI_MJ_FN void bpi_mj_segment(mjvGeom *g, int type, const double *a, const double *b, double radius, const double *rgba,
+                              double opacity) {
+    double z[3], x[3] = {0, 0, 0}, y[3], at[3], size[3], length = 0, dot;
+    mjtNum mat[9];
+    int i;
+    for (i = 0; i < 3; i++) {
+        z[i] = b[i] - a[i];
+        length += z[i] * z[i];
+        at[i] = type == mjGEOM_ARROW || type == mjGEOM_LINE ? a[i] : 0.5 * (a[i] + b[i]);
+    }
+    length = sqrt(length);
+    for (i = 0; i < 3; i++) z[i] = length > 0 ? z[i] / length : (i == 2);
+    x[fabs(z[0]) < 0.7 ? 0 : 1] = 1;
+    dot = x[0] * z[0] + x[1] * z[1] + x[2] * z[2];
+    for (i = 0; i < 3; i++) x[i] -= dot * z[i];
+    dot = sqrt(x[0] * x[0] + x[1] * x[1] + x[2] * x[2]);
+    for (i = 0; i < 3; i++) x[i] /= dot;
+    bpi_mj_set3(y, z[1] * x[2] - z[2] * x[1], z[2] * x[0] - z[0] * x[2], z[0] * x[1] - z[1] * x[0]);
+    for (i = 0; i < 3; i++) {
+        mat[3 * i] = (mjtNum)x[i];
+        mat[3 * i + 1] = (mjtNum)y[i];
+        mat[3 * i + 2] = (mjtNum)z[i];
+    }
+    if (type == mjGEOM_ARROW || type == mjGEOM_LINE) bpi_mj_set3(size, radius, radius, length);
+    else bpi_mj_set3(size, radius, 0.5 * length, 0);
+    bpi_mj_geom(g, type, size, at, mat, rgba, opacity);
+}
+
+BPRIOR_API void bp_mj_film_clear(bp_mj_film *film) { film->n_shapes = 0; }
+
+BPI_MJ_FN bool bpi_mj_all_finite_d(const double *x, size_t n) {
+    size_t i;
+    for (i = 0; i < n; i++)
+        if (!bpi_finite_d(x[i])) return false;
+    return true;
+}
+
+BPI_MJ_FN bp_status bpi_mj_film_room(const bp_mj_film *film, size_t n, bp_error *error) {
+    if (n <= film->config.max_shapes - film->n_shapes) return BP_OK;
+    return bpi_fail(error, BP_ERR_SIZE, "bp_mj_film: %zu more shapes do not fit, max_shapes is %zu", n, film->config.max_shapes);
+}
+
+BPRIOR_API bp_status bp_mj_film_line(bp_mj_film *film, const double *from, const double *to, double width, const double *rgba,
+                                     bp_error *error) {
+    bp_status status = bpi_mj_film_room(film, 1, error);
+    if (status != BP_OK) return status;
+    if (!bpi_mj_all_finite_d(from, 3) || !bpi_mj_all_finite_d(to, 3) || !bpi_mj_all_finite_d(rgba, 4) || !bpi_finite_d(width))
+        return bpi_fail(error, BP_ERR_NONFINITE, "bp_mj_film_line: a number is not finite");
+    bpi_mj_segment(&film->shape[film->n_shapes++], mjGEOM_CAPSULE, from, to, 0.5 * width, rgba, 1);
+    return bpi_ok(error);
+}
+
+BPRIOR_API bp_status bp_mj_film_ball(bp_mj_film *film, const double *center, double radius, const double *rgba, bp_error *error) {
+    bp_status status = bpi_mj_film_room(film, 1, error);
+    double size[3];
+    if (status != BP_OK) return status;
+    if (!bpi_mj_all_finite_d(center, 3) || !bpi_mj_all_finite_d(rgba, 4) || !bpi_finite_d(radius))
+        return bpi_fail(error, BP_ERR_NONFINITE, "bp_mj_film_ball: a number is not finite");
+    bpi_mj_set3(size, radius, radius, radius);
+    bpi_mj_geom(&film->shape[film->n_shapes++], mjGEOM_SPHERE, size, center, NULL, rgba, 1);
+    return bpi_ok(error);
+}
+
+BPRIOR_API bp_status bp_mj_film_trail(bp_mj_film *film, const double *points, size_t n, double width, const double *rgba,
+                                      bp_error *error) {
+    bp_status status = bpi_mj_film_room(film, n ? n - 1 : 0, error);
+    size_t i;
+    for (i = 1; i < n && status == BP_OK; i++) {
+        if (!bpi_mj_all_finite_d(points + 3 * (i - 1), 6)) continue;
+        status = bp_mj_film_line(film, points + 3 * (i - 1), points + 3 * i, width, rgba, error);
+    }
+    return status == BP_OK ? bpi_ok(error) : status;
+}
+
+/* ---- marks in the scene ----------------------------------------------------------------- */
+
+/* Shape of a target's zone: half lengths of a box, or radius, twice, and half height of a disc (then it returns true). */
+BPI_MJ_FN bool bpi_mj_zone(double *half, const bp_mj_world *w) {
+    if (bpi_mj_has_predicates(&w->task)) {
+        bpi_mj_set3(half, BPI_MJ_BOX_HALF, BPI_MJ_BOX_HALF, BPI_MJ_BOX_HALF);
+        return false;
+    }
+    bpi_mj_set3(half, w->task.hit_radius, w->task.hit_radius, 0.1 * w->task.hit_radius);
+    return true;
+}
+
+/* Is target i to be gone to, and has it been reached in the state that is shown? */
+BPI_MJ_FN bool bpi_mj_is_goal(const bpi_mj_env *env, size_t i, bool *reached) {
+    const bpi_mj_episode *e = &env->episode;
+    size_t k;
+    *reached = false;
+    if (!bpi_mj_has_predicates(&env->world->task)) return i == e->goal;
+    for (k = 0; k < e->n_active; k++)
+        if (env->world->task.predicate[e->predicate[k]].goal == BP_MJ_TO_TARGET && e->place[k] == i) {
+            *reached = e->now[k] != 0;
+            return true;
+        }
+    return false;
+}
+
+/* What the bottom left says: what is to be done, how far it is, how it ended. */
+BPI_MJ_FN void bpi_mj_film_words(char *keys, char *words, size_t capacity, const bpi_mj_env *env) {
+    static const char *const end[] = {"running", "success", "fell", "time limit", "diverged", "engine error"};
+    static const char *const place[2] = {"box", "target"};
+    const bpi_mj_episode *e = &env->episode;
+    const bp_mj_task *t = &env->world->task;
+    char line[64], state[32];
+    size_t k;
+    keys[0] = words[0] = '\0';
+    if (t->kind == BP_MJ_SEQUENCE && env->world->of_task) {
+        snprintf(keys, capacity, "next target\nreached\n");
+        snprintf(words, capacity, "%lu\n%lu\n", (unsigned long)e->goal, (unsigned long)e->hits);
+    }
+    if (t->kind == BP_MJ_GO_TO_TARGET) {
+        snprintf(keys, capacity, "steps at the target\n");
+        snprintf(words, capacity, "%lu\n", (unsigned long)e->hits);
+    }
+    for (k = 0; k < e->n_active; k++) {
+        int code[5];
+        bpi_mj_predicate_code(code, env, k);
+        if (code[0]) snprintf(line, sizeof line, "box %d at %s %d\n", code[1], place[code[2]], code[3]);
+        else snprintf(line, sizeof line, "walker at %s %d\n", place[code[2]], code[3]);
+        snprintf(state, sizeof state, "%s\n", e->now[k] ? "true" : "false");
+        strncat(keys, line, capacity - strlen(keys) - 1);
+        strncat(words, state, capacity - strlen(words) - 1);
+    }
+    strncat(keys, "episode", capacity - strlen(keys) - 1);
+    strncat(words, end[e->end], capacity - strlen(words) - 1);
+}
+
+BPI_MJ_FN mjvGeom *bpi_mj_mark(mjvScene *scene) {
+    return scene->ngeom < scene->maxgeom ? &scene->geoms[scene->ngeom++] : NULL;
+}
+
+/* The twelve edges of a box: rods, or lines that throw no shadow. */
+BPI_MJ_FN void bpi_mj_mark_edges(mjvScene *scene, const double *at, const double *half, bool rods, const double *rgba) {
+    int axis, k;
+    for (axis = 0; axis < 3; axis++)
+        for (k = 0; k < 4; k++) {
+            const int u = (axis + 1) % 3, v = (axis + 2) % 3;
+            double a[3], b[3];
+            mjvGeom *g = bpi_mj_mark(scene);
+            if (!g) return;
+            a[axis] = at[axis] - half[axis];
+            b[axis] = at[axis] + half[axis];
+            a[u] = b[u] = at[u] + (k & 1 ? half[u] : -half[u]);
+            a[v] = b[v] = at[v] + (k & 2 ? half[v] : -half[v]);
+            bpi_mj_segment(g, rods ? mjGEOM_CAPSULE : mjGEOM_LINE, a, b, rods ? 0.02 * half[0] : 1.5, rgba, rods ? 1 : 0.7);
+        }
+}
+
+/* Zones of the targets: a footprint on the floor, and above it the space that counts. */
+BPI_MJ_FN void bpi_mj_mark_targets(mjvScene *scene, const bpi_mj_env *env, const bp_mj_shot *shot) {
+    const bpi_mj_episode *e = &env->episode;
+    const bool shadowless = mjVERSION_HEADER >= 300; /* before, translucent marks threw shadows, too */
+    double half[3], flat[3], rgba[4], pale[4] = {0, 0, 0, 1}, at[3], tip[3], tail[3];
+    const bool disc = bpi_mj_zone(half, env->world);
+    const double thin = 0.012 * half[0];
+    size_t i, j;
+    mjvGeom *g;
+    for (i = 0; i < env->world->task.n_targets; i++) {
+        bool there;
+        const bool goal = bpi_mj_is_goal(env, i, &there) && shot->goal;
+        if (!shot->targets && !goal) continue;
+        bp_mj_color(rgba, i);
+        if (goal && there) bpi_mj_set3(rgba, 1, 1, 1);
+        bpi_mj_set3(flat, 0.98 * half[0], disc ? thin : 0.98 * half[1], thin);
+        bpi_mj_set3(at, e->target[i][0], e->target[i][1], (disc ? 0 : e->target[i][2] - half[2]) + thin);
+        g = bpi_mj_mark(scene);
+        if (!g) return;
+        if (shadowless) bpi_mj_geom(g, disc ? mjGEOM_CYLINDER : mjGEOM_BOX, flat, at, NULL, rgba, goal ? 0.85 : 0.45);
+        else { /* opaque, lest one sees its shadow through it; paler instead */
+            for (j = 0; j < 3; j++) pale[j] = goal ? rgba[j] : 0.5 * rgba[j] + 0.4;
+            bpi_mj_geom(g, disc ? mjGEOM_CYLINDER : mjGEOM_BOX, flat, at, NULL, pale, 1);
+        }
+        snprintf(g->label, sizeof g->label, "%lu", (unsigned long)i);
+        if (!disc) {
+            memcpy(at, e->target[i], sizeof at);
+            if (shadowless && (g = bpi_mj_mark(scene)) != NULL) bpi_mj_geom(g, mjGEOM_BOX, half, at, NULL, rgba, goal ? 0.3 : 0.12);
+            if (goal || !shadowless) bpi_mj_mark_edges(scene, at, half, goal, rgba);
+            at[2] += half[2];
+        }
+        if (!goal) continue;
+        bpi_mj_set3(tip, at[0], at[1], at[2] + 0.25 * half[0]);
+        bpi_mj_set3(tail, at[0], at[1], tip[2] + 1.3 * half[0]);
+        g = bpi_mj_mark(scene);
+        if (g) bpi_mj_segment(g, mjGEOM_ARROW, tail, tip, 0.14 * half[0], rgba, 1);
+    }
+}
+
+/* Does the way from a to b pass within `margin` of a box? Slab by slab in the box's own frame. */
+BPI_MJ_FN bool bpi_mj_in_the_way(const double *a, const double *b, const mjtNum *at, const mjtNum *mat, const mjtNum *half,
+                                 double margin) {
+    double enter = 0, leave = 1;
+    int i, j;
+    for (i = 0; i < 3; i++) {
+        double p = 0, v = 0, t0, t1;
+        const double h = (double)half[i] + margin;
+        for (j = 0; j < 3; j++) {
+            p += (double)mat[3 * j + i] * (a[j] - (double)at[j]);
+            v += (double)mat[3 * j + i] * (b[j] - a[j]);
+        }
+        if (fabs(v) < 1e-12) {
+            if (fabs(p) > h) return false;
+            continue;
+        }
+        t0 = (v > 0 ? -h - p : h - p) / v;
+        t1 = (v > 0 ? h - p : -h - p) / v;
+        if (t0 > enter) enter = t0;
+        if (t1 < leave) leave = t1;
+        if (enter > leave) return false;
+    }
+    return true;
+}
+
+/* Fixed boxes between the camera and what it looks at become translucent. */
+BPI_MJ_FN void bpi_mj_fade(mjvScene *scene, const mjModel *m, const mjData *d, const double *eye, const double *lookat,
+                           double margin) {
+    int i;
+    for (i = 0; i < scene->ngeom; i++) {
+        mjvGeom *g = &scene->geoms[i];
+        const int id = g->objid;
+        if (g->objtype != mjOBJ_GEOM || id < 0 || m->geom_bodyid[id] != 0 || m->geom_type[id] != mjGEOM_BOX) continue;
+        if (bpi_mj_in_the_way(lookat, eye, d->geom_xpos + 3 * id, d->geom_xmat + 9 * id, m->geom_size + 3 * id, margin))
+            g->rgba[3] = 0.18f;
+    }
+}
+
+/* ---- a picture ------------------------------------------------------------------------------ */
+
+typedef struct bpi_mj_take {
+    bp_mj_film *film;
+    const bpi_mj_env *env;
+    const bp_mj_shot *shot;
+    unsigned char *rgb;
+} bpi_mj_take;
+
+/* Everything that is to be seen, as geoms, lights and a camera. */
+BPI_MJ_FN void bpi_mj_take_scene(const bpi_mj_take *take) {
+    bp_mj_film *f = take->film;
+    const bp_mj_camera *c = &take->shot->camera;
+    mjModel *m = f->model;
+    mjData *d = take->env->data;
+    mjvScene *scene = &f->scene;
+    mjvCamera camera;
+    double lookat[3], eye[3], depth[2];
+    const double aspect = (double)f->width / (double)f->height, extent = (double)m->stat.extent;
+    const double arena = bpi_mj_arena(m);
+    double distance = c->distance, shade;
+    int i, j, walker = bp_mj_world_focus(f->world);
+    size_t k;
+
+    mjv_defaultCamera(&camera);
+    memcpy(lookat, c->lookat, sizeof lookat);
+    for (i = 0; i < 2 && c->view == BP_MJ_VIEW_TRACK; i++) lookat[i] = (double)d->xpos[3 * walker + i];
+    if (c->view == BP_MJ_VIEW_TOP && aspect < 1) distance /= aspect; /* the width is then what has to fit */
+    camera.type = mjCAMERA_FREE;
+    camera.azimuth = (mjtNum)c->azimuth;
+    camera.elevation = (mjtNum)c->elevation;
+    camera.distance = (mjtNum)distance;
+    bpi_mj_set3(eye, cos(c->elevation * BPI_MJ_DEGREE) * cos(c->azimuth * BPI_MJ_DEGREE),
+                cos(c->elevation * BPI_MJ_DEGREE) * sin(c->azimuth * BPI_MJ_DEGREE), sin(c->elevation * BPI_MJ_DEGREE));
+    for (i = 0; i < 3; i++) {
+        camera.lookat[i] = (mjtNum)lookat[i];
+        eye[i] = lookat[i] - distance * eye[i];
+    }
+
+    /* Planes of depth, in units of the model's extent: as far apart as needed and no further, which leaves the depth
+     * buffer the resolution to tell a mark from the floor it lies on. */
+    depth[0] = c->view == BP_MJ_VIEW_TOP ? 0.6 * distance : 0.08 * distance;
+    depth[1] = c->view == BP_MJ_VIEW_TOP ? 1.5 * distance : 4.5 * distance + 4 * arena;
+    m->vis.map.znear = (float)(depth[0] / extent);
+    m->vis.map.zfar = (float)(depth[1] / extent);
+    m->vis.global.fovy = (float)c->fovy;
+    mjv_updateScene(m, d, &f->option, NULL, &camera, mjCAT_ALL, scene);
+    scene->flags[mjRND_SHADOW] = take->shot->shadows ? 1 : 0;
+    shade = c->view == BP_MJ_VIEW_TRACK ? 1.6 * distance : 1.5 * arena;
+    f->context.shadowClip = (float)shade; /* the finer, the smaller the part of the world it is for */
+
+    /* The sun goes along, so that its shadow map lies where one looks, and half way between the camera's planes of
+     * depth, which it shares. */
+    for (i = 0; i < scene->nlight; i++) {
+        mjvLight *light = &scene->lights[i];
+        if (light->headlight) continue;
+        for (j = 0; j < 3; j++) light->pos[j] = (float)(lookat[j] - 0.5 * (depth[0] + depth[1]) * (double)light->dir[j]);
+    }
+    if (take->shot->fade && c->view == BP_MJ_VIEW_TRACK) bpi_mj_fade(scene, m, d, eye, lookat, 0.06 * distance);
+    bpi_mj_mark_targets(scene, take->env, take->shot);
+    for (k = 0; k < f->n_shapes; k++) {
+        mjvGeom *g = bpi_mj_mark(scene);
+        if (g) *g = f->shape[k];
+    }
+}
+
+BPI_MJ_FN void bpi_mj_take_curve(const bpi_mj_take *take, mjrRect view) {
+    const bp_mj_shot *shot = take->shot;
+    mjvFigure *figure = take->film->figure;
+    const size_t most = mjMAXLINEPNT < 1000 ? mjMAXLINEPNT : 1000;
+    const size_t first = shot->n_curve > most ? shot->n_curve - most : 0;
+    double low = 0, high = 1e-3;
+    size_t i;
+    mjv_defaultFigure(figure);
+    if (shot->curve_name) bpi_mj_copy_line(figure->title, sizeof figure->title, shot->curve_name);
+    figure->figurergba[3] = 0.55f;
+    figure->gridsize[0] = 3;
+    figure->gridsize[1] = 3;
+    figure->linewidth = 2;
+    figure->linergb[0][0] = 1;
+    figure->linergb[0][1] = 0.75f;
+    figure->linergb[0][2] = 0.2f;
+    snprintf(figure->xformat, sizeof figure->xformat, "%%.0f");
+    snprintf(figure->yformat, sizeof figure->yformat, "%%.2g");
+    snprintf(figure->minwidth, sizeof figure->minwidth, "00.00");
+    for (i = first; i < shot->n_curve; i++) {
+        const double y = bpi_finite_d(shot->curve[i]) ? shot->curve[i] : 0;
+        figure->linedata[0][2 * (i - first)] = (float)i;
+        figure->linedata[0][2 * (i - first) + 1] = (float)y;
+        if (y > high) high = y;
+        if (y < low) low = y;
+    }
+    figure->linepnt[0] = (int)(shot->n_curve - first);
+    figure->range[0][0] = (float)first;
+    figure->range[0][1] = (float)(shot->n_curve > first + 2 ? shot->n_curve - 1 : first + 1);
+    figure->range[1][0] = (float)low;
+    figure->range[1][1] = (float)(1.05 * high);
+    view.left += view.width - (int)(0.36 * view.width);
+    view.width = (int)(0.36 * view.width);
+    view.height = (int)(0.32 * view.height);
+    mjr_figure(view, figure, &take->film->context);
+}
+
+/* One more line, "key" and "%.3f", in two columns. */
+BPI_MJ_FN void bpi_mj_row(char *keys, char *words, size_t capacity, const char *key, double number) {
+    const size_t k = strlen(keys), w = strlen(words);
+    if (number != number) return;
+    snprintf(keys + k, capacity - k, "%s%s", k ? "\n" : "", key);
+    snprintf(words + w, capacity - w, "%s%.3f", k ? "\n" : "", number);
+}
+
+BPI_MJ_FN void bpi_mj_take_text(const bpi_mj_take *take, mjrRect view) {
+    const bp_mj_shot *shot = take->shot;
+    const mjrContext *context = &take->film->context;
+    char keys[300] = "", words[300] = "";
+    if (shot->numbers) {
+        if (shot->title) snprintf(keys, sizeof keys, "%.120s\n", shot->title);
+        snprintf(keys + strlen(keys), sizeof keys - strlen(keys), "step");
+        snprintf(words, sizeof words, "%s%lu", shot->title ? "\n" : "", (unsigned long)take->env->episode.steps);
+        bpi_mj_row(keys, words, sizeof keys, "reward", shot->reward);
+        bpi_mj_row(keys, words, sizeof keys, "return", shot->total);
+        bpi_mj_row(keys, words, sizeof keys, "KL/nats", shot->kl);
+        mjr_overlay(mjFONT_NORMAL, mjGRID_TOPLEFT, view, keys, words, context);
+    }
+    if (shot->predicates) {
+        bpi_mj_film_words(keys, words, sizeof keys, take->env);
+        mjr_overlay(mjFONT_NORMAL, mjGRID_BOTTOMLEFT, view, keys, words, context);
+    }
+    if (shot->keys) mjr_overlay(mjFONT_NORMAL, mjGRID_TOPRIGHT, view, shot->keys, shot->words ? shot->words : "", context);
+}
+
+/* OpenGL's first row is the bottom one. */
+BPI_MJ_FN void bpi_mj_flip(unsigned char *rgb, size_t width, size_t height) {
+    size_t i, j;
+    for (i = 0; i < height / 2; i++) {
+        unsigned char *a = rgb + i * width * 3, *b = rgb + (height - 1 - i) * width * 3;
+        for (j = 0; j < 3 * width; j++) {
+            const unsigned char keep = a[j];
+            a[j] = b[j];
+            b[j] = keep;
+        }
+    }
+}
+
+BPI_MJ_FN void bpi_mj_film_work_render(void *ctx) {
+    bpi_mj_take *take = (bpi_mj_take *)ctx;
+    bp_mj_film *f = take->film;
+    mjrRect view = {0, 0, 0, 0};
+    view.width = (int)f->width;
+    view.height = (int)f->height;
+    mjr_setBuffer(f->canvas.gl == BP_MJ_GL_CURRENT ? mjFB_WINDOW : mjFB_OFFSCREEN, &f->context);
+    bpi_mj_take_scene(take);
+    mjr_render(view, &f->scene, &f->context);
+    if (take->shot->curve && take->shot->n_curve) bpi_mj_take_curve(take, view);
+    bpi_mj_take_text(take, view);
+    if (take->rgb) mjr_readPixels(take->rgb, NULL, view, &f->context);
+}
+
+BPRIOR_API bp_status bp_mj_film_render(bp_mj_film *film, const bp_env *env, const bp_mj_shot *shot, unsigned char *rgb,
+                                       bp_error *error) {
+    const bp_mj_camera *c;
+    bpi_mj_take take;
+    bp_status status;
+    if (!film || !shot) return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_film_render: an argument is NULL");
+    if (!bp_mj_env_is(env) || ((const bpi_mj_env *)env->self)->world != film->world)
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_film_render: not an environment of the film's world");
+    c = &shot->camera;
+    if (!bpi_mj_all_finite_d(c->lookat, 3) || !bpi_finite_d(c->azimuth) || !(fabs(c->elevation) <= 90) ||
+        !(c->distance > 0 && c->distance < 1e6) || !(c->fovy > 0 && c->fovy < 180))
+        return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_film_render: distance, elevation, fovy or another number of the camera makes no "
+                                                "sense");
+    take.film = film;
+    take.env = (const bpi_mj_env *)env->self;
+    take.shot = shot;
+    take.rgb = rgb;
+    if (take.env->broken || !take.env->data)
+        return bpi_fail(error, BP_ERR_ENV, "bp_mj_film_render: the environment has no state: call reset() first");
+    if (!bpi_mj_canvas_use(&film->canvas, true))
+        return bpi_fail(error, BP_ERR_ENV, "bp_mj_film_render: the OpenGL context cannot be used in this thread");
+    status = bpi_mj_guard(bpi_mj_film_work_render, &take, NULL, error);
+    bpi_mj_canvas_use(&film->canvas, false);
+    if (status != BP_OK) return status;
+    if (rgb) bpi_mj_flip(rgb, film->width, film->height);
+    return bpi_ok(error);
+}
+
 #ifdef __cplusplus
 } /* extern "C" */
 #endif
@@ -4665,4 +5722,6 @@ BPRIOR_API bp_status bp_mj_model_world(bp_mj_world **out, const bp_mj_model_conf
 #undef BPI_MJ_PARTS
 #undef BPI_MJ_POINTMASS_SCALE
 #undef BPI_MJ_SIGHT
+#undef BPI_MJ_MAX_PICTURE
+#undef BPI_MJ_MARKS
 #endif /* BPRIOR_MUJOCO_IMPLEMENTATION */

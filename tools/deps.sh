@@ -1,7 +1,7 @@
 #!/bin/sh
 # Install what a task needs and this machine lacks.
 #
-#   tools/deps.sh demo|test|bench|lint|all ...
+#   tools/deps.sh demo|test|bench|lint|film|watch|all ...
 #
 # Every need is checked by trying it, so a second run finds everything, installs nothing and needs no
 # network. System packages come from apt (as root, or through sudo). MuJoCo: see tools/mujoco.sh; when it is
@@ -106,6 +106,11 @@ has_cmocka() { compiles '#include <stdarg.h>
 #include <stdint.h>
 #include <cmocka.h>' -lcmocka; }
 has_cxx() { printf '#include <cstddef>\nint main() { return 0; }\n' | g++ -x c++ - -o /dev/null; }
+# OpenGL without a window, with a window, and ffmpeg: for pictures only. Training needs none of them.
+has_egl() { compiles '#include <EGL/egl.h>'; }
+has_osmesa() { compiles '#include <GL/osmesa.h>'; }
+has_glfw() { [ -n "$(tools/gl.sh glfw)" ]; }
+has_drivers() { ls /usr/lib*/dri/*_dri.so /usr/lib*/*/dri/*_dri.so 2>/dev/null | grep -q .; }
 has_cblas() { [ -n "$(tools/cblas.sh)" ]; }
 has_sanitizers() { compiles '' "-fsanitize=address,undefined" && compiles '' -fsanitize=thread; }
 
@@ -207,8 +212,8 @@ mujoco() {
 [ $# -gt 0 ] || set -- all
 for task; do
     case $task in
-    demo | test | bench | lint | all) ;;
-    *) die "tools/deps.sh knows demo, test, bench, lint and all, not '$task'" ;;
+    demo | test | bench | lint | film | watch | all) ;;
+    *) die "tools/deps.sh knows demo, test, bench, lint, film, watch and all, not '$task'" ;;
     esac
     compiler
     case $task in test | all)
@@ -219,10 +224,23 @@ for task; do
         ;;
     esac
     case $task in demo | all) want "have gnuplot" gnuplot-nox "the demo's plots" ;; esac
+    case $task in film | test | all)
+        want has_egl libegl-dev "pictures without a window, through EGL"
+        want has_drivers libgl1-mesa-dri "Mesa's renderers behind EGL"
+        want has_osmesa libosmesa6-dev "the same through OSMesa"
+        ;;
+    esac
+    case $task in film | all) want "have ffmpeg" ffmpeg "films" ;; esac
+    case $task in watch | all) need has_glfw libglfw3-dev "the window" ;; esac
     case $task in lint | all) need "have clang-format" clang-format "the house layout" ;; esac
     case $task in bench | all) want has_cblas libopenblas-dev "the yardstick of the benchmark" ;; esac
     install_noted
-    case $task in demo | test | all) mujoco ;; esac
+    case $task in demo | test | film | watch | all) mujoco ;; esac
+    case $task in film)
+        has_egl >/dev/null 2>&1 || has_osmesa >/dev/null 2>&1 ||
+            die "needs the headers of EGL or OSMesa to make pictures. Get them with: sudo apt-get install libegl-dev libosmesa6-dev"
+        ;;
+    esac
     case $task in test | all)
         has_sanitizers >/dev/null 2>&1 ||
             die "needs a $CC that links -fsanitize=address,undefined and thread; Debian's gcc does: make test CC=gcc"

@@ -23,7 +23,7 @@
 #include "bprior.h"
 #define BPRIOR_MUJOCO_IMPLEMENTATION
 #include "bprior_mujoco.h"
-#include "../cli.h"
+#include "../play.h"
 #include "paper.h"
 #include "study.h"
 
@@ -162,11 +162,13 @@ static int episode(measures *m, FILE *trails, const contender *c, int mover, bp_
 static int compare(const contender *c, FILE *table, FILE *trails, size_t episodes, const cli_options *o) {
     bp_mj_task endless = c->task;
     bp_mj_world *world = NULL;
+    const char *names[BP_MAX_FIELDS];
     bp_env env;
     bp_error error;
     char untrained[1200];
     int mover, code = 0;
-    endless.alive_threshold = -2; /* falls end nothing */
+    play_fit(&endless, names, bp_mj_world_spec(c->world)); /* the same observation */
+    endless.alive_threshold = -2;                          /* falls end nothing */
     endless.contact_ends = false;
     endless.regenerate = true; /* nor do targets */
     endless.episode_steps = (size_t)(20 / (endless.timestep * (double)endless.n_substeps) + 0.5);
@@ -251,28 +253,12 @@ static void plot(const contender *c, size_t n, bool trained, const char *out) {
 static int recognise(contender *c, const char *path) {
     bp_agent *agent = NULL;
     bp_error error;
-    int kind, walker, way;
-    if (bp_agent_load(&agent, path, NULL, &error) != BP_OK) return say(&error);
-    for (kind = 0; kind < BP_MJ_TASK_COUNT_; kind++)
-        for (walker = 0; walker < BP_MJ_WALKER_COUNT_; walker++)
-            for (way = 0; way < 4; way++) {
-                bp_mj_world *world = NULL;
-                c->task = task_of((bp_mj_task_kind)kind, (bp_mj_walker_kind)walker);
-                c->task.observe = way & 1 ? BP_MJ_OBSERVE_REFERENCE : BP_MJ_OBSERVE_COMPACT;
-                c->task.goal_field = (way & 2) == 0;
-                if (c->task.walker->n_actuators != agent->spec.action_size) continue;
-                if (bp_mj_world_create(&world, &c->task, NULL, &error) == BP_OK &&
-                    bp_spec_equal(bp_mj_world_spec(world), &agent->spec)) {
-                    c->world = world;
-                    snprintf(c->prior, sizeof c->prior, "%s", path);
-                    bp_agent_destroy(agent);
-                    return 0;
-                }
-                bp_mj_world_destroy(world);
-            }
-    fprintf(stderr, "control: %s: no walker and task of this library has these fields\n", path);
+    bp_status status = bp_agent_load(&agent, path, NULL, &error);
+    if (status == BP_OK) status = play_world(&c->world, NULL, NULL, &agent->spec, &error);
+    if (status == BP_OK) c->task = *bp_mj_world_task(c->world);
+    snprintf(c->prior, sizeof c->prior, "%s", path);
     bp_agent_destroy(agent);
-    return 1;
+    return status == BP_OK ? 0 : say(&error);
 }
 
 /* Take --body and --prior out of the arguments, which cli.h does not know. Returns the new argc, or -1 after a complaint. */

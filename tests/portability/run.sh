@@ -17,7 +17,7 @@ if [ "$1" = list ]; then
         done
         for name in warnings-O2 static order units mixed mismatch prefix; do echo "$name-$cc"; done
     done
-    echo symbols fast-math tcc tldr readme mujoco-c99 mujoco-c++
+    echo symbols fast-math tcc tldr readme mujoco-c99 mujoco-c++ film
     exit 0
 fi
 
@@ -194,6 +194,21 @@ mujoco-*)
     done
     compile gcc $std $cflags -DBPRIOR_MUJOCO_IMPLEMENTATION -c -o "$dir/both.o" "$dir/both.c"
     ! defined "$dir/both.o" | grep -v ' bp_' || { echo "error: global names without bp_"; exit 1; }
+    ;;
+film) # pictures: as C and C++ under the warnings; nothing of OpenGL is needed to link, with them or without
+    cflags=$(tools/mujoco.sh cflags) || skip "no MuJoCo on this machine"
+    gl=$(tools/gl.sh cflags)
+    printf '#define BPRIOR_IMPLEMENTATION\n#define BPRIOR_MUJOCO_IMPLEMENTATION\n#include "bprior_mujoco.h"\n' >"$dir/film.c"
+    for flags in "" $gl "$gl"; do
+        compile gcc c99 $cflags $flags -fsyntax-only "$dir/film.c"
+        ! printf '#include <mujoco/mujoco.h>\n' | g++ -std=c++11 -x c++ $cflags -fsyntax-only - 2>/dev/null ||
+            compile gcc c++11 $cflags $flags -fsyntax-only "$dir/film.c"
+        compile gcc c99 $cflags $flags -O1 -DBPRIOR_NO_SIMD -c -o "$dir/film.o" "$dir/film.c"
+        ! nm -u "$dir/film.o" | grep -E ' (egl|OSMesa|gl[A-Z]|glX|glfw)' || { echo "error: these need an OpenGL library"; exit 1; }
+        [ -n "$flags" ] || ! nm -u "$dir/film.o" | grep -E ' dl(open|sym)' || { echo "error: dlopen() without films"; exit 1; }
+    done
+    run gcc -std=c99 -x c $warn -I. $cflags $gl -fsyntax-only examples/film.c
+    [ -z "$(tools/gl.sh glfw)" ] || run gcc -std=c99 -x c $warn -I. $cflags -fsyntax-only examples/watch.c
     ;;
 *)
     echo "no such check: $name"
