@@ -5106,6 +5106,12 @@ BPRIOR_API bp_mj_camera bp_mj_camera_default(const bp_mj_world *world, bp_mj_vie
     if (!world) return c;
     arena = bpi_mj_arena(world->model);
     stature = bpi_mj_stature(world);
+    if (world->of_task && world->task.kind >= BP_MJ_GO_TO_TARGET) { /* no room around it: the body and what is near, or the whole course */
+        const bool course = world->task.kind == BP_MJ_RUN_GAPS && view != BP_MJ_VIEW_TRACK;
+        arena = course ? 0.5 * world->task.corridor[0] + 2 : view == BP_MJ_VIEW_TRACK ? 6
+                                                                                      : 10;
+        c.lookat[0] = course ? 0.5 * world->task.corridor[0] : 0;
+    }
     if (view == BP_MJ_VIEW_TRACK) {
         c.azimuth = 65;
         c.elevation = -32;
