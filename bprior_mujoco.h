@@ -4526,7 +4526,7 @@ static const bpi_mj_rules bpi_mj_model_rules = {NULL, bpi_mj_model_place, NULL, 
 typedef struct bpi_mj_file {
     const char *path;
     mjModel *model;
-    char text[400];
+    char text[400], warning[128];
 } bpi_mj_file;
 
 BPI_MJ_FN void bpi_mj_file_work(void *ctx) {
@@ -4538,18 +4538,21 @@ BPI_MJ_FN void bpi_mj_file_work(void *ctx) {
 
 BPI_MJ_FN bp_status bpi_mj_load_file(mjModel **out, const char *path, bp_error *error) {
     bpi_mj_file f;
-    bp_status status;
+    bp_error trouble;
+    const char *reason = "not a model";
     FILE *file = fopen(path, "rb");
     size_t i;
     if (!file) return bpi_fail(error, BP_ERR_IO, "cannot read the model file \"%.150s\"", path);
     fclose(file);
     memset(&f, 0, sizeof f);
     f.path = path;
-    status = bpi_mj_guard(bpi_mj_file_work, &f, NULL, error);
-    if (status != BP_OK) return bpi_fail(error, BP_ERR_FORMAT, "\"%.80s\": %.140s", path, error ? error->text : "");
+    if (bpi_mj_guard(bpi_mj_file_work, &f, f.warning, &trouble) != BP_OK)
+        return bpi_fail(error, BP_ERR_FORMAT, "\"%.80s\": %.140s", path, trouble.text);
     for (i = 0; f.text[i]; i++)
         if (f.text[i] == '\n') f.text[i] = ' ';
-    if (!f.model) return bpi_fail(error, BP_ERR_FORMAT, "\"%.80s\": MuJoCo: %.140s", path, f.text[0] ? f.text : "not a model");
+    if (f.text[0]) reason = f.text;
+    else if (f.warning[0]) reason = f.warning; /* binary files: what is wrong comes as a warning */
+    if (!f.model) return bpi_fail(error, BP_ERR_FORMAT, "\"%.80s\": MuJoCo: %.140s", path, reason);
     *out = f.model;
     return BP_OK;
 }
