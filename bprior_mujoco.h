@@ -2640,7 +2640,8 @@ BPI_MJ_FN void bpi_mj_work_step(void *ctx) {
     size_t i;
     for (i = 0; i < w->spec.action_size; i++) d->ctrl[i] = (mjtNum)work->action[i]; /* MuJoCo clamps to ctrlrange */
     for (i = 0; i < w->n_substeps; i++) {
-        mj_step2(m, d);
+        if (m->opt.integrator == mjINT_RK4) mj_step(m, d); /* mj_step2 would take Euler's method for it */
+        else mj_step2(m, d);
         if (i + 1 == w->n_substeps) bpi_mj_note_raw(env);
         mj_step1(m, d);
         if (bpi_mj_diverged(d)) {
