@@ -2669,9 +2669,10 @@ BPI_MJ_FN void bpi_mj_work_set(void *ctx) {
 }
 
 /* A saved state is: mark, episode, and these numbers, each a double. Explicit arrays rather than mj_getState: what that
- * one holds differs between versions. */
-#define BPI_MJ_PARTS 8
-BPI_MJ_FN size_t bpi_mj_state(mjtNum *part[BPI_MJ_PARTS], size_t length[BPI_MJ_PARTS], const mjModel *m, mjData *d) {
+ * one holds differs between versions. In a model of the user's `begin` may have set forces and userdata; tasks have none. */
+#define BPI_MJ_PARTS 11
+BPI_MJ_FN size_t bpi_mj_state(mjtNum *part[BPI_MJ_PARTS], size_t length[BPI_MJ_PARTS], const bp_mj_world *w, mjData *d) {
+    const mjModel *m = w->model;
     size_t i, total = 0;
     length[0] = 1;
     length[1] = (size_t)m->nq;
@@ -2681,6 +2682,9 @@ BPI_MJ_FN size_t bpi_mj_state(mjtNum *part[BPI_MJ_PARTS], size_t length[BPI_MJ_P
     length[5] = (size_t)m->nv;
     length[6] = 3 * (size_t)m->nmocap;
     length[7] = 4 * (size_t)m->nmocap;
+    length[8] = w->of_task ? 0 : (size_t)m->nv;
+    length[9] = w->of_task ? 0 : 6 * (size_t)m->nbody;
+    length[10] = w->of_task ? 0 : (size_t)m->nuserdata;
     for (i = 0; i < BPI_MJ_PARTS; i++) total += length[i];
     if (!d) return total;
     part[0] = &d->time;
@@ -2691,6 +2695,9 @@ BPI_MJ_FN size_t bpi_mj_state(mjtNum *part[BPI_MJ_PARTS], size_t length[BPI_MJ_P
     part[5] = d->qacc_warmstart;
     part[6] = d->mocap_pos;
     part[7] = d->mocap_quat;
+    part[8] = d->qfrc_applied;
+    part[9] = d->xfrc_applied;
+    part[10] = d->userdata;
     return total;
 }
 
@@ -2705,7 +2712,7 @@ BPI_MJ_FN void bpi_mj_work_load(void *ctx) {
     size_t length[BPI_MJ_PARTS], i, j;
     double number;
     mj_resetData(m, work->env->data);
-    bpi_mj_state(part, length, m, work->env->data);
+    bpi_mj_state(part, length, work->env->world, work->env->data);
     for (i = 0; i < BPI_MJ_PARTS; i++)
         for (j = 0; j < length[i]; j++, p += sizeof number) {
             memcpy(&number, p, sizeof number);
@@ -2827,7 +2834,7 @@ BPI_MJ_FN size_t bpi_mj_save(void *self, void *buffer, size_t capacity) {
     mjtNum *part[BPI_MJ_PARTS];
     size_t length[BPI_MJ_PARTS], i, j;
     const size_t bytes = sizeof(uint64_t) + sizeof env->episode +
-                         bpi_mj_state(part, length, env->world->model, env->data) * sizeof(double);
+                         bpi_mj_state(part, length, env->world, env->data) * sizeof(double);
     unsigned char *p = (unsigned char *)buffer;
     double number;
     part[1] = env->raw;
@@ -2868,7 +2875,7 @@ BPI_MJ_FN bp_status bpi_mj_load(void *self, const void *buffer, size_t bytes) {
     const bp_mj_world *w = env->world;
     const unsigned char *p = (const unsigned char *)buffer;
     size_t length[BPI_MJ_PARTS], i;
-    const size_t n = bpi_mj_state(NULL, length, w->model, NULL);
+    const size_t n = bpi_mj_state(NULL, length, w, NULL);
     bpi_mj_episode episode;
     bpi_mj_work work;
     uint64_t mark;
