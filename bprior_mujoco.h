@@ -2761,6 +2761,7 @@ BPI_MJ_FN bp_status bpi_mj_begin(bpi_mj_env *env, uint64_t seed, const bp_mj_lay
     bpi_mj_episode *e = &env->episode;
     bpi_mj_work work;
     bp_status status;
+    size_t i;
     memset(e, 0, sizeof *e);
     e->seed = seed;
     e->previous[0] = e->previous[1] = env->world->task.n_targets;
@@ -2769,6 +2770,9 @@ BPI_MJ_FN bp_status bpi_mj_begin(bpi_mj_env *env, uint64_t seed, const bp_mj_lay
     work.observation = observation;
     status = bpi_mj_run(env, bpi_mj_work_begin, &work);
     if (status != BP_OK) return status;
+    for (i = 0; i < env->world->spec.observation_size; i++)
+        if (!bpi_finite(observation[i]))
+            return bpi_fail(&env->error, BP_ERR_ENV, "observation[%zu] at the start of the episode is not finite", i);
     e->running = 1;
     return bpi_ok(&env->error);
 }
@@ -2811,7 +2815,7 @@ BPI_MJ_FN bp_status bpi_mj_step(void *self, const bp_real *action, bp_real *obse
             work.diverged = true;
             observation[i] = 0;
         }
-    if (!bpi_finite_d(work.reward)) work.diverged = true;
+    if (!bpi_finite((bp_real)work.reward)) work.diverged = true;
     if (work.diverged) {
         work.reward = work.discount = 0;
         env->diverged++;
@@ -2902,6 +2906,10 @@ BPI_MJ_FN bp_status bpi_mj_load(void *self, const void *buffer, size_t bytes) {
     work.numbers = p;
     status = bpi_mj_run(env, bpi_mj_work_load, &work);
     if (status != BP_OK) return status;
+    if (bpi_mj_diverged(env->data)) { /* numbers that MuJoCo will not go on with: it has reset them */
+        env->episode.running = 0;
+        return bpi_fail(&env->error, BP_ERR_FORMAT, "the saved state is damaged");
+    }
     env->episode = episode;
     return bpi_ok(&env->error);
 }
