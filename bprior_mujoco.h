@@ -1,8 +1,10 @@
 /* bprior_mujoco.h - v0.1.0 - behavior priors: simulated bodies and tasks on MuJoCo. MIT licence.
  *
- * WHAT. The control tasks of the behavior-prior experiments as bp_env environments (bprior.h, chapter 9):
- *   - a point mass that must reach coloured targets in a sequence it is told one target at a time, and
- *   - the ant's go_to_k_targets task, number for number the one its authors released.
+ * WHAT. The bodies and control tasks of the behavior-prior experiments as bp_env environments (bprior.h, chapter 9):
+ *   - walkers: point mass, rolling and jumping ball, ant, the suite's humanoid, the CMU humanoid; or one you describe;
+ *   - tasks: go to targets, move boxes, both at once, sequences of targets, a moving target, running, gaps;
+ *   - any MJCF model of yours as an environment, with fields named by sensor, joint, body or site.
+ * What the authors released is reproduced number for number (tests/test_mujoco_parity.c, `make parity`).
  * Nothing but MuJoCo's C library is needed: no Python, no model files. Debian's 2.2.2 and 3.x both work.
  *
  * DO THIS, in one file:
@@ -15,11 +17,11 @@
  * is C99 and C++11; the headers of recent MuJoCo 3.x themselves, when included from C++, need C++17.
  *
  * FIRST PROGRAM
- *     bp_mj_pointmass_config config = bp_mj_pointmass_config_default();
+ *     bp_mj_task task = bp_mj_task_default(BP_MJ_MOVE_BOX, BP_MJ_WALKER_ANT);
  *     bp_mj_world *world;
  *     bp_env env;
  *     bp_error error;
- *     if (bp_mj_pointmass_world(&world, &config, NULL, &error)) { puts(error.text); return 1; }
+ *     if (bp_mj_world_create(&world, &task, NULL, &error)) { puts(error.text); return 1; }
  *     if (bp_mj_env_make(world, &env, &error)) { puts(error.text); return 1; }
  *     env.reset(env.self, 1, observation);
  *     env.step(env.self, action, observation, &result);       // as any other environment
@@ -27,9 +29,12 @@
  *     bp_mj_world_destroy(world);                             // then their world
  *
  * CONTENTS (search for >>name)
- *   M1 >>mj-library     errors and versions        M4 >>mj-worlds      worlds, environments, arenas
- *   M2 >>mj-tables      models from tables         M5 >>mj-pointmass   sequential navigation
- *   M3 >>mj-bodies      point mass, ant            M6 >>mj-ant         go_to_k_targets
+ *   M1 >>mj-library     errors and versions        M6 >>mj-sequences   sequential navigation
+ *   M2 >>mj-tables      models from tables         M7 >>mj-predicates  go to targets, move boxes
+ *   M3 >>mj-walkers     bodies that act            M8 >>mj-locomotion  moving target, running, gaps
+ *   M4 >>mj-worlds      worlds, environments       M9 >>mj-build       worlds of tasks
+ *   M5 >>mj-tasks       the description of a task  M10 >>mj-models     a model of your own
+ *                                                  M11 >>mj-pictures   pictures and films
  *
  * THREADS. The compiled model is shared by all environments of a world and never written after it was
  * made, so any number of threads may each step their own environments. One environment belongs to one
@@ -2625,6 +2630,14 @@ BPI_MJ_FN void bpi_mj_work_begin(void *ctx) {
     rules->place(env);
     bpi_mj_note_raw(env);
     mj_forward(env->world->model, env->data);
+    if (env->world->of_task && env->world->task.walker->position_control) {
+        /* The reference looks at the first state with its actuators switched off; a position controller pulls at control 0 already, and
+         * the accelerometer would notice. */
+        mju_zero(env->data->qfrc_actuator, env->world->model->nv);
+        mj_fwdAcceleration(env->world->model, env->data);
+        mj_fwdConstraint(env->world->model, env->data);
+        mj_sensorAcc(env->world->model, env->data);
+    }
     if (rules->look) rules->look(env);
     bpi_mj_observe(env, work->observation);
 }
