@@ -71,7 +71,13 @@ static const char zoo[] =
     "  </keyframe>\n"
     "</mujoco>\n";
 
-static const bp_mj_reading everything[] = {{"q", BP_MJ_JOINT_POSITION, "*", NULL}, {"v", BP_MJ_JOINT_VELOCITY, "*", NULL}, {"act", BP_MJ_ACTIVATION, "*", NULL}, {"sensors", BP_MJ_SENSOR, "*", NULL}, {"ghost", BP_MJ_BODY_POSITION, "ghost", NULL}};
+static const bp_mj_reading everything[] = {
+    {"q", BP_MJ_JOINT_POSITION, "*", NULL},
+    {"v", BP_MJ_JOINT_VELOCITY, "*", NULL},
+    {"act", BP_MJ_ACTIVATION, "*", NULL},
+    {"sensors", BP_MJ_SENSOR, "*", NULL},
+    {"ghost", BP_MJ_BODY_POSITION, "ghost", NULL},
+};
 
 static bp_mj_model_config zoo_config(void) {
     bp_mj_model_config c = bp_mj_model_config_default();
@@ -562,7 +568,7 @@ static void test_step_is_mj_step(void **state) {
             for (i = 0; i < 2; i++) bpt_close(own->act[i], d->act[i], 1e-12);
         }
         for (i = 0, state_of[k] = 0; i < 13; i++) state_of[k] += d->qpos[i];
-        for (i = 0; i < k && i < 2; i++) assert_true(fabs(state_of[i] - state_of[k]) > 1e-9); /* Euler, RK4, the implicit ones */
+        for (i = 0; i < k && k < 3; i++) assert_true(fabs(state_of[i] - state_of[k]) > 1e-9); /* others than each other */
         bpt_ok(bp_env_check(&r.env, 1, 200, &r.error), &r.error);
         mj_deleteData(d);
         mj_rig_free(&r);
@@ -722,7 +728,8 @@ static void refuse(const bp_mj_model_config *c, bp_status want, const char *word
 }
 
 static void failures(void) {
-    static const char broken[] = "<mujoco>\n  <worldbody>\n    <body name='a'>\n      <jiont name='b'/>\n    </body>\n  </worldbody>\n</mujoco>\n";
+    static const char broken[] = "<mujoco>\n  <worldbody>\n    <body name='a'>\n      <jiont name='b'/>\n"
+                                 "    </body>\n  </worldbody>\n</mujoco>\n";
     static const char unwired[] = "<mujoco>\n  <actuator>\n\n    <motor joint='nobody'/>\n  </actuator>\n</mujoco>\n";
     static const char idle[] = "<mujoco><worldbody><body name='a'><joint name='j'/><geom size='.1'/></body></worldbody></mujoco>";
     static const char truncated[] = "<mujoco><worldbody>";
@@ -848,6 +855,8 @@ static void faults(void) {
 
 /* In an empty directory, with standard output and error in a file of it and standard input a pipe on which nobody writes. */
 static void test_quiet(void **state) {
+    static const char *const left[] = {"printed", "broken.xml", "unwired.xml", "empty.xml", "mesh.xml",
+                                       "text.mjb", "empty.mjb", "cut.mjb", "odd.mjb", "zoo.mjb"};
     void (*const list[2])(void) = {failures, faults};
     static char printed[4096];
     char here[1024], path[300];
@@ -881,11 +890,7 @@ static void test_quiet(void **state) {
     assert_int_equal(chdir(here), 0);
     assert_int_equal(k, 0);
     assert_true(complaint[0] == '\0');
-    for (k = 0; k < 9; k++) {
-        static const char *const left[] = {"printed", "broken.xml", "unwired.xml", "empty.xml", "mesh.xml", "text.mjb", "empty.mjb", "cut.mjb", "odd.mjb"};
-        assert_int_equal(remove(bpt_at(path, left[k])), 0);
-    }
-    assert_int_equal(remove(bpt_at(path, "zoo.mjb")), 0);
+    for (k = 0; k < (int)COUNT(left); k++) assert_int_equal(remove(bpt_at(path, left[k])), 0);
 }
 
 /* ---- memory --------------------------------------------------------------------------------------------------------------- */
@@ -1019,10 +1024,11 @@ static void test_cmu_diverges(void **state) {
     mj_rig r;
     (void)state;
     task.episode_steps = 400;
+    task.timestep = 0.008;     /* at its own 5 ms one episode of ten does, which is little to rely upon */
     task.alive_threshold = -2; /* the ground, too, is a place to be thrown about */
     task.contact_ends = false;
     mj_rig_make(&r, &task);
-    for (episode = 0; episode < 40 && diverged < 2; episode++) {
+    for (episode = 0; episode < 10 && diverged < 3; episode++) {
         bp_real action[BP_MAX_ACTION];
         mj_rig_reset(&r, episode);
         for (t = 0;; t++) {
@@ -1039,7 +1045,7 @@ static void test_cmu_diverges(void **state) {
         assert_true(info.warnings >= diverged && info.warning[0]);
     }
     print_message("%zu of %zu episodes diverged\n", diverged, episode);
-    assert_true(diverged > 0);
+    assert_true(diverged == 3);
     mj_rig_reset(&r, 1); /* and goes on */
     mj_rig_step(&r, NULL);
     assert_false(r.out.last);
