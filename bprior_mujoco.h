@@ -115,6 +115,9 @@ extern "C" {
  * warning is noted in ::bp_mj_info and printed nowhere. MuJoCo errors outside our calls (your own use of
  * the library) go to whatever handler was there before, or to MuJoCo's default treatment.
  *
+ * MuJoCo 2 writes the text of a warning into a buffer that all threads share. When two simulations diverge in the same instant the
+ * words in bp_mj_info may be a mixture of two; the counters and the reason why the episode ended are not affected.
+ *
  * Two private variables hold the former handlers. They are the only mutable globals, and exist because
  * MuJoCo's own handlers are global.
  * @{ */
@@ -949,6 +952,8 @@ BPRIOR_API const bp_mj_task *bp_mj_world_task(const bp_mj_world *world);
  *     bp_mj_model_world(&world, &c, NULL, &error);
  *
  * **Actions** are the model's controls, in its order; their bounds are the ctrlrange of each actuator, or [-1, 1] where it has none.
+ * (MuJoCo 2 wants ctrllimited="true" beside a ctrlrange, or the compiler's autolimits="true", and says so.) bp_run rescales them for
+ * the learner, bp_agent gives them in these units.
  * **Callbacks** may be called from several threads at once, each for another environment; they must not write through
  * ctx without care, and `reward` must look at nothing but its arguments, or saved states will not replay.
  * @{ */
