@@ -113,6 +113,8 @@ ALL_TESTS := $(sort $(wildcard tests/test_*.c))
 MJ_TESTS := $(call needs_mujoco,$(ALL_TESTS))
 FILM_TESTS := $(if $(ALL_TESTS),$(shell grep -l 'bp_mj_film_create' $(ALL_TESTS) /dev/null))
 THREAD_TESTS := $(if $(ALL_TESTS),$(shell grep -l 'bp_team_\|BPRIOR_THREADS\|bp_run_' $(ALL_TESTS) /dev/null))
+# ThreadSanitizer sees what tests of bprior_mujoco.h do with threads, not what libmujoco does: that is not instrumented.
+MJ_THREAD_TESTS := $(if $(MJ_TESTS),$(shell grep -l 'bp_team_\|BPRIOR_THREADS\|bp_run_\|pthread_create' $(MJ_TESTS) /dev/null))
 # A test program may hold the library itself, but most only call it: those share one object per variant, which
 # makes the difference between three and ten minutes. (BPRIOR_IMPLEMENTED says: it is somewhere else.)
 WHOLE_TESTS := $(MJ_TESTS) $(if $(ALL_TESTS),$(shell grep -l -E 'bpi_|BPI_|define +BPRIOR_[^I]' $(ALL_TESTS) /dev/null))
@@ -152,7 +154,7 @@ $(foreach v,float double asan tsan,$(eval $(call library,$(v))))
 id = $(1)$(if $(3),-mujoco)/$(basename $(notdir $(2)))
 shared = $(if $(filter $(WHOLE_TESTS),$(2)),,build/test/$(1)/bprior.o)
 # Under ASan the kernels take most of a minute to compile: the tests of chapters 3 and 4 and the shared object have them, that will do.
-plain = $(if $(filter asan,$(1)),$(if $(filter $(2),$(WHOLE_TESTS)),$(if $(filter %/test_03_random.c %/test_04_linalg.c,$(2)),,-DBPRIOR_NO_SIMD)))
+plain = $(if $(filter asan,$(1)),$(if $(filter $(2),$(WHOLE_TESTS)),$(if $(filter %/test_03_random.c %/test_04_linalg.c,$(2)),,-DBPRIOR_NO_SIMD)))$(if $(filter tsan,$(1)),$(if $(filter $(2),$(MJ_TESTS)),-DBPRIOR_NO_SIMD))
 bin = build/test/$(1)$(if $(3),-$(MJ_TAG))/$(basename $(notdir $(2)))
 define one_test
 IDS += $(call id,$(1),$(2),$(3))
@@ -186,6 +188,7 @@ PLAIN_TESTS := $(filter-out $(MJ_TESTS),$(ALL_TESTS))
 $(foreach t,$(filter $(THREAD_TESTS),$(PLAIN_TESTS)),$(eval $(call one_test,tsan,$(t),)))
 $(foreach v,asan float double,$(foreach t,$(PLAIN_TESTS),$(eval $(call one_test,$(v),$(t),))))
 ifneq ($(MJ_TAG),)
+$(foreach t,$(MJ_THREAD_TESTS),$(eval $(call one_test,tsan,$(t),mujoco)))
 $(foreach v,asan float double,$(foreach t,$(MJ_TESTS),$(eval $(call one_test,$(v),$(t),mujoco))))
 endif
 $(foreach e,$(filter-out $(MJ_PAPER),$(ALL_PAPER)),$(eval $(call one_paper,$(e),)))

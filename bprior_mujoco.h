@@ -130,6 +130,9 @@ extern "C" {
  * warning is noted in ::bp_mj_info and printed nowhere. MuJoCo errors outside our calls (your own use of
  * the library) go to whatever handler was there before, or to MuJoCo's default treatment.
  *
+ * MuJoCo 2 writes the text of a warning into a buffer that all threads share. When two simulations diverge in the same instant the
+ * words in bp_mj_info may be a mixture of two; the counters and the reason why the episode ended are not affected.
+ *
  * Two private variables hold the former handlers. They are the only mutable globals, and exist because
  * MuJoCo's own handlers are global.
  * @{ */
@@ -965,6 +968,8 @@ BPRIOR_API const bp_mj_task *bp_mj_world_task(const bp_mj_world *world);
  *     bp_mj_model_world(&world, &c, NULL, &error);
  *
  * **Actions** are the model's controls, in its order; their bounds are the ctrlrange of each actuator, or [-1, 1] where it has none.
+ * (MuJoCo 2 wants ctrllimited="true" beside a ctrlrange, or the compiler's autolimits="true", and says so.) bp_run rescales them for
+ * the learner, bp_agent gives them in these units.
  * **Callbacks** may be called from several threads at once, each for another environment; they must not write through
  * ctx without care, and `reward` must look at nothing but its arguments, or saved states will not replay.
  * @{ */
@@ -2846,7 +2851,8 @@ BPI_MJ_FN void bpi_mj_work_step(void *ctx) {
     size_t i;
     for (i = 0; i < w->spec.action_size; i++) d->ctrl[i] = (mjtNum)work->action[i]; /* MuJoCo clamps to ctrlrange */
     for (i = 0; i < w->n_substeps; i++) {
-        mj_step2(m, d);
+        if (m->opt.integrator == mjINT_RK4) mj_step(m, d); /* mj_step2 would take Euler's method for it */
+        else mj_step2(m, d);
         if (i + 1 == w->n_substeps) bpi_mj_note_raw(env);
         mj_step1(m, d);
         if (bpi_mj_diverged(d)) {
@@ -2874,9 +2880,10 @@ BPI_MJ_FN void bpi_mj_work_set(void *ctx) {
 }
 
 /* A saved state is: mark, episode, and these numbers, each a double. Explicit arrays rather than mj_getState: what that
- * one holds differs between versions. */
-#define BPI_MJ_PARTS 8
-BPI_MJ_FN size_t bpi_mj_state(mjtNum *part[BPI_MJ_PARTS], size_t length[BPI_MJ_PARTS], const mjModel *m, mjData *d) {
+ * one holds differs between versions. In a model of the user's `begin` may have set forces and userdata; tasks have none. */
+#define BPI_MJ_PARTS 11
+BPI_MJ_FN size_t bpi_mj_state(mjtNum *part[BPI_MJ_PARTS], size_t length[BPI_MJ_PARTS], const bp_mj_world *w, mjData *d) {
+    const mjModel *m = w->model;
     size_t i, total = 0;
     length[0] = 1;
     length[1] = (size_t)m->nq;
@@ -2886,6 +2893,9 @@ BPI_MJ_FN size_t bpi_mj_state(mjtNum *part[BPI_MJ_PARTS], size_t length[BPI_MJ_P
     length[5] = (size_t)m->nv;
     length[6] = 3 * (size_t)m->nmocap;
     length[7] = 4 * (size_t)m->nmocap;
+    length[8] = w->of_task ? 0 : (size_t)m->nv;
+    length[9] = w->of_task ? 0 : 6 * (size_t)m->nbody;
+    length[10] = w->of_task ? 0 : (size_t)m->nuserdata;
     for (i = 0; i < BPI_MJ_PARTS; i++) total += length[i];
     if (!d) return total;
     part[0] = &d->time;
@@ -2896,6 +2906,9 @@ BPI_MJ_FN size_t bpi_mj_state(mjtNum *part[BPI_MJ_PARTS], size_t length[BPI_MJ_P
     part[5] = d->qacc_warmstart;
     part[6] = d->mocap_pos;
     part[7] = d->mocap_quat;
+    part[8] = d->qfrc_applied;
+    part[9] = d->xfrc_applied;
+    part[10] = d->userdata;
     return total;
 }
 
@@ -2910,7 +2923,7 @@ BPI_MJ_FN void bpi_mj_work_load(void *ctx) {
     size_t length[BPI_MJ_PARTS], i, j;
     double number;
     mj_resetData(m, work->env->data);
-    bpi_mj_state(part, length, m, work->env->data);
+    bpi_mj_state(part, length, work->env->world, work->env->data);
     for (i = 0; i < BPI_MJ_PARTS; i++)
         for (j = 0; j < length[i]; j++, p += sizeof number) {
             memcpy(&number, p, sizeof number);
@@ -2959,6 +2972,7 @@ BPI_MJ_FN bp_status bpi_mj_begin(bpi_mj_env *env, uint64_t seed, const bp_mj_lay
     bpi_mj_episode *e = &env->episode;
     bpi_mj_work work;
     bp_status status;
+    size_t i;
     memset(e, 0, sizeof *e);
     e->seed = seed;
     e->previous[0] = e->previous[1] = env->world->task.n_targets;
@@ -2967,6 +2981,9 @@ BPI_MJ_FN bp_status bpi_mj_begin(bpi_mj_env *env, uint64_t seed, const bp_mj_lay
     work.observation = observation;
     status = bpi_mj_run(env, bpi_mj_work_begin, &work);
     if (status != BP_OK) return status;
+    for (i = 0; i < env->world->spec.observation_size; i++)
+        if (!bpi_finite(observation[i]))
+            return bpi_fail(&env->error, BP_ERR_ENV, "observation[%zu] at the start of the episode is not finite", i);
     e->running = 1;
     return bpi_ok(&env->error);
 }
@@ -3009,7 +3026,7 @@ BPI_MJ_FN bp_status bpi_mj_step(void *self, const bp_real *action, bp_real *obse
             work.diverged = true;
             observation[i] = 0;
         }
-    if (!bpi_finite_d(work.reward)) work.diverged = true;
+    if (!bpi_finite((bp_real)work.reward)) work.diverged = true;
     if (work.diverged) {
         work.reward = work.discount = 0;
         env->diverged++;
@@ -3032,7 +3049,7 @@ BPI_MJ_FN size_t bpi_mj_save(void *self, void *buffer, size_t capacity) {
     mjtNum *part[BPI_MJ_PARTS];
     size_t length[BPI_MJ_PARTS], i, j;
     const size_t bytes = sizeof(uint64_t) + sizeof env->episode +
-                         bpi_mj_state(part, length, env->world->model, env->data) * sizeof(double);
+                         bpi_mj_state(part, length, env->world, env->data) * sizeof(double);
     unsigned char *p = (unsigned char *)buffer;
     double number;
     part[1] = env->raw;
@@ -3073,7 +3090,7 @@ BPI_MJ_FN bp_status bpi_mj_load(void *self, const void *buffer, size_t bytes) {
     const bp_mj_world *w = env->world;
     const unsigned char *p = (const unsigned char *)buffer;
     size_t length[BPI_MJ_PARTS], i;
-    const size_t n = bpi_mj_state(NULL, length, w->model, NULL);
+    const size_t n = bpi_mj_state(NULL, length, w, NULL);
     bpi_mj_episode episode;
     bpi_mj_work work;
     uint64_t mark;
@@ -3100,6 +3117,10 @@ BPI_MJ_FN bp_status bpi_mj_load(void *self, const void *buffer, size_t bytes) {
     work.numbers = p;
     status = bpi_mj_run(env, bpi_mj_work_load, &work);
     if (status != BP_OK) return status;
+    if (bpi_mj_diverged(env->data)) { /* numbers that MuJoCo will not go on with: it has reset them */
+        env->episode.running = 0;
+        return bpi_fail(&env->error, BP_ERR_FORMAT, "the saved state is damaged");
+    }
     env->episode = episode;
     return bpi_ok(&env->error);
 }
@@ -4735,7 +4756,7 @@ static const bpi_mj_rules bpi_mj_model_rules = {NULL, bpi_mj_model_place, NULL, 
 typedef struct bpi_mj_file {
     const char *path;
     mjModel *model;
-    char text[400];
+    char text[400], warning[128];
 } bpi_mj_file;
 
 BPI_MJ_FN void bpi_mj_file_work(void *ctx) {
@@ -4747,18 +4768,21 @@ BPI_MJ_FN void bpi_mj_file_work(void *ctx) {
 
 BPI_MJ_FN bp_status bpi_mj_load_file(mjModel **out, const char *path, bp_error *error) {
     bpi_mj_file f;
-    bp_status status;
+    bp_error trouble;
+    const char *reason = "not a model";
     FILE *file = fopen(path, "rb");
     size_t i;
     if (!file) return bpi_fail(error, BP_ERR_IO, "cannot read the model file \"%.150s\"", path);
     fclose(file);
     memset(&f, 0, sizeof f);
     f.path = path;
-    status = bpi_mj_guard(bpi_mj_file_work, &f, NULL, error);
-    if (status != BP_OK) return bpi_fail(error, BP_ERR_FORMAT, "\"%.80s\": %.140s", path, error ? error->text : "");
+    if (bpi_mj_guard(bpi_mj_file_work, &f, f.warning, &trouble) != BP_OK)
+        return bpi_fail(error, BP_ERR_FORMAT, "\"%.80s\": %.140s", path, trouble.text);
     for (i = 0; f.text[i]; i++)
         if (f.text[i] == '\n') f.text[i] = ' ';
-    if (!f.model) return bpi_fail(error, BP_ERR_FORMAT, "\"%.80s\": MuJoCo: %.140s", path, f.text[0] ? f.text : "not a model");
+    if (f.text[0]) reason = f.text;
+    else if (f.warning[0]) reason = f.warning; /* binary files: what is wrong comes as a warning */
+    if (!f.model) return bpi_fail(error, BP_ERR_FORMAT, "\"%.80s\": MuJoCo: %.140s", path, reason);
     *out = f.model;
     return BP_OK;
 }
