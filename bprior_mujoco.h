@@ -216,8 +216,8 @@ typedef struct bp_mj_geom {
     char name[BP_NAME];   /**< unique */
     int body;             /**< row, or BP_MJ_WORLD_BODY */
     bp_mj_geom_kind kind; /**< a capsule or cylinder runs from pos to end, unless it has a half length */
-    double size[3];       /**< plane: half x, half y, side of a check; sphere: radius; box, ellipsoid: half lengths; capsule, cylinder: radius, and
-                               half length (of the straight part) or 0 */
+    double size[3];       /**< plane: half x, half y, side of a check; sphere: radius; box, ellipsoid: half lengths; capsule, cylinder:
+                               radius, and half length (of the straight part) or 0 */
     double pos[3];        /**< centre, or where a capsule or cylinder without half length begins */
     double end[3];        /**< where that one ends */
     double quat[4];       /**< orientation of all others; default (1, 0, 0, 0): a capsule or cylinder along z */
@@ -727,9 +727,9 @@ typedef struct bp_mj_task {
     bp_mj_predicate predicate[BP_MJ_MAX_PREDICATES]; /**< those offered */
     size_t n_predicates;                             /**< how many; >= 1 */
     size_t n_active;                                 /**< how many are in force in an episode, 1 .. n_predicates */
-    bool random_active;                              /**< a random number, 1 .. n_active, of them is; the other slots read -1. Default false */
+    bool random_active;                              /**< a random number of them is, 1 .. n_active; other slots read -1. Default false */
     bool regenerate;                                 /**< success draws new predicates in place of ending the episode; default false */
-    bool reference_clashes;                          /**< check only against the first predicate drawn, as the reference does (M7); default true */
+    bool reference_clashes;                          /**< compare only with the first one drawn, like the reference (M7); default true */
     double bonus;                                    /**< on the step after all became true; default 5 */
     double close;                                    /**< m: "close to a box" is |x|, |y| below this; 0 (default): it means contact */
 

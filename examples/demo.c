@@ -238,7 +238,7 @@ int main(int argc, char **argv) {
                                        "reached per episode, averaged over the learning curve, and R = A / B.\n"
                                        "--steps is for the new task; the prior gets four times as many.",
                                        12000);
-    bp_mj_task old_tasks = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS), new_task = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS);
+    bp_mj_task old_tasks = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS), new_task = old_tasks;
     bp_mj_world *old_world = NULL, *new_world = NULL;
     bp_run_config config;
     bp_error error;

@@ -499,7 +499,7 @@ static void test_reset_statistics(void **state) {
 
 /* What was trained on the four tasks must fit the new one. */
 static void test_transfer_spec(void **state) {
-    bp_mj_task many = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS), one = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS);
+    bp_mj_task many = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS), one = many;
     double a[BP_MJ_MAX_TARGETS][3];
     rig r, s;
     (void)state;

@@ -540,7 +540,7 @@ static void test_moving_target(void **state) {
     mj_rig_free(&r);
 }
 
-/* Dropped on its side the ant is upright enough to be alive, but legs touch the ground: that ends it, where it is asked for. */
+/* Dropped on its side the ant rolls over, and something beside its feet touches the ground: that ends it, where it is asked for. */
 static void test_contact_ends(void **state) {
     size_t ended = 0;
     int ends;
@@ -553,12 +553,13 @@ static void test_contact_ends(void **state) {
         int i;
         assert_true(task.contact_ends);
         task.contact_ends = ends != 0;
+        task.alive_threshold = -2; /* attitude ends nothing */
         mj_rig_make(&r, &task);
         mj_rig_reset(&r, 5);
         for (i = 0; i < 15; i++) qpos[i] = (double)bp_mj_env_data(&r.env)->qpos[i];
-        qpos[2] = 0.5;
-        qpos[3] = cos(0.35); /* rolled by 0.7 rad */
-        qpos[4] = sin(0.35);
+        qpos[2] = 0;
+        qpos[3] = cos(0.3);
+        qpos[4] = sin(0.3);
         qpos[5] = qpos[6] = 0;
         bpt_ok(bp_mj_env_set_state(&r.env, qpos, NULL, r.obs, &r.error), &r.error);
         for (step = 0; step < (ends ? 40 : ended); step++) {
@@ -568,7 +569,6 @@ static void test_contact_ends(void **state) {
         if (ends) {
             ended = step + 1;
             assert_true(r.out.last && r.out.discount == 0 && bp_mj_env_info(&r.env).end == BP_MJ_FALL);
-            assert_true(bp_mj_env_info(&r.env).aliveness > -0.5); /* it was the contact, not the attitude */
         } else {
             assert_false(r.out.last);
         }

@@ -277,7 +277,8 @@ static int own_options(int argc, char **argv, contender *c, size_t *n, const cha
         if (is_body) *body = argv[i];
         else if (recognise(&c[*n], argv[i])) return -1;
         else {
-            snprintf(c[*n].name, sizeof c[*n].name, "%.20s-%.20s-%d", c[*n].task.walker->name, bp_mj_task_name(c[*n].task.kind), (int)*n + 1);
+            snprintf(c[*n].name, sizeof c[*n].name, "%.20s-%.20s-%d", c[*n].task.walker->name,
+                     bp_mj_task_name(c[*n].task.kind), (int)*n + 1);
             ++*n;
         }
     }
@@ -293,7 +294,7 @@ int main(int argc, char **argv) {
                                  "the trained prior play without any goal: how much floor do they visit, how long do they stay upright?\n"
                                  "Trains two runs at a time, hours in all. More options:\n"
                                  "  --body ant|humanoid   only this one\n"
-                                 "  --prior FILE          no training: play this policy or prior file (of any walker and task); may be repeated",
+                                 "  --prior FILE          no training: play this policy or prior file, of any walker and task; repeatable",
                                  10000000);
     const char *body = NULL;
     FILE *table, *trails, *training;
