@@ -4645,7 +4645,7 @@ BPI_MJ_FN void bpi_mj_fold_task(bp_mj_world *w) {
     }
     for (i = 0; i < t->n_predicates; i++) {
         const bp_mj_predicate *p = &t->predicate[i];
-        const double code[4] = {(double)p->mover, p->mover_index, (double)p->goal, p->goal_index};
+        const double code[4] = {(double)p->mover, (double)p->mover_index, (double)p->goal, (double)p->goal_index};
         bpi_mj_fold(w, code, 4);
     }
     bpi_mj_fold(w, w->gap[0], 2 * w->n_gaps);
