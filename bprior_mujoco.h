@@ -2616,15 +2616,24 @@ BPI_MJ_FN void bpi_mj_note_raw(bpi_mj_env *env) {
     memcpy(env->raw, env->data->qpos, (size_t)env->world->model->nq * sizeof *env->raw);
 }
 
-/* Start of an episode: everything zero, the bodies in their places. */
+/* Start of an episode: everything zero, the bodies in their places. As in the reference nobody drives the body of the first
+ * observation: what position controllers do at control 0 is taken back. (A torque is 0 there.) */
 BPI_MJ_FN void bpi_mj_work_begin(void *ctx) {
     bpi_mj_work *work = (bpi_mj_work *)ctx;
     bpi_mj_env *env = work->env;
     const bpi_mj_rules *rules = env->world->rules;
-    mj_resetData(env->world->model, env->data);
+    const mjModel *m = env->world->model;
+    mjData *d = env->data;
+    mj_resetData(m, d);
     rules->place(env);
     bpi_mj_note_raw(env);
-    mj_forward(env->world->model, env->data);
+    mj_forward(m, d);
+    if (env->world->of_task && env->world->task.walker->position_control) {
+        int i;
+        for (i = 0; i < (int)m->nv; i++) d->qfrc_applied[i] = -d->qfrc_actuator[i];
+        mj_forward(m, d);
+        for (i = 0; i < (int)m->nv; i++) d->qfrc_applied[i] = 0;
+    }
     if (rules->look) rules->look(env);
     bpi_mj_observe(env, work->observation);
 }
