@@ -4,11 +4,18 @@
  * tests/oracle/README.md). Compared are compiled models, accelerations, trajectories, observations, whole episodes, and where resets
  * put things. `make parity` shows what is printed here: one line for each comparison, the largest difference, what is allowed.
  *
- * What is allowed depends on three things, hence the three numbers of ALLOW(same, rounded, other):
- *   same      the MuJoCo of the files, and bp_real is double: nothing but the order of a few sums in ours can differ
- *   rounded   that MuJoCo, but bp_real is float: actions and observations are rounded to 24 bits
- *   other     another MuJoCo, whose solver and collisions are others
- * Each number says how large the difference was when measured (2.2.2 for `other`), times about three, unless a comment says more.
+ * What is allowed depends on the build, hence the three numbers of ALLOW(same, rounded, other):
+ *   same      the MuJoCo of the files, and bp_real is double. Nothing but the order of sums in our observations can differ, by
+ *             1e-15; states were the same to the last bit. 1e-12 leaves room for another C library's sines
+ *   rounded   that MuJoCo, but bp_real is float: actions and observations are rounded to 24 bits, 6e-8. About three times what was
+ *             measured, which is the same everywhere, since rounding is
+ *   other     another MuJoCo, whose solver and collisions are others: five to ten times what was measured with 2.2.2
+ * Observations are compared relative to the largest number of their field, or 1 if that is more; states absolutely.
+ *
+ * Walkers on many contacts are chaotic: after 60 control steps nothing is left to compare when a last bit was other at the
+ * beginning. Therefore trajectories are also compared from each recorded state to the next, and episodes with the recorded states
+ * put back. A ball's spawn is the one state where versions differ for good: it touches the floor at a distance of 0 up
+ * to rounding, which is a contact in 2.x and none in 3.17.
  *
  * Exceptions, all where nothing can come of a difference:
  *   - what is only to be seen: sizes of planes, geoms without contacts (walls and target of the suite's point mass);
@@ -83,7 +90,11 @@ static void open_file(const char *name) {
     (void)snprintf(path, sizeof path, "%smujoco_%s.safetensors", TEST_DATA, name);
     bpt_ok(bp_safetensors_open(&file, path, NULL, &error), &error);
     (void)snprintf(version, sizeof version, "mujoco %s,", mj_versionString());
+#if defined(__x86_64__)
     same_version = strstr(text_of("versions"), version) != NULL;
+#else
+    same_version = false; /* compiled for another processor, last bits differ */
+#endif
 }
 
 static void close_file(void) {
@@ -237,8 +248,10 @@ static void reorder(double *ours, const double *theirs, const int *place, size_t
 
 /* ---- 1. models ------------------------------------------------------------------------------------------ */
 
-/* Compilers of different versions take other ways to the same numbers, measured 4e-12. */
-#define MODEL ALLOW(1e-12, 1e-12, 2e-11)
+/* The model compilers of different versions take other ways to the same numbers: 1e-14. */
+#define MODEL ALLOW(1e-14, 1e-14, 1e-13)
+/* 2.2.2 takes an inertia of several geoms for diagonal when what is left beside the diagonal is 3e-7 of it (CMU's feet). */
+#define MODEL_INERTIA(allowed_other) (strstr(who, "cmu") ? ALLOW(1e-14, 1e-14, allowed_other) : MODEL)
 
 static void full_inertia(mjtNum out[9], const mjtNum *quat, const mjtNum *diagonal) {
     mjtNum r[9];
@@ -273,7 +286,7 @@ static void check_bodies(const char *who, const mjModel *m) {
     const table iquat = load("body/iquat"), pos = load("body/pos"), quat = load("body/quat"), parent = load("body/parent");
     const table weight = load("body/invweight0"), dof = load("dof/invweight0"), diagonal = load("dof/M0"), total = load("total_mass");
     const table mean = load("stat/meaninertia");
-    gauge bodies = {0, ""}, weights = {0, ""}, free_of = {0, ""};
+    gauge bodies = {0, ""}, weights = {0, ""}, matrix = {0, ""};
     double sum = 0;
     size_t i, at = 0;
     for (i = 0; i < mass.rows; i++) {
@@ -297,7 +310,7 @@ static void check_bodies(const char *who, const mjModel *m) {
         sum += (double)m->body_mass[b];
     }
     see_number(&bodies, sum, total.x[0], "mass", "all");
-    report(who, "bodies: mass, inertia, placement", &bodies, MODEL);
+    report(who, "bodies: mass, inertia, placement", &bodies, MODEL_INERTIA(2e-6));
     for (i = 0; name_of("joint", i); i++) {
         const char *name = name_of("joint", i);
         const int j = find(m, mjOBJ_JOINT, name);
@@ -305,15 +318,15 @@ static void check_bodies(const char *who, const mjModel *m) {
         for (k = 0; k < width_v(m, j); k++, at++) {
             const int d = m->jnt_dofadr[j] + k;
             see_number(&weights, (double)m->dof_invweight0[d], row(&dof, at)[0], "dof_invweight0", name);
-            see_number(&free_of, (double)m->dof_M0[d], row(&diagonal, at)[0], "dof_M0", name);
+            see_number(&matrix, (double)m->dof_M0[d], row(&diagonal, at)[0], "dof_M0", name);
         }
     }
     assert_int_equal(at, dof.rows);
     /* with a box in the room the average is over more */
-    if (m->nv == (int)dof.rows) see_number(&free_of, (double)m->stat.meaninertia, mean.x[0], "meaninertia", "the model");
-    report(who, "generalised inertia at qpos0", &free_of, MODEL);
+    if (m->nv == (int)dof.rows) see_number(&matrix, (double)m->stat.meaninertia, mean.x[0], "meaninertia", "the model");
+    report(who, "generalised inertia at qpos0", &matrix, MODEL_INERTIA(5e-10));
     /* A body on slides alone has no inverse inertia for turning: 0 in one version, something else in the other (README). */
-    if (strcmp(who, "model pointmass") || same_version) report(who, "invweight0", &weights, MODEL);
+    if (strcmp(who, "model pointmass") || same_version) report(who, "invweight0", &weights, MODEL_INERTIA(5e-9));
 }
 
 static void check_joints(const char *who, const mjModel *m) {
@@ -511,19 +524,18 @@ static void check_options(const char *who, const mjModel *m, bool own) {
     report(who, "options", &g, 0);
 }
 
+/* The files say "rolling_ball", "jumping_ball", "humanoid_arena" for the walkers rolling, jumping, humanoid. */
 static bp_mj_task task_of_model(const char *name) {
-    static const struct {
-        const char *name;
-        bp_mj_walker_kind kind;
-    } walkers[] = {{"rolling_ball", BP_MJ_WALKER_ROLLING}, {"jumping_ball", BP_MJ_WALKER_JUMPING}, {"ant", BP_MJ_WALKER_ANT},
-                   {"humanoid", BP_MJ_WALKER_HUMANOID}, {"humanoid_arena", BP_MJ_WALKER_HUMANOID}, {"cmu", BP_MJ_WALKER_CMU},
-                   {"cmu_position", BP_MJ_WALKER_CMU_POSITION}};
-    size_t i;
+    const bp_mj_walker *walker;
+    char shorter[BP_NAME], *end;
+    (void)snprintf(shorter, sizeof shorter, "%s", name);
+    end = strstr(shorter, "_ball");
+    if (!end) end = strstr(shorter, "_arena");
+    if (end) *end = '\0';
+    walker = bp_mj_walker_named(shorter);
+    assert_non_null(walker);
     if (!strcmp(name, "pointmass")) return bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS);
-    for (i = 0; i < sizeof walkers / sizeof *walkers; i++)
-        if (!strcmp(walkers[i].name, name)) return bp_mj_task_default(BP_MJ_GO_TO_K_TARGETS, walkers[i].kind);
-    fail_msg("no walker is called %s", name);
-    return bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS);
+    return bp_mj_task_for(BP_MJ_GO_TO_K_TARGETS, walker);
 }
 
 static void test_models(void **state) {
@@ -639,10 +651,13 @@ static void check_order(const char *who, const bp_spec *spec, bool all) {
     report(who, "order of the observation's fields", &g, 0);
 }
 
-static void see_state(gauge *g, const mjModel *m, const mjData *d, const places *p, const double *qpos) {
+static void see_state(gauge *g, const mjData *d, const places *p, const double *qpos) {
+    char where[32];
     size_t i;
-    (void)m;
-    for (i = 0; i < p->nq; i++) see(g, fabs((double)d->qpos[p->q[i]] - qpos[i]), "number", name_of("joint", i < 7 ? 0 : i - 6) ? "qpos" : "");
+    for (i = 0; i < p->nq; i++) {
+        (void)snprintf(where, sizeof where, "qpos[%d]", p->q[i]);
+        see(g, fabs((double)d->qpos[p->q[i]] - qpos[i]), "value", where);
+    }
 }
 
 static void put_state(mj_rig *r, const places *p, const double *qpos, const double *qvel) {
@@ -654,13 +669,17 @@ static void put_state(mj_rig *r, const places *p, const double *qpos, const doub
 
 typedef struct roll {
     const char *name;
-    double forward[2]; /* allowed of accelerations: same version, another */
-    double step[2];    /* of the state one control step after a recorded one: float build, another version */
-    double seen[2];    /* of the observation then: the same */
-    double felt[2];    /* of the accelerometer: the same */
-    double whole;      /* of the state at the end of the whole trajectory: float build. Same version and double: below */
-    double stable;     /* the same on another version; 0: chaotic, not compared */
+    double forward;  /* allowed of accelerations, another version */
+    double state[2]; /* of the state one control step after a recorded one: float build, another version */
+    double seen[2];  /* of the observation then: the same */
+    double felt[2];  /* of the accelerometer: the same */
+    double whole[2]; /* of all states, of all observations of the whole trajectory, float build; 0: chaotic, not compared */
 } roll;
+
+/* Does this version have its own idea of the state that step k begins with? */
+static bool doubtful(bool ball, size_t k) {
+    return ball && k == 0 && !same_version;
+}
 
 /* What mj_forward makes of every fifth recorded state: nothing of the past is left in that. */
 static void check_forward(const char *who, const roll *w, const mjModel *m) {
@@ -675,8 +694,7 @@ static void check_forward(const char *who, const roll *w, const mjModel *m) {
     for (i = 0; i < step.rows; i++) {
         const size_t k = (size_t)row(&step, i)[0];
         mjtNum got[MAX_STATE];
-        /* A ball touches the floor at its spawn, at a distance of 0 up to rounding: 2.x calls that a contact, 3.17 does not. */
-        if (k == 0 && ball && !same_version) continue;
+        if (doubtful(ball, k)) continue;
         mj_resetData(m, d);
         for (j = 0; j < p.nq; j++) d->qpos[p.q[j]] = (mjtNum)row(&qpos, k)[j];
         for (j = 0; j < p.nv; j++) d->qvel[p.v[j]] = (mjtNum)row(&qvel, k)[j];
@@ -688,12 +706,12 @@ static void check_forward(const char *who, const roll *w, const mjModel *m) {
         see(&number, fabs((double)d->ncon - row(&contacts, i)[0]), "number", "contacts");
     }
     mj_deleteData(d);
-    report(who, "accelerations, actuator forces", &acceleration, ALLOW(w->forward[0], w->forward[0], w->forward[1]));
+    report(who, "accelerations, actuator forces", &acceleration, ALLOW(1e-12, 1e-12, w->forward));
     report(who, "contacts", &number, 0);
 }
 
 /* The same loop without an environment, for options that none of ours has. */
-static void check_loop(const char *who, const mjModel *m, double allowed_same, double allowed_other) {
+static void check_loop(const char *who, const mjModel *m, double allowed_other) {
     const table qpos = load("qpos"), qvel = load("qvel");
     const size_t substeps = (size_t)strtoul(text_of("substeps"), NULL, 10);
     const places p = find_places(m);
@@ -710,31 +728,33 @@ static void check_loop(const char *who, const mjModel *m, double allowed_same, d
             mj_step2(m, d);
             mj_step1(m, d);
         }
-        see_state(&g, m, d, &p, row(&qpos, k + 1));
+        see_state(&g, d, &p, row(&qpos, k + 1));
     }
     mj_deleteData(d);
-    report(who, "whole trajectory", &g, ALLOW(allowed_same, allowed_same, allowed_other));
+    report(who, "whole trajectory", &g, ALLOW(1e-12, 1e-12, allowed_other));
 }
 
-/* Through bp_env: as a whole, and one control step from each recorded state, which no chaos can spoil. */
+/* Through bp_env: as a whole, and one control step from each recorded state. */
 static void check_roll(const char *who, const roll *w, mj_rig *r) {
     const table step = load("obs/step"), obs = load("obs"), qpos = load("qpos"), qvel = load("qvel");
-    const mjModel *m = bp_mj_world_model(r->world);
     const mjData *d = bp_mj_env_data(&r->env);
-    const places p = find_places(m);
+    const places p = find_places(bp_mj_world_model(r->world));
+    const bool ball = strstr(w->name, "ball") != NULL, floats = sizeof(bp_real) == sizeof(float);
+    const bool spawns = strncmp(w->name, "humanoid", 8) && strcmp(w->name, "pointmass"); /* the others start from a state of ours */
+    const bool whole = same_version ? !floats || w->whole[0] > 0 : !strcmp(w->name, "pointmass");
     bp_real action[BP_MAX_ACTION];
     int again;
     for (again = 0; again < 2; again++) {
         gauge state = {0, ""}, seen = {0, ""}, felt = {0, ""};
         size_t k, j, at = 0;
         mj_rig_reset(r, 1);
-        if (!again && r->env.spec.observation_size > 20 && strncmp(w->name, "humanoid", 8)) {
+        if (!again && spawns) {
             gauge spawn = {0, ""}, first = {0, ""}, fall = {0, ""};
-            see_state(&spawn, m, d, &p, row(&qpos, 0));
+            see_state(&spawn, d, &p, row(&qpos, 0));
             see_observation(&first, &fall, &r->env.spec, r->obs, row(&obs, 0));
             report(who, "spawn", &spawn, 1e-15);
             report(who, "first observation", &first, ALLOW(1e-14, 2e-7, 1e-14));
-            if (strstr(who, "ball") == NULL || same_version) report(who, "first accelerometer", &fall, ALLOW(1e-11, 2e-6, 1e-4));
+            if (!doubtful(ball, 0)) report(who, "first accelerometer", &fall, ALLOW(1e-12, 2e-7, 1e-9));
         }
         put_state(r, &p, row(&qpos, 0), row(&qvel, 0));
         for (k = 0; k + 1 < qpos.rows; k++) {
@@ -742,33 +762,33 @@ static void check_roll(const char *who, const roll *w, mj_rig *r) {
             for (j = 0; j < r->env.spec.action_size; j++) action[j] = (bp_real)control(k, j, 0.6);
             mj_rig_step(r, action);
             assert_false(r->out.last);
-            see_state(&state, m, d, &p, row(&qpos, k + 1));
+            if (doubtful(ball, k)) continue;
+            see_state(&state, d, &p, row(&qpos, k + 1));
             while (at < step.rows && (size_t)row(&step, at)[0] < k + 1) at++;
             if (at < step.rows && (size_t)row(&step, at)[0] == k + 1)
                 see_observation(&seen, &felt, &r->env.spec, r->obs, row(&obs, at));
         }
-        if (!again) {
-            if (same_version || w->stable > 0) {
-                report(who, "whole trajectory", &state, ALLOW(1e-12, w->whole, w->stable));
-                report(who, "whole trajectory, observations", &seen, ALLOW(1e-11, 100 * w->whole + 1e-6, w->stable));
-            }
-        } else {
-            report(who, "one step from each state", &state, ALLOW(1e-9, w->step[0], w->step[1]));
-            report(who, "one step from each, observations", &seen, ALLOW(1e-7, w->seen[0], w->seen[1]));
-            if (felt.worst > 0) report(who, "one step from each, accelerometer", &felt, ALLOW(1e-6, w->felt[0], w->felt[1]));
+        if (again) {
+            report(who, "one step from each state", &state, ALLOW(1e-12, w->state[0], w->state[1]));
+            report(who, "one step from each, observations", &seen, ALLOW(1e-12, w->seen[0], w->seen[1]));
+            if (w->felt[1] > 0) report(who, "one step from each, accelerometer", &felt, ALLOW(1e-12, w->felt[0], w->felt[1]));
+        } else if (whole) {
+            report(who, "whole trajectory", &state, ALLOW(1e-12, w->whole[0], 1e-12));
+            report(who, "whole trajectory, observations", &seen, ALLOW(1e-12, w->whole[1], 1e-12));
         }
     }
 }
 
 static void test_rolls(void **state) {
     static const roll rolls[] = {
-        {"pointmass", {0, 1e-12}, {1e-8, 1e-12}, {1e-6, 1e-6}, {0, 0}, 1e-8, 1e-12},
-        {"rolling_ball", {1e-12, 1e-3}, {1e-6, 1e-3}, {1e-5, 1e-3}, {1e-3, 1e-2}, 1e-6, 0},
-        {"jumping_ball", {1e-12, 1e-3}, {1e-6, 1e-3}, {1e-5, 1e-3}, {1e-3, 1e-2}, 1e-6, 0},
-        {"ant", {1e-12, 1e-3}, {1e-6, 1e-3}, {1e-5, 1e-3}, {1e-3, 1e-2}, 1e-4, 0},
-        {"humanoid_arena", {1e-12, 1e-2}, {1e-6, 1e-3}, {1e-5, 1e-3}, {1e-3, 1e-2}, 1e-4, 0},
-        {"cmu", {1e-12, 1}, {1e-6, 1e-3}, {1e-5, 1e-3}, {1e-3, 1e-2}, 1e-2, 0},
-        {"cmu_position", {1e-12, 1e-3}, {1e-6, 1e-3}, {1e-5, 1e-3}, {1e-3, 1e-2}, 1e-2, 0},
+        {"pointmass", 1e-12, {1e-11, 1e-12}, {5e-8, 1e-12}, {0, 0}, {1e-9, 5e-8}},
+        {"rolling_ball", 1e-4, {3e-8, 5e-7}, {2e-7, 3e-5}, {2e-7, 5e-4}, {2e-7, 2e-7}},
+        {"jumping_ball", 1e-11, {1e-7, 1e-5}, {2e-7, 1e-4}, {3e-7, 1e-5}, {3e-6, 2e-5}},
+        {"ant", 5e-7, {1e-8, 1e-6}, {2e-7, 1e-5}, {2e-7, 5e-5}, {0, 0}},
+        {"humanoid_arena", 5e-5, {2e-7, 2e-5}, {2e-7, 2e-4}, {6e-7, 1e-4}, {0, 0}},
+        /* Flailing at 3000 rad/s^2 it hits itself. Most steps agree to 1e-4, the worst are those in which an arm does. */
+        {"cmu", 2e-3, {2e-5, 3e-1}, {8e-7, 3e-3}, {4e-7, 2e-3}, {3e-3, 5e-3}},
+        {"cmu_position", 2e-6, {2e-7, 5e-6}, {5e-7, 2e-5}, {3e-7, 5e-5}, {5e-6, 2e-5}},
     };
     size_t i, j;
     (void)state;
@@ -799,7 +819,7 @@ static void test_rolls(void **state) {
 
 /* The suite's humanoid under its own options, over a copy of our model. */
 static void test_suite_humanoid(void **state) {
-    static const roll suite = {"humanoid", {1e-12, 1e-9}, {0, 0}, {0, 0}, {0, 0}, 0, 0};
+    static const roll suite = {"humanoid", 1e-12, {0, 0}, {0, 0}, {0, 0}, {0, 0}};
     const bp_mj_task task = bp_mj_task_default(BP_MJ_GO_TO_K_TARGETS, BP_MJ_WALKER_HUMANOID);
     bp_mj_world *world;
     bp_error error;
@@ -815,7 +835,7 @@ static void test_suite_humanoid(void **state) {
     close_file();
     open_file("roll_humanoid");
     check_forward("roll humanoid", &suite, m);
-    check_loop("roll humanoid", m, 1e-12, 1e-9);
+    check_loop("roll humanoid", m, 1e-10);
     close_file();
     mj_deleteModel(m);
     bp_mj_world_destroy(world);
@@ -922,7 +942,7 @@ static void see_rules(gauge *g, const mj_rig *r, const episode *e, size_t k) {
 
 typedef struct story {
     const char *name;
-    double step[2]; /* as in roll, from kept row to kept row: float build, another version */
+    double state[2]; /* as in roll, from kept row to kept row: float build, another version */
     double seen[2];
     double felt[2];
 } story;
@@ -973,7 +993,7 @@ static void check_episode(const story *s) {
     static episode e;
     char path[64];
     bp_mj_task task;
-    const mjModel *m;
+    const bool ball = strstr(s->name, "ball") != NULL;
     const mjData *d;
     mj_rig r;
     int synced;
@@ -1000,14 +1020,13 @@ static void check_episode(const story *s) {
     assert_true(e.action.rows <= MAX_STEPS && e.step.x[0] == 0);
     task = task_of_episode(&e);
     mj_rig_make(&r, &task);
-    m = bp_mj_world_model(r.world);
     d = bp_mj_env_data(&r.env);
-    e.places = find_places(m);
+    e.places = find_places(bp_mj_world_model(r.world));
     check_order(path, &r.env.spec, true);
     {
         gauge spawn = {0, ""}, seen = {0, ""}, fall = {0, ""};
         mj_rig_reset(&r, 1);
-        see_state(&spawn, m, d, &e.places, row(&e.qpos, 0));
+        see_state(&spawn, d, &e.places, row(&e.qpos, 0));
         see_observation(&seen, &fall, &r.env.spec, r.obs, row(&e.obs, 0));
         report(path, "reset by a layout", &spawn, 2e-15);
         report(path, "first observation", &seen, ALLOW(1e-14, 2e-7, 1e-14));
@@ -1024,8 +1043,10 @@ static void check_episode(const story *s) {
                 put_state(&r, &e.places, row(&e.qpos, at - 1), row(&e.qvel, at - 1));
             act(&r, &e, k, &first_time);
             see_rules(&rules, &r, &e, k);
-            if (at < e.step.rows && (size_t)row(&e.step, at)[0] == k + 1) {
-                see_state(&state, m, d, &e.places, row(&e.qpos, at));
+            if (at < e.step.rows && (size_t)row(&e.step, at)[0] == k + 1 && doubtful(ball, k)) {
+                at++;
+            } else if (at < e.step.rows && (size_t)row(&e.step, at)[0] == k + 1) {
+                see_state(&state, d, &e.places, row(&e.qpos, at));
                 see_observation(&seen, &felt, &r.env.spec, r.obs, row(&e.obs, at));
                 at++;
             }
@@ -1036,15 +1057,17 @@ static void check_episode(const story *s) {
         if (!synced) {
             report(path, "rewards, discounts, ends, flags, codes", &rules, 0);
             if (!same_version) continue;
-            report(path, "states as it goes", &state, ALLOW(1e-12, s->step[0], 0));
-            report(path, "observations as it goes", &seen, ALLOW(1e-11, s->seen[0], 0));
-            report(path, "accelerometer as it goes", &felt, ALLOW(1e-11, s->felt[0], 0));
+            report(path, "states as it goes", &state, ALLOW(1e-12, s->state[0], 0));
+            report(path, "observations as it goes", &seen, ALLOW(1e-12, s->seen[0], 0));
+            report(path, "accelerometer as it goes", &felt, ALLOW(1e-12, s->felt[0], 0));
         } else {
-            report(path, "states, put back", &state, ALLOW(1e-9, s->step[0], s->step[1]));
-            report(path, "observations, put back", &seen, ALLOW(1e-7, s->seen[0], s->seen[1]));
-            report(path, "accelerometer, put back", &felt, ALLOW(1e-6, s->felt[0], s->felt[1]));
+            report(path, "states, put back", &state, ALLOW(1e-12, s->state[0], s->state[1]));
+            report(path, "observations, put back", &seen, ALLOW(1e-12, s->seen[0], s->seen[1]));
+            if (s->felt[1] > 0 || same_version)
+                report(path, "accelerometer, put back", &felt, ALLOW(1e-12, s->felt[0], s->felt[1]));
         }
-        if (e.falls) report(path, synced ? "aliveness, put back" : "aliveness as it goes", &alive, ALLOW(1e-12, s->seen[0], s->seen[1]));
+        if (e.falls) report(path, synced ? "aliveness, put back" : "aliveness as it goes", &alive,
+                            ALLOW(1e-12, s->seen[0], fmin(s->seen[1], 1e-3)));
     }
     check_resumed(path, &e, &r, e.action.rows / 2, false);
     check_resumed(path, &e, &r, (size_t)row(&e.event, e.event.rows / 2)[0], true);
@@ -1053,27 +1076,32 @@ static void check_episode(const story *s) {
 }
 
 static void test_episodes(void **state) {
+#define ANT \
+    {2e-7, 1e-5}, {1e-5, 2e-4}, { 5e-6, 3e-4 }
     static const story stories[] = {
-        {"go_enter", {1e-5, 1e-3}, {1e-4, 1e-2}, {1e-2, 1e-1}},
-        {"go_leave", {1e-5, 1e-3}, {1e-4, 1e-2}, {1e-2, 1e-1}},
-        {"go_edge", {1e-5, 1e-3}, {1e-4, 1e-2}, {1e-2, 1e-1}},
-        {"go_fall", {1e-5, 1e-3}, {1e-4, 1e-2}, {1e-2, 1e-1}},
-        {"go_fall_on_goal", {1e-5, 1e-3}, {1e-4, 1e-2}, {1e-2, 1e-1}},
-        {"go_limit", {1e-5, 1e-3}, {1e-4, 1e-2}, {1e-2, 1e-1}},
-        {"box_enter", {1e-5, 1e-3}, {1e-4, 1e-2}, {1e-2, 1e-1}},
-        {"box_drop", {1e-5, 1e-3}, {1e-4, 1e-2}, {1e-2, 1e-1}},
-        {"box_leave", {1e-5, 1e-3}, {1e-4, 1e-2}, {1e-2, 1e-1}},
-        {"box_contact", {1e-5, 1e-3}, {1e-4, 1e-2}, {1e-2, 1e-1}},
-        {"box_limit", {1e-5, 1e-3}, {1e-4, 1e-2}, {1e-2, 1e-1}},
-        {"or_walker", {1e-5, 1e-3}, {1e-4, 1e-2}, {1e-2, 1e-1}},
-        {"or_box", {1e-5, 1e-3}, {1e-4, 1e-2}, {1e-2, 1e-1}},
-        {"and_sequence", {1e-5, 1e-3}, {1e-4, 1e-2}, {1e-2, 1e-1}},
-        {"and_lost", {1e-5, 1e-3}, {1e-4, 1e-2}, {1e-2, 1e-1}},
-        {"and_fall", {1e-5, 1e-3}, {1e-4, 1e-2}, {1e-2, 1e-1}},
-        {"rolling_ball_go", {1e-5, 1e-3}, {1e-4, 1e-2}, {1e-2, 1e-1}},
-        {"jumping_ball_and", {1e-5, 1e-3}, {1e-4, 1e-2}, {1e-2, 1e-1}},
-        {"cmu_go", {1e-5, 1e-3}, {1e-4, 1e-2}, {1e-2, 1e-1}},
+        {"go_enter", ANT},
+        {"go_leave", ANT},
+        {"go_edge", ANT},
+        {"go_fall", ANT},
+        {"go_fall_on_goal", ANT},
+        {"go_limit", ANT},
+        {"box_enter", ANT},
+        {"box_drop", ANT},
+        {"box_leave", ANT},
+        /* The event puts legs into the box, and 3.x finds other contacts there than 2.x: the box goes 35 mm another way. */
+        {"box_contact", {1e-7, 1e-1}, {6e-7, 5e-1}, {2e-6, 0}},
+        {"box_limit", ANT},
+        {"or_walker", ANT},
+        {"or_box", ANT},
+        {"and_sequence", ANT},
+        {"and_lost", ANT},
+        {"and_fall", ANT},
+        {"rolling_ball_go", {5e-8, 1e-7}, {3e-7, 3e-5}, {3e-7, 5e-4}},
+        {"jumping_ball_and", {5e-8, 5e-7}, {3e-7, 1e-4}, {3e-7, 1e-6}},
+        /* kept every fifth step; see "cmu" above */
+        {"cmu_go", {2e-5, 2e-1}, {2e-5, 2e-1}, {3e-5, 1e-1}},
     };
+#undef ANT
     size_t i;
     (void)state;
     first_time.obs = (bp_real *)malloc(MAX_STEPS * MJ_RIG_OBSERVATION * sizeof(bp_real));
