@@ -17,7 +17,7 @@ HEADERS := $(wildcard bprior.h bprior_mujoco.h)
 # Parallel unless the user chose a number.
 JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
 
-.PHONY: help demo film watch test deps bench lint equations format examples install uninstall clean
+.PHONY: help demo film watch test parity deps bench lint equations format examples install uninstall clean
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo 'make film       films and pictures of a body in build/film, no display needed: ARGS="--help"'
 	@echo 'make watch      the same in a window: ARGS="--policy build/demo/behavior"'
 	@echo 'make test       every test, in float, in double and under the sanitizers (sets up what it needs)'
+	@echo 'make parity     MuJoCo bodies and tasks against the reference: difference and tolerance, on every MuJoCo there is'
 	@echo 'make deps       install what all the targets need, and say what and why'
 	@echo 'make bench      measure speed into build/bench.json'
 	@echo 'make lint       layout, names, documentation; make format applies the layout'
@@ -58,6 +59,10 @@ test:
 	@rm -rf build/results
 	@$(MAKE) --no-print-directory -k $(JOBS) _test || true
 	@$(MAKE) --no-print-directory -s _tally
+
+# Every MuJoCo that can be had, or the one that was chosen.
+parity:
+	@tools/parity.sh
 
 bench:
 	@tools/deps.sh bench
@@ -201,11 +206,14 @@ $(foreach c,$(shell tests/portability/run.sh list),$(eval $(call one_check,$(c))
 
 CHOSEN = $(if $(T),$(foreach i,$(IDS),$(if $(findstring $(T),$(i)),$(i))),$(IDS))
 
-.PHONY: _test _tally _examples _demo _bench $(addprefix run/,$(IDS))
+.PHONY: _test _tally _parity _examples _demo _bench $(addprefix run/,$(IDS))
 _test: $(addprefix run/,$(CHOSEN))
 _tally:
 	$(if $(MJ_TAG)$(filter none,$(MUJOCO)),,@echo 'no MuJoCo: its $(words $(MJ_TESTS) $(MJ_PAPER)) test programs were left out')
 	@tools/tally.sh $(CHOSEN)
+
+# In double precision nothing is rounded but by the two sides' own arithmetic.
+_parity: $(call bin,double,tests/test_mujoco_parity.c,mujoco)
 
 _examples: $(EXAMPLE_BINS)
 

@@ -2819,22 +2819,25 @@ BPI_MJ_FN void bpi_mj_note_raw(bpi_mj_env *env) {
     memcpy(env->raw, env->data->qpos, (size_t)env->world->model->nq * sizeof *env->raw);
 }
 
-/* Start of an episode: everything zero, the bodies in their places. */
+/* Start of an episode: everything zero, the bodies in their places. As in the reference nobody drives the body of the first
+ * observation: what position controllers do at control 0 is taken back. (A torque is 0 there.) */
 BPI_MJ_FN void bpi_mj_work_begin(void *ctx) {
     bpi_mj_work *work = (bpi_mj_work *)ctx;
     bpi_mj_env *env = work->env;
     const bpi_mj_rules *rules = env->world->rules;
-    mj_resetData(env->world->model, env->data);
+    const mjModel *m = env->world->model;
+    mjData *d = env->data;
+    mj_resetData(m, d);
     rules->place(env);
     bpi_mj_note_raw(env);
-    mj_forward(env->world->model, env->data);
+    mj_forward(m, d);
     if (env->world->of_task && env->world->task.walker->position_control) {
         /* The reference looks at the first state with its actuators switched off; a position controller pulls at control 0 already, and
          * the accelerometer would notice. */
-        mju_zero(env->data->qfrc_actuator, env->world->model->nv);
-        mj_fwdAcceleration(env->world->model, env->data);
-        mj_fwdConstraint(env->world->model, env->data);
-        mj_sensorAcc(env->world->model, env->data);
+        mju_zero(d->qfrc_actuator, m->nv);
+        mj_fwdAcceleration(m, d);
+        mj_fwdConstraint(m, d);
+        mj_sensorAcc(m, d);
     }
     if (rules->look) rules->look(env);
     bpi_mj_observe(env, work->observation);
