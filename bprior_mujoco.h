@@ -2638,7 +2638,7 @@ BPI_MJ_FN void bpi_mj_work_begin(void *ctx) {
     if (env->world->of_task && env->world->task.walker->position_control) {
         /* The reference looks at the first state with its actuators switched off; a position controller pulls at control 0 already, and
          * the accelerometer would notice. */
-        mju_zero(env->data->qfrc_actuator, env->world->model->nv);
+        mju_zero(env->data->qfrc_actuator, (int)env->world->model->nv);
         mj_fwdAcceleration(env->world->model, env->data);
         mj_fwdConstraint(env->world->model, env->data);
         mj_sensorAcc(env->world->model, env->data);
