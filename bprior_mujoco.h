@@ -2819,8 +2819,7 @@ BPI_MJ_FN void bpi_mj_note_raw(bpi_mj_env *env) {
     memcpy(env->raw, env->data->qpos, (size_t)env->world->model->nq * sizeof *env->raw);
 }
 
-/* Start of an episode: everything zero, the bodies in their places. As in the reference nobody drives the body of the first
- * observation: what position controllers do at control 0 is taken back. (A torque is 0 there.) */
+/* Start of an episode: everything zero, the bodies in their places. */
 BPI_MJ_FN void bpi_mj_work_begin(void *ctx) {
     bpi_mj_work *work = (bpi_mj_work *)ctx;
     bpi_mj_env *env = work->env;
@@ -2834,7 +2833,7 @@ BPI_MJ_FN void bpi_mj_work_begin(void *ctx) {
     if (env->world->of_task && env->world->task.walker->position_control) {
         /* The reference looks at the first state with its actuators switched off; a position controller pulls at control 0 already, and
          * the accelerometer would notice. */
-        mju_zero(d->qfrc_actuator, m->nv);
+        mju_zero(d->qfrc_actuator, (int)m->nv);
         mj_fwdAcceleration(m, d);
         mj_fwdConstraint(m, d);
         mj_sensorAcc(m, d);

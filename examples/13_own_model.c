@@ -15,7 +15,6 @@
  *   arm: 12 observations, 3 actions
  *     joints 3, speeds 3, tip 3, ball 3
  *     action 0 in [-4, 4], action 1 in [-4, 12], action 2 in [-3, 4]
- *   checked: 500 steps, nothing to complain about
  *   before learning the ball is touched in fewer than 3 of 10 episodes
  *   after 50000 steps in more than 7 of 10
  */

@@ -821,9 +821,9 @@ static void failures(void) {
     if (bytes < 1000 || bytes == sizeof model) (void)snprintf(complaint, sizeof complaint, "zoo.mjb has %zu bytes", bytes);
     write_file("cut.mjb", model, bytes / 2);
     REFUSE((c.xml = NULL, c.path = "cut.mjb"), BP_ERR_FORMAT, "cut.mjb", NULL);
-    model[4] ^= 0xFF; /* sizes, versions */
+    model[4] ^= 0xFF; /* size of a number */
     write_file("odd.mjb", model, bytes);
-    REFUSE((c.xml = NULL, c.path = "odd.mjb"), BP_ERR_FORMAT, "odd.mjb", NULL);
+    REFUSE((c.xml = NULL, c.path = "odd.mjb"), BP_ERR_FORMAT, "odd.mjb", "floating point precision");
 #undef REFUSE
 }
 
