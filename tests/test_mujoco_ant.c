@@ -9,11 +9,11 @@
 #define BPRIOR_MUJOCO_IMPLEMENTATION
 #include "bprior_mujoco.h"
 #include "test_util.h"
+#include "test_mujoco.h"
 
 #include <pthread.h>
 
 #define HALF_PI 1.57079632679489661923
-#define ANT_OBS 256
 
 /* d: the last digit recorded; on other versions of MuJoCo 1e-3. A float build adds its own rounding. */
 #define GOLDEN(value, recorded, d) \
@@ -31,47 +31,6 @@ static void bpt_golden(double value, double recorded, double digit, const char *
     }
 }
 
-typedef struct rig {
-    bp_mj_world *world;
-    bp_env env;
-    bp_real obs[ANT_OBS];
-    bp_step out;
-    bp_error error;
-} rig;
-
-static void rig_make(rig *r, const bp_mj_task *config) {
-    memset(r, 0, sizeof *r);
-    bpt_ok(bp_mj_world_create(&r->world, config, NULL, &r->error), &r->error);
-    bpt_ok(bp_mj_env_make(r->world, &r->env, &r->error), &r->error);
-    assert_true(r->env.spec.observation_size <= ANT_OBS);
-}
-
-static void rig_free(rig *r) {
-    bp_env_close(&r->env);
-    bp_mj_world_destroy(r->world);
-}
-
-static void rig_reset(rig *r, uint64_t seed) {
-    bp_mj_info info;
-    bp_status status = r->env.reset(r->env.self, seed, r->obs);
-    info = bp_mj_env_info(&r->env);
-    bpt_ok(status, &info.error);
-}
-
-static void rig_step(rig *r, const bp_real *action) {
-    static const bp_real nothing[8] = {0, 0, 0, 0, 0, 0, 0, 0};
-    bp_mj_info info;
-    bp_status status = r->env.step(r->env.self, action ? action : nothing, r->obs, &r->out);
-    info = bp_mj_env_info(&r->env);
-    bpt_ok(status, &info.error);
-}
-
-static bp_real *rig_field(rig *r, const char *name) {
-    const bp_field *f = bp_spec_find(&r->env.spec, name);
-    assert_non_null(f);
-    return r->obs + f->offset;
-}
-
 /* The worked episode's layout: spawn (2,-2), targets (0,-2) (2,2) (-2,-2), goal 1, facing +y. */
 static bp_mj_task worked_config(void) {
     bp_mj_task c = bp_mj_task_default(BP_MJ_GO_TO_K_TARGETS, BP_MJ_WALKER_ANT);
@@ -79,18 +38,6 @@ static bp_mj_task worked_config(void) {
     c.layout.yaw = HALF_PI;
     c.layout.goal[0] = 1;
     return c;
-}
-
-/* Put the whole ant, as it is, at (x, y). */
-static void rig_move(rig *r, double x, double y) {
-    const mjModel *m = bp_mj_world_model(r->world);
-    const mjData *d = bp_mj_env_data(&r->env);
-    double qpos[64];
-    int i;
-    for (i = 0; i < m->nq; i++) qpos[i] = (double)d->qpos[i];
-    qpos[0] = x;
-    qpos[1] = y;
-    bpt_ok(bp_mj_env_set_state(&r->env, qpos, NULL, r->obs, &r->error), &r->error);
 }
 
 /* ---- the model --------------------------------------------------------------------------------- */
@@ -101,9 +48,9 @@ static void test_model(void **state) {
     const mjModel *m;
     double total = 0;
     int i, body;
-    rig r;
+    mj_rig r;
     (void)state;
-    rig_make(&r, &config);
+    mj_rig_make(&r, &config);
     m = bp_mj_world_model(r.world);
     assert_int_equal(m->nq, 15);
     assert_int_equal(m->nv, 14);
@@ -123,7 +70,7 @@ static void test_model(void **state) {
         assert_true(m->actuator_gear[6 * i] == 75);
         assert_int_equal(m->actuator_trnid[2 * i], i + 1); /* actuator order is joint order, after the free joint */
     }
-    rig_free(&r);
+    mj_rig_free(&r);
 }
 
 /* Walls meet without gaps: a point just inside the wall's line is free, just outside is in some box. */
@@ -135,9 +82,9 @@ static void test_room(void **state) {
         const double w = (double)(k + 4), inner = w - 2;
         const mjModel *m;
         double along;
-        rig r;
+        mj_rig r;
         config.n_targets = (size_t)k;
-        rig_make(&r, &config);
+        mj_rig_make(&r, &config);
         m = bp_mj_world_model(r.world);
         for (side = 0; side < 4; side++)
             for (along = -inner; along <= inner; along += 0.25) {
@@ -156,7 +103,7 @@ static void test_room(void **state) {
                 if (fabs(along) < inner) assert_int_equal(hits[0], 0);
                 assert_true(hits[1] > 0 || fabs(along) >= inner);
             }
-        rig_free(&r);
+        mj_rig_free(&r);
     }
 }
 
@@ -190,9 +137,9 @@ static void test_layout_of_observation(void **state) {
     bp_mj_world *world = NULL;
     bp_error error;
     size_t i, j;
-    rig r, s;
+    mj_rig r, s;
     (void)state;
-    rig_make(&r, &config);
+    mj_rig_make(&r, &config);
     assert_int_equal(r.env.spec.n_fields, 16);
     assert_int_equal(r.env.spec.observation_size, 171);
     for (i = 0; i < 16; i++) {
@@ -208,25 +155,25 @@ static void test_layout_of_observation(void **state) {
         config.fields = few;
         config.n_fields = 3;
         config.goal_field = true;
-        rig_make(&s, &config);
+        mj_rig_make(&s, &config);
         assert_int_equal(s.env.spec.observation_size, j ? 8 + 9 + 5 + 3 : 41 + 9 + 1 + 5 + 3);
         if (j) assert_string_equal(s.env.spec.field[0].name, "walker/joints_pos"); /* the reference's order */
-        rig_reset(&r, 4);
-        rig_reset(&s, 4);
+        mj_rig_reset(&r, 4);
+        mj_rig_reset(&s, 4);
         for (i = 0; i < 5; i++) {
             const bp_real action[8] = {1, -1, BP_R(0.5), 0, -1, 1, 0, BP_R(0.2)};
-            rig_step(&r, action);
-            rig_step(&s, action);
+            mj_rig_step(&r, action);
+            mj_rig_step(&s, action);
         }
         for (i = 0; i + 1 < s.env.spec.n_fields; i++) {
             const bp_field *f = &s.env.spec.field[i];
-            assert_memory_equal(s.obs + f->offset, rig_field(&r, f->name), f->size * sizeof(bp_real));
+            assert_memory_equal(s.obs + f->offset, mj_rig_field(&r, f->name), f->size * sizeof(bp_real));
         }
         for (i = 0; i < 3; i++)
-            assert_true(rig_field(&s, "goal")[i] == BP_R(i == bp_mj_env_info(&s.env).goal));
-        rig_free(&s);
+            assert_true(mj_rig_field(&s, "goal")[i] == BP_R(i == bp_mj_env_info(&s.env).goal));
+        mj_rig_free(&s);
     }
-    rig_free(&r);
+    mj_rig_free(&r);
 
     config.fields = wrong;
     config.n_fields = 2;
@@ -247,39 +194,39 @@ static void test_first_observation(void **state) {
     const double tol = BPT_TOL(2e-6, 1e-12);
     double xyz[9];
     size_t i;
-    rig r;
+    mj_rig r;
     (void)state;
-    rig_make(&r, &config);
-    rig_reset(&r, 1);
+    mj_rig_make(&r, &config);
+    mj_rig_reset(&r, 1);
     for (i = 0; i < 12; i++) {
-        bpt_close(rig_field(&r, "walker/end_effectors_pos")[i], feet[i], tol);
-        bpt_close(rig_field(&r, "walker/appendages_pos")[i], feet[i], tol);
+        bpt_close(mj_rig_field(&r, "walker/end_effectors_pos")[i], feet[i], tol);
+        bpt_close(mj_rig_field(&r, "walker/appendages_pos")[i], feet[i], tol);
     }
-    for (i = 0; i < 9; i++) bpt_close(rig_field(&r, "walker/target_positions")[i], targets[i], tol);
+    for (i = 0; i < 9; i++) bpt_close(mj_rig_field(&r, "walker/target_positions")[i], targets[i], tol);
     for (i = 0; i < 4; i++) { /* torso, leg, aux: no turn; foot: the 51 degree bend */
-        bpt_close(rig_field(&r, "walker/bodies_quats")[i], i == 0, tol);
-        bpt_close(rig_field(&r, "walker/bodies_quats")[8 + i], i == 0, tol);
-        bpt_close(rig_field(&r, "walker/bodies_quats")[12 + i], quat[i], 1e-6);
+        bpt_close(mj_rig_field(&r, "walker/bodies_quats")[i], i == 0, tol);
+        bpt_close(mj_rig_field(&r, "walker/bodies_quats")[8 + i], i == 0, tol);
+        bpt_close(mj_rig_field(&r, "walker/bodies_quats")[12 + i], quat[i], 1e-6);
     }
     for (i = 0; i < 3; i++) {
-        bpt_close(rig_field(&r, "walker/bodies_pos")[i], 0, tol);
-        bpt_close(rig_field(&r, "walker/bodies_pos")[3 + i], 0, tol);
-        bpt_close(rig_field(&r, "walker/bodies_pos")[6 + i], i < 2 ? 0.2 : 0, tol);
-        bpt_close(rig_field(&r, "walker/bodies_pos")[9 + i], i < 2 ? 0.4 : 0, tol);
-        bpt_close(rig_field(&r, "walker/sensors_accelerometer")[i], 0, 1e-12);
-        bpt_close(rig_field(&r, "walker/world_zaxis")[i], i == 2, tol);
+        bpt_close(mj_rig_field(&r, "walker/bodies_pos")[i], 0, tol);
+        bpt_close(mj_rig_field(&r, "walker/bodies_pos")[3 + i], 0, tol);
+        bpt_close(mj_rig_field(&r, "walker/bodies_pos")[6 + i], i < 2 ? 0.2 : 0, tol);
+        bpt_close(mj_rig_field(&r, "walker/bodies_pos")[9 + i], i < 2 ? 0.4 : 0, tol);
+        bpt_close(mj_rig_field(&r, "walker/sensors_accelerometer")[i], 0, 1e-12);
+        bpt_close(mj_rig_field(&r, "walker/world_zaxis")[i], i == 2, tol);
     }
-    for (i = 0; i < 5; i++) assert_true(rig_field(&r, "predicate_0")[i] == BP_R(code[i]));
-    assert_true(rig_field(&r, "walker/predicates_activated")[0] == 0);
-    bpt_close(rig_field(&r, "walker/body_height")[0], 0.522, tol);
-    bpt_close(rig_field(&r, "walker/position")[0], 2, tol);
-    bpt_close(rig_field(&r, "walker/position")[1], -2, tol);
-    bpt_close(rig_field(&r, "walker/orientation")[1], -1, tol); /* R of a quarter turn: (0,-1;1,0) */
-    bpt_close(rig_field(&r, "walker/orientation")[3], 1, tol);
+    for (i = 0; i < 5; i++) assert_true(mj_rig_field(&r, "predicate_0")[i] == BP_R(code[i]));
+    assert_true(mj_rig_field(&r, "walker/predicates_activated")[0] == 0);
+    bpt_close(mj_rig_field(&r, "walker/body_height")[0], 0.522, tol);
+    bpt_close(mj_rig_field(&r, "walker/position")[0], 2, tol);
+    bpt_close(mj_rig_field(&r, "walker/position")[1], -2, tol);
+    bpt_close(mj_rig_field(&r, "walker/orientation")[1], -1, tol); /* R of a quarter turn: (0,-1;1,0) */
+    bpt_close(mj_rig_field(&r, "walker/orientation")[3], 1, tol);
     assert_int_equal(bp_mj_env_targets(&r.env, xyz, 3), 3);
     assert_true(xyz[3] == 2 && xyz[4] == 2 && xyz[5] == 0.5);
     assert_int_equal(bp_mj_env_data(&r.env)->ncon, 0); /* the feet hang 0.6 mm above the floor */
-    rig_free(&r);
+    mj_rig_free(&r);
 }
 
 /* Every entry once more by other means, in the middle of violent motion. */
@@ -288,9 +235,9 @@ static void test_observation_by_definition(void **state) {
     const double tol = BPT_TOL(1e-5, 1e-10);
     bp_rng rng = bp_rng_make(8, 8);
     size_t t, i, b, j, k;
-    rig r;
+    mj_rig r;
     (void)state;
-    rig_make(&r, &config);
+    mj_rig_make(&r, &config);
     for (t = 0; t < 60; t++) {
         const mjModel *m = bp_mj_world_model(r.world);
         const mjData *d = bp_mj_env_data(&r.env);
@@ -299,18 +246,18 @@ static void test_observation_by_definition(void **state) {
         mjtNum velocity[6];
         double target[3][3];
         bp_real action[8];
-        if (t % 30 == 0) rig_reset(&r, t);
+        if (t % 30 == 0) mj_rig_reset(&r, t);
         for (i = 0; i < 8; i++) action[i] = bp_rng_normal(&rng);
-        rig_step(&r, action);
+        mj_rig_step(&r, action);
         mj_objectVelocity(m, d, mjOBJ_SITE, 0, velocity, 1);
         bp_mj_env_targets(&r.env, target[0], 3);
         for (i = 0; i < 3; i++) {
-            bpt_close(rig_field(&r, "walker/sensors_gyro")[i], velocity[i], tol);
-            bpt_close(rig_field(&r, "walker/sensors_velocimeter")[i], velocity[3 + i], tol);
-            bpt_close(rig_field(&r, "walker/position")[i], p[i], tol);
-            bpt_close(rig_field(&r, "walker/world_zaxis")[i], rot[6 + i], tol);
+            bpt_close(mj_rig_field(&r, "walker/sensors_gyro")[i], velocity[i], tol);
+            bpt_close(mj_rig_field(&r, "walker/sensors_velocimeter")[i], velocity[3 + i], tol);
+            bpt_close(mj_rig_field(&r, "walker/position")[i], p[i], tol);
+            bpt_close(mj_rig_field(&r, "walker/world_zaxis")[i], rot[6 + i], tol);
             for (k = 0; k < 3; k++) { /* from the ego frame back to the world */
-                const bp_real *ego = rig_field(&r, "walker/target_positions") + 3 * k;
+                const bp_real *ego = mj_rig_field(&r, "walker/target_positions") + 3 * k;
                 const double back = (double)p[i] + (double)rot[3 * i] * (double)ego[0] +
                                     (double)rot[3 * i + 1] * (double)ego[1] + (double)rot[3 * i + 2] * (double)ego[2];
                 bpt_close(back, target[k][i], tol);
@@ -318,8 +265,8 @@ static void test_observation_by_definition(void **state) {
         }
         for (b = 0; b < 13; b++) { /* bodies come in tree order, torso first */
             const int id = torso + (int)b;
-            const bp_real *ego = rig_field(&r, "walker/bodies_pos") + 3 * b;
-            const bp_real *q = rig_field(&r, "walker/bodies_quats") + 4 * b;
+            const bp_real *ego = mj_rig_field(&r, "walker/bodies_pos") + 3 * b;
+            const bp_real *q = mj_rig_field(&r, "walker/bodies_quats") + 4 * b;
             mjtNum quat[4], local[9];
             for (i = 0; i < 4; i++) quat[i] = (mjtNum)q[i];
             mju_quat2Mat(local, quat);
@@ -335,16 +282,16 @@ static void test_observation_by_definition(void **state) {
             }
         }
         for (i = 0; i < 8; i++) {
-            bpt_close(rig_field(&r, "walker/joints_pos")[i], d->qpos[7 + i], tol);
-            bpt_close(rig_field(&r, "walker/joints_vel")[i], d->qvel[6 + i], tol);
+            bpt_close(mj_rig_field(&r, "walker/joints_pos")[i], d->qpos[7 + i], tol);
+            bpt_close(mj_rig_field(&r, "walker/joints_vel")[i], d->qvel[6 + i], tol);
         }
         for (i = 0; i < 4; i++)
             for (k = 0; k < 3; k++)
-                assert_true(rig_field(&r, "walker/end_effectors_pos")[3 * i + k] ==
-                            rig_field(&r, "walker/bodies_pos")[3 * (3 + 3 * i) + k]);
-        if (r.out.last) rig_reset(&r, 100 + t);
+                assert_true(mj_rig_field(&r, "walker/end_effectors_pos")[3 * i + k] ==
+                            mj_rig_field(&r, "walker/bodies_pos")[3 * (3 + 3 * i) + k]);
+        if (r.out.last) mj_rig_reset(&r, 100 + t);
     }
-    rig_free(&r);
+    mj_rig_free(&r);
 }
 
 /* ---- golden numbers ---------------------------------------------------------------------------- */
@@ -354,48 +301,48 @@ static void test_golden(void **state) {
     bp_real action[8];
     size_t i;
     int t;
-    rig r;
+    mj_rig r;
     (void)state;
     golden_worst = 0;
-    rig_make(&r, &config);
-    rig_reset(&r, 1);
+    mj_rig_make(&r, &config);
+    mj_rig_reset(&r, 1);
     for (t = 1; t <= 40; t++) {
-        rig_step(&r, NULL);
+        mj_rig_step(&r, NULL);
         if (t == 1) {
-            GOLDEN(rig_field(&r, "walker/position")[0], 2.0000, 1e-4);
-            GOLDEN(rig_field(&r, "walker/position")[1], -2.0000, 1e-4);
-            GOLDEN(rig_field(&r, "walker/position")[2], 0.518124, 1e-6);
-            GOLDEN(rig_field(&r, "walker/sensors_accelerometer")[2], 13.8936, 1e-4);
-            GOLDEN(rig_field(&r, "walker/sensors_velocimeter")[2], -0.01757, 1e-5);
+            GOLDEN(mj_rig_field(&r, "walker/position")[0], 2.0000, 1e-4);
+            GOLDEN(mj_rig_field(&r, "walker/position")[1], -2.0000, 1e-4);
+            GOLDEN(mj_rig_field(&r, "walker/position")[2], 0.518124, 1e-6);
+            GOLDEN(mj_rig_field(&r, "walker/sensors_accelerometer")[2], 13.8936, 1e-4);
+            GOLDEN(mj_rig_field(&r, "walker/sensors_velocimeter")[2], -0.01757, 1e-5);
             assert_int_equal(bp_mj_env_data(&r.env)->ncon, 4);
         }
         if (t == 10 || t == 40) {
-            GOLDEN(rig_field(&r, "walker/position")[2], 0.518487, 1e-6);
-            GOLDEN(rig_field(&r, "walker/sensors_accelerometer")[2], 9.8100, 1e-4);
+            GOLDEN(mj_rig_field(&r, "walker/position")[2], 0.518487, 1e-6);
+            GOLDEN(mj_rig_field(&r, "walker/sensors_accelerometer")[2], 9.8100, 1e-4);
         }
     }
-    rig_reset(&r, 1);
+    mj_rig_reset(&r, 1);
     for (i = 0; i < 8; i++) action[i] = i % 2 ? BP_R(-0.5) : BP_R(0.5);
     for (t = 1; t <= 10; t++) {
-        rig_step(&r, action);
+        mj_rig_step(&r, action);
         if (t == 1) {
-            GOLDEN(rig_field(&r, "walker/position")[2], 0.523494, 1e-6);
+            GOLDEN(mj_rig_field(&r, "walker/position")[2], 0.523494, 1e-6);
             for (i = 0; i < 4; i++) {
-                GOLDEN(rig_field(&r, "walker/joints_pos")[2 * i], 0.048682, 1e-6);
-                GOLDEN(rig_field(&r, "walker/joints_pos")[2 * i + 1], -0.012818, 1e-6);
+                GOLDEN(mj_rig_field(&r, "walker/joints_pos")[2 * i], 0.048682, 1e-6);
+                GOLDEN(mj_rig_field(&r, "walker/joints_pos")[2 * i + 1], -0.012818, 1e-6);
             }
-            GOLDEN(rig_field(&r, "walker/joints_vel")[0], 1.752454, 1e-6);
-            GOLDEN(rig_field(&r, "walker/joints_vel")[1], -0.242085, 1e-6);
-            GOLDEN(rig_field(&r, "walker/sensors_gyro")[2], -1.197950, 1e-6);
-            GOLDEN(rig_field(&r, "walker/sensors_accelerometer")[2], 12.736574, 1e-6);
+            GOLDEN(mj_rig_field(&r, "walker/joints_vel")[0], 1.752454, 1e-6);
+            GOLDEN(mj_rig_field(&r, "walker/joints_vel")[1], -0.242085, 1e-6);
+            GOLDEN(mj_rig_field(&r, "walker/sensors_gyro")[2], -1.197950, 1e-6);
+            GOLDEN(mj_rig_field(&r, "walker/sensors_accelerometer")[2], 12.736574, 1e-6);
         }
     }
-    GOLDEN(rig_field(&r, "walker/position")[2], 0.617445, 1e-6);
-    GOLDEN(rig_field(&r, "walker/joints_pos")[0], 0.54622, 1e-5);
-    GOLDEN(rig_field(&r, "walker/joints_pos")[1], -0.37345, 1e-5);
-    GOLDEN(rig_field(&r, "walker/orientation")[0], 0.330307, 1e-6);
+    GOLDEN(mj_rig_field(&r, "walker/position")[2], 0.617445, 1e-6);
+    GOLDEN(mj_rig_field(&r, "walker/joints_pos")[0], 0.54622, 1e-5);
+    GOLDEN(mj_rig_field(&r, "walker/joints_pos")[1], -0.37345, 1e-5);
+    GOLDEN(mj_rig_field(&r, "walker/orientation")[0], 0.330307, 1e-6);
     print_message("MuJoCo %s: beyond the rounding of the recorded numbers: at most %.3g\n", mj_versionString(), golden_worst);
-    rig_free(&r);
+    mj_rig_free(&r);
 }
 
 /* ---- reward and termination -------------------------------------------------------------------- */
@@ -404,67 +351,67 @@ static void test_golden(void **state) {
 static void test_worked_episode(void **state) {
     bp_mj_task config = worked_config();
     int leave, t;
-    rig r;
+    mj_rig r;
     (void)state;
-    rig_make(&r, &config);
+    mj_rig_make(&r, &config);
     for (leave = 0; leave < 2; leave++) {
-        rig_reset(&r, 1);
+        mj_rig_reset(&r, 1);
         for (t = 1; t <= 181; t++) {
-            if (t == 180) rig_move(&r, 2, 1.3); /* its front leg centres are then in 1.5 < y < 2.5 */
-            if (t == 181 && leave) rig_move(&r, 2, -2);
-            rig_step(&r, NULL);
+            if (t == 180) mj_rig_move(&r, "walker/root", 2, 1.3); /* its front leg centres are then in 1.5 < y < 2.5 */
+            if (t == 181 && leave) mj_rig_move(&r, "walker/root", 2, -2);
+            mj_rig_step(&r, NULL);
             if (t < 180) {
                 assert_true(r.out.reward == 0 && r.out.discount == 1 && !r.out.last);
-                assert_true(rig_field(&r, "walker/predicates_activated")[0] == 0);
+                assert_true(mj_rig_field(&r, "walker/predicates_activated")[0] == 0);
             }
             if (t == 180) {
                 assert_true(r.out.reward == 10 && r.out.discount == 1 && !r.out.last);
-                assert_true(rig_field(&r, "walker/predicates_activated")[0] == 1);
+                assert_true(mj_rig_field(&r, "walker/predicates_activated")[0] == 1);
             }
         }
         assert_true(r.out.reward == (leave ? 40 : 50));
         assert_true(r.out.discount == 0 && r.out.last);
-        assert_true(rig_field(&r, "walker/predicates_activated")[0] == BP_R(!leave));
+        assert_true(mj_rig_field(&r, "walker/predicates_activated")[0] == BP_R(!leave));
         assert_int_equal(bp_mj_env_info(&r.env).end, BP_MJ_SUCCESS);
         assert_int_equal(r.env.step(r.env.self, r.obs, r.obs, &r.out), BP_ERR_ENV);
     }
 
     /* A target that is not the goal never counts. */
-    rig_reset(&r, 1);
-    rig_move(&r, 0, -2);
-    rig_step(&r, NULL);
+    mj_rig_reset(&r, 1);
+    mj_rig_move(&r, "walker/root", 0, -2);
+    mj_rig_step(&r, NULL);
     assert_true(r.out.reward == 0);
-    rig_free(&r);
+    mj_rig_free(&r);
 
     /* The reference's own test: scale 1, bonus 2, onto the target after 10 idle steps. */
     config.reward_scale = 1;
     config.bonus = 2;
-    rig_make(&r, &config);
-    rig_reset(&r, 1);
+    mj_rig_make(&r, &config);
+    mj_rig_reset(&r, 1);
     for (t = 0; t < 10; t++) {
-        rig_step(&r, NULL);
+        mj_rig_step(&r, NULL);
         assert_true(r.out.reward == 0 && r.out.discount == 1);
     }
-    rig_move(&r, 2, 2);
-    rig_step(&r, NULL);
+    mj_rig_move(&r, "walker/root", 2, 2);
+    mj_rig_step(&r, NULL);
     assert_true(r.out.reward == 1 && r.out.discount == 1 && !r.out.last);
-    rig_step(&r, NULL);
+    mj_rig_step(&r, NULL);
     assert_true(r.out.reward == 2 && r.out.discount == 0 && r.out.last);
-    rig_free(&r);
+    mj_rig_free(&r);
 }
 
 /* The geometry of "at the target": with the rest pose facing +y, leg centres trigger at torso y > 1.2; and at x = 2
  * exactly the ankle centres, 0.525 m off to the sides, do not. */
 static void test_zone(void **state) {
     bp_mj_task config = worked_config();
-    rig r;
+    mj_rig r;
     (void)state;
-    rig_make(&r, &config);
+    mj_rig_make(&r, &config);
 #define AT(x, y, want)                                  \
     do {                                                \
-        rig_reset(&r, 1);                               \
-        rig_move(&r, x, y);                             \
-        rig_step(&r, NULL);                             \
+        mj_rig_reset(&r, 1);                            \
+        mj_rig_move(&r, "walker/root", x, y);           \
+        mj_rig_step(&r, NULL);                          \
         assert_true(r.out.reward == ((want) ? 10 : 0)); \
     } while (0)
     AT(2, 1.15, false);
@@ -474,39 +421,39 @@ static void test_zone(void **state) {
     AT(2.05, 1.02, true); /* 5 cm aside: one ankle centre is in */
     AT(2, 2, true);
 #undef AT
-    rig_free(&r);
+    mj_rig_free(&r);
 }
 
 static void test_time_limit(void **state) {
     bp_mj_task config = worked_config();
     int t;
-    rig r;
+    mj_rig r;
     (void)state;
-    rig_make(&r, &config);
-    rig_reset(&r, 1);
+    mj_rig_make(&r, &config);
+    mj_rig_reset(&r, 1);
     for (t = 1; t < 400; t++) {
-        rig_step(&r, NULL);
+        mj_rig_step(&r, NULL);
         assert_false(r.out.last);
     }
-    rig_move(&r, 2, 2); /* reached in the very last step: 10, and no bonus any more */
-    rig_step(&r, NULL);
+    mj_rig_move(&r, "walker/root", 2, 2); /* reached in the very last step: 10, and no bonus any more */
+    mj_rig_step(&r, NULL);
     assert_true(r.out.last && r.out.discount == 1 && r.out.reward == 10);
     assert_int_equal(bp_mj_env_info(&r.env).end, BP_MJ_TIME_LIMIT);
     assert_int_equal(bp_mj_env_info(&r.env).steps, 400);
-    rig_free(&r);
+    mj_rig_free(&r);
 }
 
 static void test_fall(void **state) {
     bp_mj_task config = worked_config();
     double qpos[15] = {0};
     int k;
-    rig r;
+    mj_rig r;
     (void)state;
     for (k = 0; k < 3; k++) {
         const double roll = k == 0 ? 0.9 * HALF_PI : 1.2 * HALF_PI; /* below and beyond the horizontal */
         config.alive_threshold = k == 2 ? -2 : -0.5;
-        rig_make(&r, &config);
-        rig_reset(&r, 1);
+        mj_rig_make(&r, &config);
+        mj_rig_reset(&r, 1);
         memset(qpos, 0, sizeof qpos);
         qpos[0] = 2;
         qpos[1] = -2;
@@ -514,12 +461,12 @@ static void test_fall(void **state) {
         qpos[3] = cos(roll / 2);
         qpos[4] = sin(roll / 2);
         bpt_ok(bp_mj_env_set_state(&r.env, qpos, NULL, NULL, NULL), NULL);
-        rig_step(&r, NULL);
+        mj_rig_step(&r, NULL);
         assert_true(r.out.reward == 0);
         assert_true(r.out.last == (k == 1));
         assert_true(r.out.discount == BP_R(k != 1));
         assert_int_equal(bp_mj_env_info(&r.env).end, k == 1 ? BP_MJ_FALL : BP_MJ_RUNNING);
-        rig_free(&r);
+        mj_rig_free(&r);
     }
 }
 
@@ -528,17 +475,17 @@ static void test_divergence(void **state) {
     double qvel[14] = {0};
     size_t i;
     int k;
-    rig r;
+    mj_rig r;
     (void)state;
-    rig_make(&r, &config);
+    mj_rig_make(&r, &config);
     for (k = 0; k < 3; k++) {
-        rig_reset(&r, 1);
+        mj_rig_reset(&r, 1);
         for (i = 0; i < 14; i++) qvel[i] = k == 0 ? 1e12 : k == 1 ? 1e7
                                                                   : 1e4 * (double)(i + 1);
         bpt_ok(bp_mj_env_set_state(&r.env, NULL, qvel, NULL, NULL), NULL);
         for (i = 0; i < 20; i++) {
             size_t j;
-            rig_step(&r, NULL);
+            mj_rig_step(&r, NULL);
             for (j = 0; j < r.env.spec.observation_size; j++) assert_true(r.obs[j] - r.obs[j] == 0);
             if (r.out.last) break;
         }
@@ -548,10 +495,10 @@ static void test_divergence(void **state) {
             assert_true(bp_mj_env_info(&r.env).diverged == 1 && bp_mj_env_info(&r.env).warning[0] != '\0');
         }
     }
-    rig_reset(&r, 1);
-    rig_step(&r, NULL);
+    mj_rig_reset(&r, 1);
+    mj_rig_step(&r, NULL);
     assert_false(r.out.last);
-    rig_free(&r);
+    mj_rig_free(&r);
 }
 
 /* ---- reset ------------------------------------------------------------------------------------- */
@@ -564,17 +511,17 @@ static void test_reset_statistics(void **state) {
     for (k = 3; k <= 4; k++) {
         bp_mj_task config = bp_mj_task_default(BP_MJ_GO_TO_K_TARGETS, BP_MJ_WALKER_ANT);
         const size_t side = (size_t)k;
-        rig r;
+        mj_rig r;
         config.n_targets = side;
         memset(cells, 0, sizeof cells);
         memset(goals, 0, sizeof goals);
         memset(quadrant, 0, sizeof quadrant);
-        rig_make(&r, &config);
+        mj_rig_make(&r, &config);
         assert_int_equal(r.env.spec.observation_size, 162 + 3 * side);
         for (episode = 0; episode < n; episode++) {
             const mjData *d = bp_mj_env_data(&r.env);
             double at[5][3], yaw;
-            rig_reset(&r, episode);
+            mj_rig_reset(&r, episode);
             at[0][0] = (double)d->qpos[0];
             at[0][1] = (double)d->qpos[1];
             assert_true(d->qpos[2] == 0);
@@ -591,25 +538,25 @@ static void test_reset_statistics(void **state) {
             goals[bp_mj_env_info(&r.env).goal]++;
             yaw = 2 * atan2((double)d->qpos[6], (double)d->qpos[3]);
             quadrant[(size_t)floor((yaw + 8 * HALF_PI) / HALF_PI) % 4]++;
-            assert_true(rig_field(&r, "walker/predicates_activated")[0] == 0);
+            assert_true(mj_rig_field(&r, "walker/predicates_activated")[0] == 0);
         }
         for (i = 0; i <= side; i++)
             for (j = 0; j < side * side; j++)
                 bpt_close((double)cells[j][i] / (double)n, 1.0 / (double)(side * side), 0.035);
         for (i = 0; i < side; i++) bpt_close((double)goals[i] / (double)n, 1.0 / (double)side, 0.055);
         for (i = 0; i < 4; i++) bpt_close((double)quadrant[i] / (double)n, 0.25, 0.05);
-        rig_free(&r);
+        mj_rig_free(&r);
     }
 }
 
 static void test_set_layout(void **state) {
     bp_mj_task config = bp_mj_task_default(BP_MJ_GO_TO_K_TARGETS, BP_MJ_WALKER_ANT);
     bp_mj_layout layout = config.layout;
-    bp_real again[ANT_OBS];
-    rig r;
+    bp_real again[MJ_RIG_OBSERVATION];
+    mj_rig r;
     (void)state;
-    rig_make(&r, &config);
-    rig_reset(&r, 6);
+    mj_rig_make(&r, &config);
+    mj_rig_reset(&r, 6);
     assert_int_equal(bp_mj_env_set_layout(&r.env, NULL, r.obs, &r.error), BP_ERR_ARGUMENT);
     layout.goal[0] = 5;
     assert_int_equal(bp_mj_env_set_layout(&r.env, &layout, r.obs, &r.error), BP_ERR_ARGUMENT);
@@ -619,27 +566,27 @@ static void test_set_layout(void **state) {
     bpt_close(again[141], -1.5, 1e-6);
     bpt_close(again[132], r.obs[132], 1e-6); /* yaw and goal are still those of seed 6 */
     assert_true(again[169] == r.obs[169]);
-    rig_step(&r, NULL);
+    mj_rig_step(&r, NULL);
     assert_int_equal(bp_mj_env_info(&r.env).steps, 1);
-    rig_free(&r);
+    mj_rig_free(&r);
 }
 
 /* ---- contract ---------------------------------------------------------------------------------- */
 
 static void test_env_check(void **state) {
     bp_mj_task config = bp_mj_task_default(BP_MJ_GO_TO_K_TARGETS, BP_MJ_WALKER_ANT);
-    rig r;
+    mj_rig r;
     (void)state;
-    rig_make(&r, &config);
+    mj_rig_make(&r, &config);
     bpt_ok(bp_env_check(&r.env, 1, 450, &r.error), &r.error);
-    rig_free(&r);
+    mj_rig_free(&r);
 }
 
 /* Bit for bit, in another environment that has lived through something else. */
 static void test_save_load(void **state) {
     enum { BEFORE = 37,
            AFTER = 60 };
-    static bp_real seen[AFTER][ANT_OBS];
+    static bp_real seen[AFTER][MJ_RIG_OBSERVATION];
     bp_mj_task config = bp_mj_task_default(BP_MJ_GO_TO_K_TARGETS, BP_MJ_WALKER_ANT);
     bp_rng rng = bp_rng_make(bpt_seed(), 12);
     bp_real action[BEFORE + AFTER][8];
@@ -648,20 +595,20 @@ static void test_save_load(void **state) {
     size_t bytes, t, i;
     bp_step out;
     bp_env other;
-    rig r;
+    mj_rig r;
     (void)state;
-    rig_make(&r, &config);
+    mj_rig_make(&r, &config);
     bpt_ok(bp_mj_env_make(r.world, &other, &r.error), &r.error);
     for (t = 0; t < BEFORE + AFTER; t++)
         for (i = 0; i < 8; i++) action[t][i] = (bp_real)(2 * bp_rng_uniform(&rng) - 1);
-    rig_reset(&r, 3);
-    for (t = 0; t < BEFORE; t++) rig_step(&r, action[t]);
+    mj_rig_reset(&r, 3);
+    for (t = 0; t < BEFORE; t++) mj_rig_step(&r, action[t]);
     assert_false(r.out.last);
     bytes = r.env.save(r.env.self, NULL, 0);
     assert_true(bytes <= sizeof buffer);
     assert_int_equal(r.env.save(r.env.self, buffer, sizeof buffer), bytes);
     for (t = 0; t < AFTER; t++) {
-        rig_step(&r, action[BEFORE + t]);
+        mj_rig_step(&r, action[BEFORE + t]);
         memcpy(seen[t], r.obs, sizeof seen[t]);
         assert_false(r.out.last);
     }
@@ -681,7 +628,7 @@ static void test_save_load(void **state) {
     assert_int_equal(other.load(other.self, buffer, bytes), BP_ERR_FORMAT);
     assert_int_equal(other.load(other.self, buffer, 10), BP_ERR_FORMAT);
     bp_env_close(&other);
-    rig_free(&r);
+    mj_rig_free(&r);
 }
 
 typedef struct runner {
@@ -694,7 +641,7 @@ static void *run_thread(void *ctx) {
     runner *r = (runner *)ctx;
     bp_rng rng = bp_rng_make(9, 9);
     bp_env env;
-    bp_real obs[ANT_OBS], action[8];
+    bp_real obs[MJ_RIG_OBSERVATION], action[8];
     bp_step out;
     size_t episode, t, i;
     r->failures = bp_mj_env_make(r->world, &env, NULL) != BP_OK;
@@ -716,10 +663,10 @@ static void test_threads(void **state) {
     bp_mj_task config = bp_mj_task_default(BP_MJ_GO_TO_K_TARGETS, BP_MJ_WALKER_ANT);
     pthread_t thread[2];
     runner run[3];
-    rig r;
+    mj_rig r;
     int i;
     (void)state;
-    rig_make(&r, &config);
+    mj_rig_make(&r, &config);
     memset(run, 0, sizeof run);
     for (i = 0; i < 3; i++) run[i].world = r.world;
     for (i = 0; i < 2; i++) assert_int_equal(pthread_create(&thread[i], NULL, run_thread, &run[i]), 0);
@@ -727,41 +674,7 @@ static void test_threads(void **state) {
     run_thread(&run[2]); /* and once alone */
     assert_int_equal(run[0].failures + run[1].failures + run[2].failures, 0);
     assert_true(run[0].sum == run[1].sum && run[0].sum == run[2].sum && run[0].sum != 0);
-    rig_free(&r);
-}
-
-static void test_out_of_memory(void **state) {
-    bp_mj_task config = bp_mj_task_default(BP_MJ_GO_TO_K_TARGETS, BP_MJ_WALKER_ANT);
-    bp_mj_world *world;
-    bpt_memory memory;
-    bp_error error;
-    bp_env env;
-    size_t n;
-    (void)state;
-    for (n = 1;; n++) {
-        bp_status status;
-        bpt_memory_use(&memory);
-        memory.fail_at = n;
-        status = bp_mj_world_create(&world, &config, &memory.allocator, &error);
-        if (status == BP_OK) {
-            status = bp_mj_env_make(world, &env, &error);
-            if (status == BP_OK) {
-                const size_t requests = memory.requests;
-                bp_real obs[ANT_OBS], action[8] = {0};
-                bp_step out;
-                assert_int_equal(env.reset(env.self, 1, obs), BP_OK);
-                assert_int_equal(env.step(env.self, action, obs, &out), BP_OK);
-                assert_int_equal(memory.requests, requests);
-                bp_env_close(&env);
-            }
-            bp_mj_world_destroy(world);
-        }
-        bpt_memory_check(&memory);
-        if (status == BP_OK) break;
-        assert_int_equal(status, BP_ERR_MEMORY);
-        assert_true(n < 20);
-    }
-    assert_true(n >= 5);
+    mj_rig_free(&r);
 }
 
 static void test_bad_configs(void **state) {
@@ -806,7 +719,6 @@ int main(void) {
         cmocka_unit_test(test_env_check),
         cmocka_unit_test(test_save_load),
         cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_bad_configs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,56 +8,19 @@
 #define BPRIOR_MUJOCO_IMPLEMENTATION
 #include "bprior_mujoco.h"
 #include "test_util.h"
+#include "test_mujoco.h"
 
 #include <pthread.h>
 
-#define PM_MAX_OBS 128
 
-typedef struct rig {
-    bp_mj_world *world;
-    bp_env env;
-    bp_real obs[PM_MAX_OBS];
-    bp_step out;
-    bp_error error;
-} rig;
-
-static void rig_make(rig *r, const bp_mj_task *config) {
-    memset(r, 0, sizeof *r);
-    bpt_ok(bp_mj_world_create(&r->world, config, NULL, &r->error), &r->error);
-    bpt_ok(bp_mj_env_make(r->world, &r->env, &r->error), &r->error);
-    assert_true(r->env.spec.observation_size <= PM_MAX_OBS);
-}
-
-static void rig_free(rig *r) {
-    bp_env_close(&r->env);
-    bp_mj_world_destroy(r->world);
-}
-
-static void rig_reset(rig *r, uint64_t seed) {
-    bp_mj_info info;
-    bp_status status = r->env.reset(r->env.self, seed, r->obs);
-    info = bp_mj_env_info(&r->env);
-    bpt_ok(status, &info.error);
-}
-
-static void rig_step(rig *r, double a0, double a1) {
+static void push(mj_rig *r, double a0, double a1) {
     const bp_real action[2] = {(bp_real)a0, (bp_real)a1};
-    bp_mj_info info;
-    bp_status status = r->env.step(r->env.self, action, r->obs, &r->out);
-    info = bp_mj_env_info(&r->env);
-    bpt_ok(status, &info.error);
+    mj_rig_step(r, action);
 }
 
-static void rig_put(rig *r, double x, double y) {
+static void put(mj_rig *r, double x, double y) {
     const double qpos[2] = {x, y}, qvel[2] = {0, 0};
     bpt_ok(bp_mj_env_set_state(&r->env, qpos, qvel, r->obs, &r->error), &r->error);
-}
-
-static bp_real rig_field(const rig *r, const char *name, size_t i) {
-    const bp_field *f = bp_spec_find(&r->env.spec, name);
-    assert_non_null(f);
-    assert_true(i < f->size);
-    return r->obs[f->offset + i];
 }
 
 /* ---- M1, M2 ------------------------------------------------------------------------------------ */
@@ -74,7 +37,7 @@ static void raise_warning(void *ctx) {
 
 /* Ask for more of mjData's stack than there is. */
 static void overflow_stack(void *ctx) {
-    rig *r = (rig *)ctx;
+    mj_rig *r = (mj_rig *)ctx;
 #if mjVERSION_HEADER >= 300
     mj_stackAllocNum(bp_mj_env_data(&r->env), (size_t)1 << 40);
 #else
@@ -93,7 +56,7 @@ static void test_errors(void **state) {
     bp_error error, inner;
     char warning[128] = "";
     mjModel *model = (mjModel *)&error;
-    rig r;
+    mj_rig r;
     (void)state;
     bpt_ok(bp_mj_init(&error), &error);
     bpt_ok(bp_mj_init(NULL), NULL);
@@ -106,11 +69,11 @@ static void test_errors(void **state) {
     assert_non_null(strstr(inner.text, "boom"));
     assert_non_null(strstr(error.text, "outer"));
 
-    rig_make(&r, &config);
-    rig_reset(&r, 1);
+    mj_rig_make(&r, &config);
+    mj_rig_reset(&r, 1);
     assert_int_equal(bpi_mj_guard(overflow_stack, &r, NULL, &error), BP_ERR_ENV);
     assert_non_null(strstr(error.text, "tack")); /* "Stack overflow", "stack overflow" */
-    rig_free(&r);
+    mj_rig_free(&r);
 
     /* Text that is no model, no XML, or nothing at all. */
     assert_int_equal(bp_mj_load_xml(&model, "<mujoco><nonsense/></mujoco>", NULL, &error), BP_ERR_FORMAT);
@@ -134,13 +97,13 @@ static void fail_in_callback(const mjModel *m, mjData *d) {
 static void test_engine_error_in_step(void **state) {
     bp_mj_task config = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS);
     const bp_real action[2] = {0, 0};
-    bp_real before[PM_MAX_OBS];
-    rig r;
+    bp_real before[MJ_RIG_OBSERVATION];
+    mj_rig r;
     (void)state;
-    rig_make(&r, &config);
-    rig_reset(&r, 5);
+    mj_rig_make(&r, &config);
+    mj_rig_reset(&r, 5);
     memcpy(before, r.obs, sizeof before);
-    rig_step(&r, 1, 1);
+    push(&r, 1, 1);
 
     mjcb_control = fail_in_callback;
     assert_int_equal(r.env.step(r.env.self, action, r.obs, &r.out), BP_ERR_ENV);
@@ -150,10 +113,10 @@ static void test_engine_error_in_step(void **state) {
     mjcb_control = NULL;
 
     assert_int_equal(r.env.step(r.env.self, action, r.obs, &r.out), BP_ERR_ENV); /* no episode */
-    rig_reset(&r, 5);
+    mj_rig_reset(&r, 5);
     assert_memory_equal(before, r.obs, r.env.spec.observation_size * sizeof(bp_real));
-    rig_step(&r, 1, 1);
-    rig_free(&r);
+    push(&r, 1, 1);
+    mj_rig_free(&r);
 }
 
 /* Numbers survive the way through text; short buffers get a terminated prefix; overfull tables are refused. */
@@ -199,17 +162,17 @@ static void test_dynamics(void **state) {
     bp_rng rng = bp_rng_make(bpt_seed(), 7);
     double x[2] = {-0.1, 0.05}, v[2] = {0.02, -0.03}, u[2], worst = 0;
     int t, i;
-    rig r;
+    mj_rig r;
     (void)state;
     config.n_substeps = 1;
     config.episode_steps = 1000;
-    rig_make(&r, &config);
-    rig_reset(&r, 1);
+    mj_rig_make(&r, &config);
+    mj_rig_reset(&r, 1);
     bpt_ok(bp_mj_env_set_state(&r.env, x, v, NULL, NULL), NULL);
     for (t = 0; t < 120; t++) {
         const mjData *d = bp_mj_env_data(&r.env);
         for (i = 0; i < 2; i++) u[i] = (double)(bp_real)(3 * bp_rng_uniform(&rng) - 1.5); /* beyond +-1: clamped */
-        rig_step(&r, u[0], u[1]);
+        push(&r, u[0], u[1]);
         for (i = 0; i < 2; i++) {
             const double clamped = u[i] > 1 ? 1 : u[i] < -1 ? -1
                                                             : u[i];
@@ -225,14 +188,14 @@ static void test_dynamics(void **state) {
     assert_true(worst < 1e-12);
 
     /* Terminal speed, and the wall: the limits are soft, but not by much. */
-    rig_reset(&r, 2);
-    rig_put(&r, -0.29, 0);
-    for (t = 0; t < 150; t++) rig_step(&r, 1, 0);
+    mj_rig_reset(&r, 2);
+    put(&r, -0.29, 0);
+    for (t = 0; t < 150; t++) push(&r, 1, 0);
     bpt_close(r.obs[2], 1, 1e-3);
-    for (t = 0; t < 400; t++) rig_step(&r, 1, 0);
+    for (t = 0; t < 400; t++) push(&r, 1, 0);
     assert_true(fabs((double)r.obs[0] - 1) < 0.02);
     assert_true(fabs((double)r.obs[2]) < 1e-3);
-    rig_free(&r);
+    mj_rig_free(&r);
 }
 
 /* ---- the task ---------------------------------------------------------------------------------- */
@@ -242,26 +205,26 @@ static void test_observation(void **state) {
     double target[BP_MJ_MAX_TARGETS][3];
     bp_mj_info info;
     size_t i;
-    rig r;
+    mj_rig r;
     (void)state;
-    rig_make(&r, &config);
+    mj_rig_make(&r, &config);
     assert_int_equal(r.env.spec.n_fields, 4);
     assert_int_equal(r.env.spec.observation_size, 2 + 2 + 8 + 4);
     assert_int_equal(r.env.spec.action_size, 2);
-    rig_reset(&r, 3);
+    mj_rig_reset(&r, 3);
     info = bp_mj_env_info(&r.env);
     assert_int_equal(bp_mj_env_targets(&r.env, target[0], BP_MJ_MAX_TARGETS), 4);
     bpt_close(target[0][0], 0.2 * sqrt(0.5), 1e-12); /* a square: target 0 in the first quadrant, then round */
     bpt_close(target[0][1], 0.2 * sqrt(0.5), 1e-12);
     bpt_close(target[1][0], -0.2 * sqrt(0.5), 1e-12);
     bpt_close(target[2][1], -0.2 * sqrt(0.5), 1e-12);
-    rig_put(&r, 0.1, -0.05);
+    put(&r, 0.1, -0.05);
     for (i = 0; i < 4; i++) {
-        bpt_close(rig_field(&r, "targets", 2 * i), (target[i][0] - 0.1) / 0.29, BPT_TOL(1e-6, 1e-12));
-        bpt_close(rig_field(&r, "targets", 2 * i + 1), (target[i][1] + 0.05) / 0.29, BPT_TOL(1e-6, 1e-12));
-        assert_true(rig_field(&r, "next", i) == BP_R(i == info.goal));
+        bpt_close(mj_rig_field(&r, "targets")[2 * i], (target[i][0] - 0.1) / 0.29, BPT_TOL(1e-6, 1e-12));
+        bpt_close(mj_rig_field(&r, "targets")[2 * i + 1], (target[i][1] + 0.05) / 0.29, BPT_TOL(1e-6, 1e-12));
+        assert_true(mj_rig_field(&r, "next")[i] == BP_R(i == info.goal));
     }
-    rig_free(&r);
+    mj_rig_free(&r);
 
     config.relative_targets = false;
     config.show_previous = true;
@@ -271,14 +234,14 @@ static void test_observation(void **state) {
     config.sequence[0].target[1][0] = 0.25;
     config.sequence[0].target[2][1] = -0.25;
     config.sequence[0].target[3][1] = 0.2;
-    rig_make(&r, &config);
+    mj_rig_make(&r, &config);
     assert_int_equal(r.env.spec.observation_size, 2 + 2 + 8 + 4 + 8 + 3);
-    rig_reset(&r, 3);
-    bpt_close(rig_field(&r, "targets", 2), 0.25 / 0.29, 1e-6);
-    bpt_close(rig_field(&r, "targets", 5), -0.25 / 0.29, 1e-6);
-    for (i = 0; i < 8; i++) assert_true(rig_field(&r, "previous", i) == 0);
-    for (i = 0; i < 3; i++) assert_true(rig_field(&r, "task", i) == BP_R(i == 2));
-    rig_free(&r);
+    mj_rig_reset(&r, 3);
+    bpt_close(mj_rig_field(&r, "targets")[2], 0.25 / 0.29, 1e-6);
+    bpt_close(mj_rig_field(&r, "targets")[5], -0.25 / 0.29, 1e-6);
+    for (i = 0; i < 8; i++) assert_true(mj_rig_field(&r, "previous")[i] == 0);
+    for (i = 0; i < 3; i++) assert_true(mj_rig_field(&r, "task")[i] == BP_R(i == 2));
+    mj_rig_free(&r);
 }
 
 /* Touching the next target pays and names another; touching a wrong one does nothing. */
@@ -287,30 +250,30 @@ static void test_hits(void **state) {
     double target[BP_MJ_MAX_TARGETS][3];
     bp_mj_info before, after;
     size_t n = 0, wrong, first, second;
-    rig r;
+    mj_rig r;
     (void)state;
     config.show_previous = true;
     config.hit_reward = 2.5;
     config.max_hits = 3;
-    rig_make(&r, &config);
-    rig_reset(&r, 11);
+    mj_rig_make(&r, &config);
+    mj_rig_reset(&r, 11);
     bp_mj_env_targets(&r.env, target[0], BP_MJ_MAX_TARGETS);
     before = bp_mj_env_info(&r.env);
     assert_int_equal(before.previous[0], 4);
     first = before.goal;
 
     wrong = (before.goal + 1) % 4;
-    rig_put(&r, target[wrong][0], target[wrong][1]);
-    rig_step(&r, 0, 0);
+    put(&r, target[wrong][0], target[wrong][1]);
+    push(&r, 0, 0);
     assert_true(r.out.reward == 0);
     assert_int_equal(bp_mj_env_info(&r.env).goal, before.goal);
 
-    rig_put(&r, target[before.goal][0] + 0.061, target[before.goal][1]); /* just outside, drifting away */
-    rig_step(&r, 1, 0);
+    put(&r, target[before.goal][0] + 0.061, target[before.goal][1]); /* just outside, drifting away */
+    push(&r, 1, 0);
     assert_true(r.out.reward == 0);
 
-    rig_put(&r, target[before.goal][0], target[before.goal][1]);
-    rig_step(&r, 0, 0);
+    put(&r, target[before.goal][0], target[before.goal][1]);
+    push(&r, 0, 0);
     assert_true(r.out.reward == BP_R(2.5));
     assert_true(r.out.discount == 1 && !r.out.last);
     after = bp_mj_env_info(&r.env);
@@ -318,52 +281,52 @@ static void test_hits(void **state) {
     assert_int_equal(after.previous[0], before.goal);
     assert_int_equal(after.previous[1], 4);
     assert_int_not_equal(after.goal, before.goal);
-    assert_true(rig_field(&r, "previous", before.goal) == 1);
-    assert_true(rig_field(&r, "next", after.goal) == 1);
+    assert_true(mj_rig_field(&r, "previous")[before.goal] == 1);
+    assert_true(mj_rig_field(&r, "next")[after.goal] == 1);
 
     second = after.goal;
-    rig_put(&r, target[second][0], target[second][1]);
-    rig_step(&r, 0, 0);
+    put(&r, target[second][0], target[second][1]);
+    push(&r, 0, 0);
     after = bp_mj_env_info(&r.env);
     assert_int_equal(after.previous[0], second);
     assert_int_equal(after.previous[1], first);
-    assert_true(rig_field(&r, "previous", 4 + first) == 1);
+    assert_true(mj_rig_field(&r, "previous")[4 + first] == 1);
     assert_true(after.goal != first && after.goal != second); /* second order: never straight back */
 
-    rig_put(&r, target[after.goal][0], target[after.goal][1]);
-    rig_step(&r, 0, 0);
+    put(&r, target[after.goal][0], target[after.goal][1]);
+    push(&r, 0, 0);
     assert_true(r.out.last && r.out.discount == 0 && r.out.reward == BP_R(2.5)); /* the third and last */
     assert_int_equal(bp_mj_env_info(&r.env).end, BP_MJ_SUCCESS);
     {
         const bp_real action[2] = {0, 0};
         assert_int_equal(r.env.step(r.env.self, action, r.obs, &r.out), BP_ERR_ENV); /* the episode is over */
     }
-    rig_free(&r);
+    mj_rig_free(&r);
 
     /* Rushing through a target inside one control step counts. */
     config = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS);
-    rig_make(&r, &config);
-    rig_reset(&r, 11);
+    mj_rig_make(&r, &config);
+    mj_rig_reset(&r, 11);
     {
         const double qpos[2] = {target[first][0] - 0.065, target[first][1]}, qvel[2] = {1.0, 0};
         bpt_ok(bp_mj_env_set_state(&r.env, qpos, qvel, r.obs, NULL), NULL);
     }
-    rig_step(&r, 1, 0);
+    push(&r, 1, 0);
     assert_true(r.out.reward == 1);
     assert_true(fabs((double)bp_mj_env_data(&r.env)->qpos[0] - target[first][0]) > 0.06); /* already gone again */
-    rig_free(&r);
+    mj_rig_free(&r);
 
     /* The time limit: last, discount 1, exactly at step 50. */
-    rig_make(&r, &config);
-    rig_reset(&r, 12);
+    mj_rig_make(&r, &config);
+    mj_rig_reset(&r, 12);
     do {
-        rig_step(&r, 0, 0);
+        push(&r, 0, 0);
         n++;
     } while (!r.out.last);
     assert_int_equal(n, 50);
     assert_true(r.out.discount == 1);
     assert_int_equal(bp_mj_env_info(&r.env).end, BP_MJ_TIME_LIMIT);
-    rig_free(&r);
+    mj_rig_free(&r);
 }
 
 static void test_law_exact(void **state) {
@@ -412,19 +375,19 @@ static void test_law_statistics(void **state) {
     bp_mj_task config = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS);
     double target[BP_MJ_MAX_TARGETS][3], law[BP_MJ_MAX_TARGETS];
     size_t pair[4][4] = {{0}}, total[4] = {0}, common = 0, n = 0, episode, t, i, j;
-    rig r;
+    mj_rig r;
     (void)state;
     config.n_substeps = 1;
     config.episode_steps = 60;
-    rig_make(&r, &config);
+    mj_rig_make(&r, &config);
     for (episode = 0; episode < 200; episode++) {
-        rig_reset(&r, 1000 + episode);
+        mj_rig_reset(&r, 1000 + episode);
         bp_mj_env_targets(&r.env, target[0], BP_MJ_MAX_TARGETS);
         for (t = 0; t < 50; t++) {
             const size_t goal = bp_mj_env_info(&r.env).goal;
             bp_mj_info info;
-            rig_put(&r, target[goal][0], target[goal][1]);
-            rig_step(&r, 0, 0);
+            put(&r, target[goal][0], target[goal][1]);
+            push(&r, 0, 0);
             assert_true(r.out.reward == 1);
             info = bp_mj_env_info(&r.env);
             if (t == 0) continue;
@@ -441,7 +404,7 @@ static void test_law_statistics(void **state) {
     for (i = 0; i < 4; i++)
         for (j = 0; j < 4; j++)
             bpt_close((double)pair[i][j] / (double)total[i], i == j ? 0 : 1.0 / 3, 0.05);
-    rig_free(&r);
+    mj_rig_free(&r);
 }
 
 static void test_reset_statistics(void **state) {
@@ -449,20 +412,20 @@ static void test_reset_statistics(void **state) {
     double mean[2] = {0, 0}, square[2] = {0, 0}, target[BP_MJ_MAX_TARGETS][3];
     size_t goals[4] = {0}, tasks[4] = {0}, episode, i, j;
     const size_t n = 4000;
-    rig r;
+    mj_rig r;
     (void)state;
     bp_mj_sequence_multitask(&config);
-    rig_make(&r, &config);
+    mj_rig_make(&r, &config);
     for (episode = 0; episode < n; episode++) {
         const mjData *d = bp_mj_env_data(&r.env);
         bp_mj_info info;
-        rig_reset(&r, episode);
+        mj_rig_reset(&r, episode);
         info = bp_mj_env_info(&r.env);
         bp_mj_env_targets(&r.env, target[0], BP_MJ_MAX_TARGETS);
         goals[info.goal]++;
         tasks[info.sequence]++;
-        assert_true(rig_field(&r, "task", info.sequence) == 1);
-        assert_true(rig_field(&r, "task", 4) == 0);
+        assert_true(mj_rig_field(&r, "task")[info.sequence] == 1);
+        assert_true(mj_rig_field(&r, "task")[4] == 0);
         for (i = 0; i < 2; i++) {
             assert_true(fabs((double)d->qpos[i]) <= 0.29 && d->qvel[i] == 0);
             mean[i] += (double)d->qpos[i] / (double)n;
@@ -479,14 +442,14 @@ static void test_reset_statistics(void **state) {
         bpt_close((double)goals[i] / (double)n, 0.25, 0.035);
         bpt_close((double)tasks[i] / (double)n, 0.25, 0.035);
     }
-    rig_free(&r);
+    mj_rig_free(&r);
 
     /* Random layouts keep their distance. */
     config = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS);
     config.sequence[0].places = BP_MJ_PLACES_RANDOM;
-    rig_make(&r, &config);
+    mj_rig_make(&r, &config);
     for (episode = 0; episode < 300; episode++) {
-        rig_reset(&r, episode);
+        mj_rig_reset(&r, episode);
         bp_mj_env_targets(&r.env, target[0], BP_MJ_MAX_TARGETS);
         for (i = 0; i < 4; i++) {
             assert_true(fabs(target[i][0]) <= 0.25 && fabs(target[i][1]) <= 0.25);
@@ -494,32 +457,32 @@ static void test_reset_statistics(void **state) {
                 assert_true(hypot(target[i][0] - target[j][0], target[i][1] - target[j][1]) >= 0.15);
         }
     }
-    rig_free(&r);
+    mj_rig_free(&r);
 }
 
 /* What was trained on the four tasks must fit the new one. */
 static void test_transfer_spec(void **state) {
     bp_mj_task many = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS), one = many;
     double a[BP_MJ_MAX_TARGETS][3];
-    rig r, s;
+    mj_rig r, s;
     (void)state;
     bp_mj_sequence_multitask(&many);
     bp_mj_sequence_transfer(&one, BP_MJ_NEW_BOTH);
-    rig_make(&r, &many);
-    rig_make(&s, &one);
+    mj_rig_make(&r, &many);
+    mj_rig_make(&s, &one);
     assert_true(bp_spec_equal(&r.env.spec, &s.env.spec));
-    rig_reset(&s, 1);
-    assert_true(rig_field(&s, "task", 4) == 1);
+    mj_rig_reset(&s, 1);
+    assert_true(mj_rig_field(&s, "task")[4] == 1);
     bp_mj_env_targets(&s.env, a[0], BP_MJ_MAX_TARGETS);
     bpt_close(atan2(a[0][1], a[0][0]), 3.14159265358979 / 8, 1e-9);
-    rig_free(&r);
+    mj_rig_free(&r);
 
     many.fixed_sequence = 2;
-    rig_make(&r, &many);
-    rig_reset(&r, 1);
+    mj_rig_make(&r, &many);
+    mj_rig_reset(&r, 1);
     assert_int_equal(bp_mj_env_info(&r.env).sequence, 2);
-    rig_free(&r);
-    rig_free(&s);
+    mj_rig_free(&r);
+    mj_rig_free(&s);
 }
 
 /* ---- contract of an environment ---------------------------------------------------------------- */
@@ -528,9 +491,9 @@ static void test_env_check(void **state) {
     bp_mj_task config = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS);
     bp_env_maker maker;
     bp_env env;
-    rig r;
+    mj_rig r;
     (void)state;
-    rig_make(&r, &config);
+    mj_rig_make(&r, &config);
     bpt_ok(bp_env_check(&r.env, 1, 400, &r.error), &r.error);
     maker = bp_mj_maker(r.world);
     bpt_ok(maker.make(maker.ctx, 7, &env, &r.error), &r.error);
@@ -539,16 +502,16 @@ static void test_env_check(void **state) {
     bp_env_close(&env);
     assert_false(bp_mj_env_is(&env));
     assert_null(bp_mj_env_data(&env));
-    rig_free(&r);
+    mj_rig_free(&r);
 
     bp_mj_sequence_multitask(&config);
     config.show_previous = true;
     config.n_targets = 8;
     config.max_hits = 2;
     config.hit_radius = 0.2;
-    rig_make(&r, &config);
+    mj_rig_make(&r, &config);
     bpt_ok(bp_env_check(&r.env, 1, 400, &r.error), &r.error);
-    rig_free(&r);
+    mj_rig_free(&r);
     bp_mj_world_destroy(NULL);
 }
 
@@ -557,37 +520,37 @@ static void test_bad_actions_and_divergence(void **state) {
     const double fast[2] = {1e12, 0};
     bp_real action[2] = {0, 0};
     size_t i;
-    rig r;
+    mj_rig r;
     (void)state;
-    rig_make(&r, &config);
+    mj_rig_make(&r, &config);
     assert_int_equal(r.env.step(r.env.self, action, r.obs, &r.out), BP_ERR_ENV); /* before the first reset */
-    rig_reset(&r, 1);
+    mj_rig_reset(&r, 1);
     action[1] = (bp_real)NAN;
     assert_int_equal(r.env.step(r.env.self, action, r.obs, &r.out), BP_ERR_ENV);
     assert_non_null(strstr(bp_mj_env_info(&r.env).error.text, "action[1]"));
-    rig_step(&r, 0, 0); /* the episode is unharmed */
+    push(&r, 0, 0); /* the episode is unharmed */
     assert_int_equal(bp_mj_env_info(&r.env).steps, 1);
 
     bpt_ok(bp_mj_env_set_state(&r.env, NULL, fast, NULL, NULL), NULL);
-    rig_step(&r, 0, 0);
+    push(&r, 0, 0);
     assert_true(r.out.last && r.out.discount == 0 && r.out.reward == 0);
     assert_int_equal(bp_mj_env_info(&r.env).end, BP_MJ_DIVERGED);
     assert_int_equal(bp_mj_env_info(&r.env).diverged, 1);
     assert_true(bp_mj_env_info(&r.env).warning[0] != '\0');
     for (i = 0; i < r.env.spec.observation_size; i++) assert_true(r.obs[i] - r.obs[i] == 0);
-    rig_reset(&r, 2);
-    rig_step(&r, 0, 0);
+    mj_rig_reset(&r, 2);
+    push(&r, 0, 0);
     assert_false(r.out.last);
-    rig_free(&r);
+    mj_rig_free(&r);
 
     config.divergence_is_error = true;
-    rig_make(&r, &config);
-    rig_reset(&r, 1);
+    mj_rig_make(&r, &config);
+    mj_rig_reset(&r, 1);
     action[1] = 0;
     bpt_ok(bp_mj_env_set_state(&r.env, NULL, fast, NULL, NULL), NULL);
     assert_int_equal(r.env.step(r.env.self, action, r.obs, &r.out), BP_ERR_ENV);
     assert_non_null(strstr(bp_mj_env_info(&r.env).error.text, "diverged"));
-    rig_free(&r);
+    mj_rig_free(&r);
 }
 
 static void test_bad_configs(void **state) {
@@ -632,25 +595,25 @@ static void test_bad_configs(void **state) {
 static void test_save_load(void **state) {
     bp_mj_task config = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS);
     bp_rng rng = bp_rng_make(3, 3);
-    bp_real actions[40][2], seen[40][PM_MAX_OBS], rewards[40];
+    bp_real actions[40][2], seen[40][MJ_RIG_OBSERVATION], rewards[40];
     unsigned char buffer[4096];
     size_t bytes, t, i;
     bp_env other;
-    rig r;
+    mj_rig r;
     (void)state;
     config.hit_radius = 0.15; /* many hits */
-    rig_make(&r, &config);
+    mj_rig_make(&r, &config);
     bpt_ok(bp_mj_env_make(r.world, &other, &r.error), &r.error);
     for (t = 0; t < 40; t++)
         for (i = 0; i < 2; i++) actions[t][i] = (bp_real)(2 * bp_rng_uniform(&rng) - 1);
-    rig_reset(&r, 77);
-    for (t = 0; t < 9; t++) rig_step(&r, (double)actions[t][1], (double)actions[t][0]);
+    mj_rig_reset(&r, 77);
+    for (t = 0; t < 9; t++) push(&r, (double)actions[t][1], (double)actions[t][0]);
     bytes = r.env.save(r.env.self, NULL, 0);
     assert_true(bytes <= sizeof buffer);
     assert_int_equal(r.env.save(r.env.self, buffer, bytes - 1), 0);
     assert_int_equal(r.env.save(r.env.self, buffer, sizeof buffer), bytes);
     for (t = 0; t < 40; t++) {
-        rig_step(&r, (double)actions[t][0], (double)actions[t][1]);
+        push(&r, (double)actions[t][0], (double)actions[t][1]);
         memcpy(seen[t], r.obs, sizeof seen[t]);
         rewards[t] = r.out.reward;
     }
@@ -671,41 +634,7 @@ static void test_save_load(void **state) {
         buffer[t] = keep;
     }
     bp_env_close(&other);
-    rig_free(&r);
-}
-
-static void test_out_of_memory(void **state) {
-    bp_mj_task config = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS);
-    bp_mj_world *world;
-    bpt_memory memory;
-    bp_error error;
-    bp_env env;
-    size_t n;
-    (void)state;
-    for (n = 1;; n++) {
-        bp_status status;
-        bpt_memory_use(&memory);
-        memory.fail_at = n;
-        status = bp_mj_world_create(&world, &config, &memory.allocator, &error);
-        if (status == BP_OK) {
-            status = bp_mj_env_make(world, &env, &error);
-            if (status == BP_OK) {
-                size_t requests = memory.requests;
-                bp_real obs[PM_MAX_OBS], action[2] = {1, 1};
-                bp_step out;
-                assert_int_equal(env.reset(env.self, 1, obs), BP_OK);
-                assert_int_equal(env.step(env.self, action, obs, &out), BP_OK);
-                assert_int_equal(memory.requests, requests); /* nothing allocated after creation */
-                bp_env_close(&env);
-            }
-            bp_mj_world_destroy(world);
-        }
-        bpt_memory_check(&memory);
-        if (status == BP_OK) break;
-        assert_int_equal(status, BP_ERR_MEMORY);
-        assert_true(n < 20);
-    }
-    assert_true(n >= 5); /* world, table, text, file system, environment */
+    mj_rig_free(&r);
 }
 
 /* ---- threads ----------------------------------------------------------------------------------- */
@@ -720,7 +649,7 @@ static void *run_thread(void *ctx) {
     runner *r = (runner *)ctx;
     bp_rng rng = bp_rng_make(9, 9);
     bp_env env;
-    bp_real obs[PM_MAX_OBS], action[2];
+    bp_real obs[MJ_RIG_OBSERVATION], action[2];
     bp_step out;
     size_t episode;
     r->failures = bp_mj_env_make(r->world, &env, NULL) != BP_OK;
@@ -745,10 +674,10 @@ static void test_threads(void **state) {
     bp_mj_task config = bp_mj_task_default(BP_MJ_SEQUENCE, BP_MJ_WALKER_POINTMASS);
     pthread_t thread[2];
     runner run[2];
-    rig r;
+    mj_rig r;
     int i;
     (void)state;
-    rig_make(&r, &config);
+    mj_rig_make(&r, &config);
     for (i = 0; i < 2; i++) {
         memset(&run[i], 0, sizeof run[i]);
         run[i].world = r.world;
@@ -757,7 +686,7 @@ static void test_threads(void **state) {
     for (i = 0; i < 2; i++) pthread_join(thread[i], NULL);
     assert_int_equal(run[0].failures + run[1].failures, 0);
     assert_true(run[0].sum == run[1].sum && run[0].sum != 0);
-    rig_free(&r);
+    mj_rig_free(&r);
 }
 
 int main(void) {
@@ -776,7 +705,6 @@ int main(void) {
         cmocka_unit_test(test_bad_actions_and_divergence),
         cmocka_unit_test(test_bad_configs),
         cmocka_unit_test(test_save_load),
-        cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
