@@ -582,7 +582,7 @@ static void test_rooms(void **state) {
     (void)state;
     for (i = 0; i < 2; i++) {
         bp_mj_task task = bp_mj_task_default(kinds[i], BP_MJ_WALKER_ANT);
-        char path[16];
+        char path[32];
         bp_mj_world *world;
         bp_error error;
         task.n_targets = (size_t)(2 + i); /* things: 3, 4 */
@@ -996,6 +996,7 @@ static void check_episode(const story *s) {
     const bool ball = strstr(s->name, "ball") != NULL;
     const mjData *d;
     mj_rig r;
+    bool as_told = true;
     int synced;
     (void)snprintf(path, sizeof path, "task_%s", s->name);
     open_file(path);
@@ -1053,7 +1054,8 @@ static void check_episode(const story *s) {
             if (e.falls) see(&alive, fabs(bp_mj_env_info(&r.env).aliveness - row(&e.aliveness, k)[0]), "aliveness", "the walker");
             if (r.out.last) break;
         }
-        assert_int_equal(at, e.step.rows); /* all rows were compared */
+        see_same(&rules, at == e.step.rows, "length", "the episode"); /* all rows were compared */
+        as_told = as_told && rules.worst <= 0;
         if (!synced) {
             report(path, "rewards, discounts, ends, flags, codes", &rules, 0);
             if (!same_version) continue;
@@ -1069,8 +1071,10 @@ static void check_episode(const story *s) {
         if (e.falls) report(path, synced ? "aliveness, put back" : "aliveness as it goes", &alive,
                             ALLOW(1e-12, s->seen[0], fmin(s->seen[1], 1e-3)));
     }
-    check_resumed(path, &e, &r, e.action.rows / 2, false);
-    check_resumed(path, &e, &r, (size_t)row(&e.event, e.event.rows / 2)[0], true);
+    if (as_told) { /* else there may be no step to repeat */
+        check_resumed(path, &e, &r, e.action.rows / 2, false);
+        check_resumed(path, &e, &r, (size_t)row(&e.event, e.event.rows / 2)[0], true);
+    }
     mj_rig_free(&r);
     close_file();
 }
