@@ -13,6 +13,7 @@
  *
  * BUILD     make examples; build/examples/paper/control [options]      (needs MuJoCo)
  *   --body NAME    ant or humanoid only
+ *   --from DIR     no training: what an earlier run of this program has in DIR, finished or not
  *   --prior FILE   no training: play this checkpoint's prior.safetensors (or policy.safetensors) of any walker and task. May be repeated
  * FILES     ant/ humanoid/        the training runs: progress.csv, checkpoint, policy and prior
  *           training.csv          learning curves: means over 50 rows of progress.csv
@@ -202,11 +203,11 @@ static int compare(const contender *c, FILE *table, FILE *trails, size_t episode
 }
 
 /* The learning curve: means over runs of 50 rows. */
-static bool write_training(FILE *file, const contender *c, const cli_options *o) {
+static bool write_training(FILE *file, const contender *c, const char *runs, const cli_options *o) {
     static paper_curve_data returns, lengths;
     const size_t bin = o->quick ? 2 : 50;
     size_t i;
-    if (!paper_curve(&returns, o->out, c->name, "return_mean") || !paper_curve(&lengths, o->out, c->name, "length_mean")) return false;
+    if (!paper_curve(&returns, runs, c->name, "return_mean") || !paper_curve(&lengths, runs, c->name, "length_mean")) return false;
     for (i = 0; i + bin <= returns.n && i + bin <= lengths.n; i += bin)
         fprintf(file, "%s,%.0f,%.4f,%.2f\n", c->name, returns.steps[i + bin - 1], paper_mean(returns.value + i, bin),
                 paper_mean(lengths.value + i, bin));
@@ -296,12 +297,13 @@ int main(int argc, char **argv) {
                                  "  --body ant|humanoid   only this one\n"
                                  "  --prior FILE          no training: play this policy or prior file, of any walker and task; repeatable",
                                  10000000);
-    const char *body = NULL;
+    const char *body = NULL, *runs;
     FILE *table, *trails, *training;
     bp_error error;
     size_t n = 0, i, episodes;
     bool trained;
     int code;
+    o.from = "";
     argc = own_options(argc, argv, c, &n, &body);
     if (argc < 0) return 2;
     code = cli_parse(&o, argc, argv);
@@ -313,13 +315,14 @@ int main(int argc, char **argv) {
     if (o.quick) o.steps = 1200;
     episodes = o.quick ? 2 : 12;
     trained = n == 0;
+    runs = *o.from ? o.from : o.out;
     if (trained) {
         for (i = 0; i < 2; i++) {
             const char *name = i ? "humanoid" : "ant";
             if (body && strcmp(body, name)) continue;
             snprintf(c[n].name, sizeof c[n].name, "%s", name);
             c[n].task = i ? task_of(BP_MJ_RUN, BP_MJ_WALKER_HUMANOID) : task_of(BP_MJ_GO_TO_K_TARGETS, BP_MJ_WALKER_ANT);
-            snprintf(c[n].prior, sizeof c[n].prior, "%s/%s/prior.safetensors", o.out, name);
+            snprintf(c[n].prior, sizeof c[n].prior, "%.900s/%s/prior.safetensors", runs, name);
             n++;
         }
         if (n == 0) {
@@ -340,8 +343,7 @@ int main(int argc, char **argv) {
         jobs[i].config.env_steps = o.steps;
         jobs[i].config.threads = 1; /* the two runs are the two threads */
     }
-    if (trained) code = study_train(jobs, n, &o);
-    else code = 0;
+    code = trained && runs == o.out ? study_train(jobs, n, &o) : 0;
     if (code) return code;
 
     training = trained ? paper_file(o.out, "training.csv") : NULL;
@@ -353,7 +355,7 @@ int main(int argc, char **argv) {
     fprintf(trails, "body,mover,episode,x,y\n");
     printf("                                  floor visited, m^2   time upright        farthest from the start, m\n");
     for (i = 0; i < n && code == 0; i++) {
-        if (training && !write_training(training, &c[i], &o)) code = 1;
+        if (training && !write_training(training, &c[i], runs, &o)) code = 1;
         if (code == 0) code = compare(&c[i], table, trails, episodes, &o);
     }
     if (training) fclose(training);
