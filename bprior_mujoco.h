@@ -2832,11 +2832,11 @@ BPI_MJ_FN void bpi_mj_work_begin(void *ctx) {
     mj_forward(m, d);
     if (env->world->of_task && env->world->task.walker->position_control) {
         /* The reference looks at the first state with its actuators switched off; a position controller pulls at control 0 already, and
-         * the accelerometer would notice. */
-        mju_zero(d->qfrc_actuator, (int)m->nv);
-        mj_fwdAcceleration(m, d);
-        mj_fwdConstraint(m, d);
-        mj_sensorAcc(m, d);
+         * the accelerometer would notice. So that pull is taken back for once. */
+        int i;
+        for (i = 0; i < (int)m->nv; i++) d->qfrc_applied[i] = -d->qfrc_actuator[i];
+        mj_forward(m, d);
+        for (i = 0; i < (int)m->nv; i++) d->qfrc_applied[i] = 0;
     }
     if (rules->look) rules->look(env);
     bpi_mj_observe(env, work->observation);

@@ -16,7 +16,7 @@
  *   --from DIR     no training: what an earlier run of this program has in DIR, finished or not
  *   --prior FILE   no training: play this checkpoint's prior.safetensors (or policy.safetensors) of any walker and task. May be repeated
  * FILES     ant/ humanoid/        the training runs: progress.csv, checkpoint, policy and prior
- *           training.csv          learning curves: means over 50 rows of progress.csv
+ *           training.csv          learning curves: means over 10 rows of progress.csv
  *           control.csv           body, mover, episodes, then mean and spread of the three measures
  *           trails.csv            where the roots went        control.png  training.png  plots        settings.txt
  */
@@ -202,10 +202,10 @@ static int compare(const contender *c, FILE *table, FILE *trails, size_t episode
     return code;
 }
 
-/* The learning curve: means over runs of 50 rows. */
+/* The learning curve: means over runs of 10 rows. */
 static bool write_training(FILE *file, const contender *c, const char *runs, const cli_options *o) {
     static paper_curve_data returns, lengths;
-    const size_t bin = o->quick ? 2 : 50;
+    const size_t bin = o->quick ? 2 : 10;
     size_t i;
     if (!paper_curve(&returns, runs, c->name, "return_mean") || !paper_curve(&lengths, runs, c->name, "length_mean")) return false;
     for (i = 0; i + bin <= returns.n && i + bin <= lengths.n; i += bin)
