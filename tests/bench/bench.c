@@ -188,7 +188,7 @@ static double env_rate(bp_env *env) {
 
 #ifdef BENCH_MUJOCO
 static void bench_mujoco(void) {
-    static const char *const ways[BENCH_WAYS] = {"", ".bare", ".bare.2_threads", ".pool", ".pool.2_threads"};
+    static const char *const ways[BENCH_WAYS] = {"", ".2_threads", ".bare", ".bare.2_threads", ".pool", ".pool.2_threads"};
     char key[96], note[160];
     size_t i, k;
     for (i = 0; i < BENCH_BODIES; i++) {

@@ -7,16 +7,16 @@
  *     bench_env_space space;
  *     for (i = 0; i < BENCH_BODIES; i++) if (!bench_env_memory(&space, &bench_bodies[i], 20, 100)) ...
  *
- * What is compared: the same episodes of N environments, from the same states with the same actions, in five ways -
+ * What is compared: the same episodes of N environments, from the same states with the same actions, in three ways, each on one thread and on two -
  *
- *     env      bp_env's step(), one environment after the other
- *     pool     bp_pool_step(), on 1 and on 2 threads
- *     bare     mj_step2 and mj_step1 on copies of the mjData, one after the other; on 2 threads, each has half of them
+ *     env      bp_env's step(), one environment after the other; on 2 threads, each has half of them
+ *     bare     mj_step2 and mj_step1 on copies of the mjData, in the same way
+ *     pool     bp_pool_step(): all of them one control step, then the next
  *
  * The bare loop finishes one mjData before it turns to the next, and does not wait for anybody between control steps: the
  * best that MuJoCo can do. All compute the same trajectories (verified at the end of every round), so their ratios are what
  * observation, reward, error trapping and the pool cost. No episode ends in between: resets are measured by themselves.
- * The five alternate in one process, and medians over rounds are reported: a busy machine slows all of them.
+ * The six alternate in one process, and medians over rounds are reported: a busy machine slows all of them.
  * On a very busy one look at the ratios of CPU times: they do not see other programs, but neither do they see waiting.
  */
 #ifndef BPRIOR_BENCH_ENV_H
@@ -121,8 +121,8 @@ static double bench_env_median(double *x, size_t n) {
     return n % 2 ? x[n / 2] : 0.5 * (x[n / 2 - 1] + x[n / 2]);
 }
 
-enum { BENCH_WAY_ENV,
-       BENCH_WAY_BARE, /* on 1 thread, then on 2 */
+enum { BENCH_WAY_ENV, /* on 1 thread, then on 2, and so on */
+       BENCH_WAY_BARE = BENCH_WAY_ENV + BENCH_ENV_THREADS,
        BENCH_WAY_POOL = BENCH_WAY_BARE + BENCH_ENV_THREADS,
        BENCH_WAYS = BENCH_WAY_POOL + BENCH_ENV_THREADS };
 
@@ -136,7 +136,7 @@ typedef struct bench_env_result {
     int same;                 /* did all end in the same state, bit for bit? */
 } bench_env_result;
 
-/* All that the five ways share. */
+/* All that the ways share. */
 typedef struct bench_race {
     const mjModel *model;
     size_t envs, steps, substeps, A;
@@ -154,6 +154,7 @@ typedef struct bench_race {
 typedef struct bench_lane {
     bench_race *race;
     size_t first, end;
+    bool bare;
 } bench_lane;
 
 static void bench_bare_loop(const bench_race *r, size_t first, size_t end) {
@@ -171,35 +172,52 @@ static void bench_bare_loop(const bench_race *r, size_t first, size_t end) {
     }
 }
 
-static void *bench_bare_thread(void *arg) {
+static void bench_env_loop(const bench_race *r, size_t first, size_t end) {
+    bp_pool *pool = r->pool[0];
+    const size_t O = pool->spec.observation_size;
+    bp_step out;
+    size_t i, t;
+    for (i = first; i < end; i++)
+        for (t = 0; t < r->steps; t++)
+            pool->env[i].step(pool->env[i].self, r->action + (t * r->envs + i) * r->A, pool->observation + i * O, &out);
+}
+
+static void bench_lane_run(const bench_lane *lane) {
+    if (lane->bare) bench_bare_loop(lane->race, lane->first, lane->end);
+    else bench_env_loop(lane->race, lane->first, lane->end);
+}
+
+static void *bench_thread(void *arg) {
     const bench_lane *lane = (const bench_lane *)arg;
     bench_race *r = lane->race;
     pthread_mutex_lock(&r->lock);
     while (!r->gate) pthread_cond_wait(&r->go, &r->lock);
     pthread_mutex_unlock(&r->lock);
-    bench_bare_loop(r, lane->first, lane->end);
+    bench_lane_run(lane);
     return NULL;
 }
 
-static bench_time bench_run_bare(bench_race *r, size_t threads) {
+static bench_time bench_run_lanes(bench_race *r, size_t threads, bool bare) {
     pthread_t thread[BENCH_ENV_THREADS];
     bench_lane lane[BENCH_ENV_THREADS];
     size_t i;
     bench_time start;
-    for (i = 0; i < r->envs; i++) mj_copyData(r->bare[i], r->model, r->start[i]);
+    if (!bare) bp_pool_reset(r->pool[0], r->seed, NULL);
+    for (i = 0; bare && i < r->envs; i++) mj_copyData(r->bare[i], r->model, r->start[i]);
     r->gate = 0;
     for (i = 0; i < threads; i++) {
         lane[i].race = r;
+        lane[i].bare = bare;
         lane[i].first = r->envs * i / threads;
         lane[i].end = r->envs * (i + 1) / threads;
-        if (i && pthread_create(&thread[i], NULL, bench_bare_thread, &lane[i])) exit(1);
+        if (i && pthread_create(&thread[i], NULL, bench_thread, &lane[i])) exit(1);
     }
     pthread_mutex_lock(&r->lock);
     start = bench_env_start();
     r->gate = 1;
     pthread_cond_broadcast(&r->go);
     pthread_mutex_unlock(&r->lock);
-    bench_bare_loop(r, lane[0].first, lane[0].end);
+    bench_lane_run(&lane[0]);
     for (i = 1; i < threads; i++) pthread_join(thread[i], NULL);
     return bench_env_stop(start);
 }
@@ -214,20 +232,6 @@ static bench_time bench_run_pool(bench_race *r, size_t threads) {
         memcpy(pool->action, r->action + t * r->envs * r->A, r->envs * r->A * sizeof(bp_real));
         bp_pool_step(pool, NULL);
     }
-    return bench_env_stop(start);
-}
-
-static bench_time bench_run_env(bench_race *r) {
-    bp_pool *pool = r->pool[0];
-    const size_t O = pool->spec.observation_size;
-    bp_step out;
-    bench_time start;
-    size_t i, t;
-    bp_pool_reset(pool, r->seed, NULL);
-    start = bench_env_start();
-    for (i = 0; i < r->envs; i++)
-        for (t = 0; t < r->steps; t++)
-            pool->env[i].step(pool->env[i].self, r->action + (t * r->envs + i) * r->A, pool->observation + i * O, &out);
     return bench_env_stop(start);
 }
 
@@ -307,15 +311,14 @@ static int bench_env_speed(bench_env_result *result, const bench_body *body) {
 
         for (k = 0; k < BENCH_WAYS; k++) { /* who goes first changes from round to round */
             const size_t way = (k + round) % BENCH_WAYS;
-            if (way == BENCH_WAY_ENV) taken[way] = bench_run_env(r);
-            else if (way < BENCH_WAY_POOL) taken[way] = bench_run_bare(r, way - BENCH_WAY_BARE + 1);
-            else taken[way] = bench_run_pool(r, way - BENCH_WAY_POOL + 1);
-            if (way == BENCH_WAY_ENV) result->same &= bench_agree(r, r->pool[0], k == 0);
+            const size_t threads = way % BENCH_ENV_THREADS + 1;
+            taken[way] = way < BENCH_WAY_POOL ? bench_run_lanes(r, threads, way >= BENCH_WAY_BARE) : bench_run_pool(r, threads);
+            if (way < BENCH_WAY_BARE) result->same &= bench_agree(r, r->pool[0], k == 0);
             else result->same &= way < BENCH_WAY_POOL ? bench_agree(r, NULL, k == 0)
                                                       : bench_agree(r, r->pool[way - BENCH_WAY_POOL], k == 0);
         }
         for (k = 0; k < BENCH_WAYS; k++) {
-            const size_t threads = k < BENCH_WAY_BARE ? 0 : (k - BENCH_WAY_BARE) % BENCH_ENV_THREADS;
+            const size_t threads = k % BENCH_ENV_THREADS;
             rate[k][rounds] = (double)(r->steps * r->envs) / taken[k].wall;
             ratio[k][rounds] = taken[k].wall / taken[BENCH_WAY_BARE + threads].wall;
             cpu[k][rounds] = taken[k].cpu / taken[BENCH_WAY_BARE + threads].cpu;
