@@ -7,7 +7,8 @@
  *     bench_env_space space;
  *     for (i = 0; i < BENCH_BODIES; i++) if (!bench_env_memory(&space, &bench_bodies[i], 20, 100)) ...
  *
- * What is compared: the same episodes of N environments, from the same states with the same actions, in three ways, each on one thread and on two -
+ * What is compared: the same episodes of N environments, from the same states with the same actions, in three ways, each
+ * on one thread and on two -
  *
  *     env      bp_env's step(), one environment after the other; on 2 threads, each has half of them
  *     bare     mj_step2 and mj_step1 on copies of the mjData, in the same way
