@@ -438,7 +438,6 @@ typedef struct bp_mj_walker {
 
     double timestep;   /**< s per physics step, unless the task says otherwise */
     size_t n_substeps; /**< physics steps per control step */
-    double reach;      /**< m: about half its length; tasks scale distances with it */
     double speed;      /**< m/s: a brisk pace */
 } bp_mj_walker;
 
@@ -2138,8 +2137,7 @@ static const bp_mj_walker bpi_mj_walkers[] = {
         0, /* up, least height */
         0.005,
         10,
-        0.2,
-        2, /* timestep, substeps, reach, speed */
+        2, /* timestep, substeps, speed */
     },
     {
         "rolling",
@@ -2155,7 +2153,7 @@ static const bp_mj_walker bpi_mj_walkers[] = {
         "head_body",
         bpi_ball_effectors, 1, NULL, 0, NULL, 0, false, bpi_ball_feet, 1,
         {0, 0, 0}, 0,
-        0.005, 10, 0.2, 2.5, /* at full throttle it comes to 5 m/s */
+        0.005, 10, 2.5, /* at full throttle it comes to 5 m/s */
     },
     {
         "jumping",
@@ -2171,7 +2169,7 @@ static const bp_mj_walker bpi_mj_walkers[] = {
         "head_body",
         bpi_ball_effectors, 1, NULL, 0, bpi_jumping_observed, 1, false, bpi_ball_feet, 1,
         {0, 0, 0}, 0,
-        0.005, 10, 0.2, 2.5,
+        0.005, 10, 2.5,
     },
     {
         "ant",
@@ -2211,7 +2209,6 @@ static const bp_mj_walker bpi_mj_walkers[] = {
         0,
         0.005,
         10,
-        0.75,
         1,
     },
     {
@@ -2228,7 +2225,7 @@ static const bp_mj_walker bpi_mj_walkers[] = {
         "torso",
         bpi_humanoid_appendages, 4, bpi_humanoid_appendages, 5, bpi_humanoid_actuators, 21, false, bpi_humanoid_feet, 2,
         {0, 0, 1}, 0.85,
-        0.005, 5, 0.75, 1,
+        0.005, 5, 1,
     },
     {
         "cmu",
@@ -2244,7 +2241,7 @@ static const bp_mj_walker bpi_mj_walkers[] = {
         "root",
         bpi_cmu_appendages, 4, bpi_cmu_appendages, 5, bpi_cmu_actuators, 56, false, bpi_cmu_feet, 4,
         {0, 1, 0}, 0.62,
-        0.005, 6, 0.75, 1,
+        0.005, 6, 1,
     },
     {
         "cmu_position",
@@ -2260,7 +2257,7 @@ static const bp_mj_walker bpi_mj_walkers[] = {
         "root",
         bpi_cmu_appendages, 4, bpi_cmu_appendages, 5, bpi_cmu_actuators, 56, false, bpi_cmu_feet, 4,
         {0, 1, 0}, 0.62,
-        0.005, 6, 0.75, 1,
+        0.005, 6, 1,
     },
 };
 /* clang-format on */
@@ -2387,9 +2384,9 @@ BPRIOR_API bp_status bp_mj_walker_check(const bp_mj_walker *w, bp_error *error) 
         !bpi_mj_all_finite(w->solimp_limit, 3) || !bpi_mj_all_finite(w->friction, 3) || !bpi_mj_all_finite(w->solref, 2) ||
         !bpi_mj_all_finite(w->solimp, 3) || (w->condim != 1 && w->condim != 3 && w->condim != 4 && w->condim != 6))
         return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": a number of its joints' or contacts' is out of range", name);
-    if (!bpi_mj_all_finite(w->up, 3) || !bpi_finite_d(w->min_height) || !(w->reach > 0 && bpi_finite_d(w->reach)) ||
+    if (!bpi_mj_all_finite(w->up, 3) || !bpi_finite_d(w->min_height) ||
         !(w->speed > 0 && bpi_finite_d(w->speed)))
-        return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": up and min_height must be finite, reach and speed positive", name);
+        return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": up and min_height must be finite, speed positive", name);
     if (!(w->timestep > 0 && bpi_finite_d(w->timestep)) || !w->n_substeps)
         return bpi_fail(error, BP_ERR_ARGUMENT, "walker \"%s\": timestep and n_substeps must be positive", name);
     return bpi_ok(error);
@@ -5344,13 +5341,6 @@ BPI_MJ_FN void bpi_mj_segment(mjvGeom *g, int type, const double *a, const doubl
 
 BPRIOR_API void bp_mj_film_clear(bp_mj_film *film) { film->n_shapes = 0; }
 
-BPI_MJ_FN bool bpi_mj_all_finite_d(const double *x, size_t n) {
-    size_t i;
-    for (i = 0; i < n; i++)
-        if (!bpi_finite_d(x[i])) return false;
-    return true;
-}
-
 BPI_MJ_FN bp_status bpi_mj_film_room(const bp_mj_film *film, size_t n, bp_error *error) {
     if (n <= film->config.max_shapes - film->n_shapes) return BP_OK;
     return bpi_fail(error, BP_ERR_SIZE, "bp_mj_film: %zu more shapes do not fit, max_shapes is %zu", n, film->config.max_shapes);
@@ -5360,7 +5350,7 @@ BPRIOR_API bp_status bp_mj_film_line(bp_mj_film *film, const double *from, const
                                      bp_error *error) {
     bp_status status = bpi_mj_film_room(film, 1, error);
     if (status != BP_OK) return status;
-    if (!bpi_mj_all_finite_d(from, 3) || !bpi_mj_all_finite_d(to, 3) || !bpi_mj_all_finite_d(rgba, 4) || !bpi_finite_d(width))
+    if (!bpi_mj_all_finite(from, 3) || !bpi_mj_all_finite(to, 3) || !bpi_mj_all_finite(rgba, 4) || !bpi_finite_d(width))
         return bpi_fail(error, BP_ERR_NONFINITE, "bp_mj_film_line: a number is not finite");
     bpi_mj_segment(&film->shape[film->n_shapes++], mjGEOM_CAPSULE, from, to, 0.5 * width, rgba, 1);
     return bpi_ok(error);
@@ -5370,7 +5360,7 @@ BPRIOR_API bp_status bp_mj_film_ball(bp_mj_film *film, const double *center, dou
     bp_status status = bpi_mj_film_room(film, 1, error);
     double size[3];
     if (status != BP_OK) return status;
-    if (!bpi_mj_all_finite_d(center, 3) || !bpi_mj_all_finite_d(rgba, 4) || !bpi_finite_d(radius))
+    if (!bpi_mj_all_finite(center, 3) || !bpi_mj_all_finite(rgba, 4) || !bpi_finite_d(radius))
         return bpi_fail(error, BP_ERR_NONFINITE, "bp_mj_film_ball: a number is not finite");
     bpi_mj_set3(size, radius, radius, radius);
     bpi_mj_geom(&film->shape[film->n_shapes++], mjGEOM_SPHERE, size, center, NULL, rgba, 1);
@@ -5382,7 +5372,7 @@ BPRIOR_API bp_status bp_mj_film_trail(bp_mj_film *film, const double *points, si
     bp_status status = bpi_mj_film_room(film, n ? n - 1 : 0, error);
     size_t i;
     for (i = 1; i < n && status == BP_OK; i++) {
-        if (!bpi_mj_all_finite_d(points + 3 * (i - 1), 6)) continue;
+        if (!bpi_mj_all_finite(points + 3 * (i - 1), 6)) continue;
         status = bp_mj_film_line(film, points + 3 * (i - 1), points + 3 * i, width, rgba, error);
     }
     return status == BP_OK ? bpi_ok(error) : status;
@@ -5709,7 +5699,7 @@ BPRIOR_API bp_status bp_mj_film_render(bp_mj_film *film, const bp_env *env, cons
     if (!bp_mj_env_is(env) || ((const bpi_mj_env *)env->self)->world != film->world)
         return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_film_render: not an environment of the film's world");
     c = &shot->camera;
-    if (!bpi_mj_all_finite_d(c->lookat, 3) || !bpi_finite_d(c->azimuth) || !(fabs(c->elevation) <= 90) ||
+    if (!bpi_mj_all_finite(c->lookat, 3) || !bpi_finite_d(c->azimuth) || !(fabs(c->elevation) <= 90) ||
         !(c->distance > 0 && c->distance < 1e6) || !(c->fovy > 0 && c->fovy < 180))
         return bpi_fail(error, BP_ERR_ARGUMENT, "bp_mj_film_render: distance, elevation, fovy or another number of the camera makes no "
                                                 "sense");
