@@ -1298,15 +1298,15 @@ BPRIOR_API void bp_linear_backward_input(const bp_compute *c, bp_real *dx, const
  *  @param gain  [dim] g, usually starts at 1
  *  @param shift [dim] s, usually starts at 0
  *  @param n,dim sizes; dim >= 1 */
-BPRIOR_API void bp_layer_norm_forward(bp_real *y, bp_real *saved, const bp_real *x, const bp_real *gain, const bp_real *shift,
-                                      size_t n, size_t dim);
+BPRIOR_API void bp_layer_norm_forward(const bp_compute *c, bp_real *y, bp_real *saved, const bp_real *x, const bp_real *gain,
+                                      const bp_real *shift, size_t n, size_t dim);
 
 /** @brief bp_layer_norm_forward() that saves nothing; the same bits (E35).
  *  @param y     [n][dim] out; may be the same array as x
  *  @param x     [n][dim]
  *  @param gain,shift [dim]
  *  @param n,dim sizes; dim >= 1 */
-BPRIOR_API void bp_layer_norm_eval(bp_real *y, const bp_real *x, const bp_real *gain, const bp_real *shift, size_t n, size_t dim);
+BPRIOR_API void bp_layer_norm_eval(const bp_compute *c, bp_real *y, const bp_real *x, const bp_real *gain, const bp_real *shift, size_t n, size_t dim);
 
 /** @brief Derivative of bp_layer_norm_forward() (E35).
  *  @param dx     [n][dim] added to, or NULL
@@ -1317,7 +1317,7 @@ BPRIOR_API void bp_layer_norm_eval(bp_real *y, const bp_real *x, const bp_real *
  *  @param x      [n][dim] the input of forward (so x must not have been overwritten by y)
  *  @param gain   [dim]
  *  @param n,dim  sizes */
-BPRIOR_API void bp_layer_norm_backward(bp_real *dx, bp_real *dgain, bp_real *dshift, const bp_real *dy, const bp_real *saved,
+BPRIOR_API void bp_layer_norm_backward(const bp_compute *c, bp_real *dx, bp_real *dgain, bp_real *dshift, const bp_real *dy, const bp_real *saved,
                                        const bp_real *x, const bp_real *gain, size_t n, size_t dim);
 
 /** @brief The dx part of bp_layer_norm_backward() (E35).
@@ -1327,7 +1327,7 @@ BPRIOR_API void bp_layer_norm_backward(bp_real *dx, bp_real *dgain, bp_real *dsh
  *  @param x     [n][dim] the input of forward
  *  @param gain  [dim]
  *  @param n,dim sizes */
-BPRIOR_API void bp_layer_norm_backward_input(bp_real *dx, const bp_real *dy, const bp_real *saved, const bp_real *x,
+BPRIOR_API void bp_layer_norm_backward_input(const bp_compute *c, bp_real *dx, const bp_real *dy, const bp_real *saved, const bp_real *x,
                                              const bp_real *gain, size_t n, size_t dim);
 
 /** @brief How a network's raw output becomes the mean and standard deviation of a Gaussian.
@@ -5471,27 +5471,26 @@ BPI_ALWAYS_INLINE bp_real bpi_select(bool condition, bp_real yes, bp_real no) {
     return bpi_from_bits((bpi_bits_of(yes) & mask) | (bpi_bits_of(no) & ~mask));
 }
 
+/* The series' coefficients 1/k!, from the last to 1/2: X(coefficient) for each */
+#ifdef BPRIOR_DOUBLE
+#define BPI_EXP_LAST BP_R(1.0 / 6227020800.0)
+#define BPI_EXP_SERIES(X)                                                                                            \
+    X(1.0 / 479001600.0) X(1.0 / 39916800.0) X(1.0 / 3628800.0) X(1.0 / 362880.0) X(1.0 / 40320.0) X(1.0 / 5040.0) \
+    X(1.0 / 720.0) X(1.0 / 120.0) X(1.0 / 24.0) X(1.0 / 6.0) X(0.5)
+#else
+#define BPI_EXP_LAST BP_R(1.0 / 5040.0)
+#define BPI_EXP_SERIES(X) X(1.0 / 720.0) X(1.0 / 120.0) X(1.0 / 24.0) X(1.0 / 6.0) X(0.5)
+#endif
+#define BPI_LOG2_E BP_R(1.44269504088896340736)
+
 /* q and the integer n (in two's complement) of the reduction above. */
 BPI_ALWAYS_INLINE bp_real bpi_exp_reduce(bp_real x, bpi_bits *n) {
-    bp_real t = x * BP_R(1.44269504088896340736) + BPI_ROUND_MAGIC, k = t - BPI_ROUND_MAGIC, r, p;
+    bp_real t = x * BPI_LOG2_E + BPI_ROUND_MAGIC, k = t - BPI_ROUND_MAGIC, r, p = BPI_EXP_LAST;
     *n = bpi_bits_of(t) - bpi_bits_of(BPI_ROUND_MAGIC);
     r = (x - k * BPI_LN2_HI) - k * BPI_LN2_LO;
-#ifdef BPRIOR_DOUBLE
-    p = 1.0 / 6227020800.0;
-    p = p * r + 1.0 / 479001600.0;
-    p = p * r + 1.0 / 39916800.0;
-    p = p * r + 1.0 / 3628800.0;
-    p = p * r + 1.0 / 362880.0;
-    p = p * r + 1.0 / 40320.0;
-    p = p * r + 1.0 / 5040.0;
-#else
-    p = 1.0f / 5040.0f;
-#endif
-    p = p * r + BP_R(1.0 / 720.0);
-    p = p * r + BP_R(1.0 / 120.0);
-    p = p * r + BP_R(1.0 / 24.0);
-    p = p * r + BP_R(1.0 / 6.0);
-    p = p * r + BP_R(0.5);
+#define BPI_TERM(coefficient) p = p * r + BP_R(coefficient);
+    BPI_EXP_SERIES(BPI_TERM)
+#undef BPI_TERM
     return r + r * r * p;
 }
 
@@ -5998,12 +5997,28 @@ typedef void (*bpi_tile_fn)(size_t k, const bp_real *a, size_t lda, const bp_rea
         }                                                                                                     \
     }
 
-/* Dot product in four registers; their lanes are then added in halves: 0 + 8, 1 + 9, ... then 0 + 4, ... */
+/* Sum of a register's lanes, in halves: 0 + 8, 1 + 9, ..., then 0 + 4, ... */
+#define BPI_LANE_SUM(I, ATTR)                                              \
+    ATTR BPI_ALWAYS_INLINE bp_real I##_lane_sum(I##_T v)                   \
+    {                                                                      \
+        bp_real lane[I##_W];                                               \
+        size_t i;                                                          \
+        I##_store(lane, v);                                                \
+        if (I##_W >= 16)                                                   \
+            for (i = 0; i < 8; i++) lane[i] += lane[(i + 8) % I##_W];      \
+        if (I##_W >= 8)                                                    \
+            for (i = 0; i < 4; i++) lane[i] += lane[(i + 4) % I##_W];      \
+        if (I##_W >= 4)                                                    \
+            for (i = 0; i < 2; i++) lane[i] += lane[(i + 2) % I##_W];      \
+        if (I##_W >= 2) lane[0] += lane[1 % I##_W];                        \
+        return lane[0];                                                    \
+    }
+
+/* Dot product in four registers */
 #define BPI_DOT(I, ATTR)                                                                                       \
     ATTR BPI_FN bp_real I##_dot(const bp_real *x, const bp_real *y, size_t n)                                  \
     {                                                                                                          \
         I##_T s0 = I##_zero(), s1 = s0, s2 = s0, s3 = s0;                                                      \
-        bp_real lane[I##_W];                                                                                   \
         size_t i = 0;                                                                                          \
         for (; n - i >= 4 * I##_W; i += 4 * I##_W) {                                                           \
             s0 = I##_fma(I##_load(x + i), I##_load(y + i), s0);                                                \
@@ -6016,15 +6031,7 @@ typedef void (*bpi_tile_fn)(size_t k, const bp_real *a, size_t lda, const bp_rea
             const I##_MASK_T m0 = I##_mask(n - i);                                                             \
             s1 = I##_fma(I##_loadm(x + i, m0), I##_loadm(y + i, m0), s1);                                      \
         }                                                                                                      \
-        I##_store(lane, I##_add(I##_add(s0, s1), I##_add(s2, s3)));                                            \
-        if (I##_W >= 16)                                                                                       \
-            for (i = 0; i < 8; i++) lane[i] += lane[(i + 8) % I##_W];                                          \
-        if (I##_W >= 8)                                                                                        \
-            for (i = 0; i < 4; i++) lane[i] += lane[(i + 4) % I##_W];                                          \
-        if (I##_W >= 4)                                                                                        \
-            for (i = 0; i < 2; i++) lane[i] += lane[(i + 2) % I##_W];                                          \
-        if (I##_W >= 2) lane[0] += lane[1 % I##_W];                                                            \
-        return lane[0];                                                                                        \
+        return I##_lane_sum(I##_add(I##_add(s0, s1), I##_add(s2, s3)));                                        \
     }
 
 /* Copies a panel of rows x 2W numbers out of a row-major B; columns that do not exist become 0. */
@@ -6040,14 +6047,193 @@ typedef void (*bpi_tile_fn)(size_t k, const bp_real *a, size_t lda, const bp_rea
 
 /* The elementwise loops of 4.2, compiled for this instruction set */
 #define BPI_LOOPS(I, ATTR)                                                                                          \
-    ATTR BPI_FN void I##_unary(bp_real *y, const bp_real *x, size_t n, bpi_unary f) { bpi_unary_loop(y, x, n, f); } \
-    ATTR BPI_FN void I##_slope(bp_real *dx, const bp_real *dy, const bp_real *y, size_t n, bp_activation act,       \
-                               bool add)                                                                            \
+    ATTR BPI_FN void I##_axpy(bp_real *y, bp_real a, const bp_real *x, size_t n) { bpi_axpy_loop(y, a, x, n); }     \
+    ATTR BPI_FN double I##_sumsq(const bp_real *x, size_t n) { return bpi_sumsq_loop(x, n); }                       \
+    ATTR BPI_FN void I##_plain_unary(bp_real *y, const bp_real *x, size_t n, bpi_unary f) { bpi_unary_loop(y, x, n, f); } \
+    ATTR BPI_FN void I##_plain_slope(bp_real *dx, const bp_real *dy, const bp_real *y, size_t n, bp_activation act, \
+                                     bool add)                                                                      \
     {                                                                                                               \
         bpi_slope_loop(dx, dy, y, n, act, add);                                                                     \
-    }                                                                                                               \
-    ATTR BPI_FN void I##_axpy(bp_real *y, bp_real a, const bp_real *x, size_t n) { bpi_axpy_loop(y, a, x, n); }     \
-    ATTR BPI_FN double I##_sumsq(const bp_real *x, size_t n) { return bpi_sumsq_loop(x, n); }
+    }
+
+#define BPI_TERM_bpi_avx2(coefficient) p = bpi_avx2_fma(p, r, bpi_avx2_set1(BP_R(coefficient)));
+#define BPI_TERM_bpi_avx512(coefficient) p = bpi_avx512_fma(p, r, bpi_avx512_set1(BP_R(coefficient)));
+#define BPI_TERM_bpi_neon(coefficient) p = bpi_neon_fma(p, r, bpi_neon_set1(BP_R(coefficient)));
+
+/* 4.1's functions with fused multiply-adds; scalar twins are bpi_expm1_body() and bpi_tanh_body(), from which they differ by
+ * roundings. For x below BPI_EXPM1_MIN the caller has put that. min and max are written so that a NaN stays. */
+#define BPI_MATH(I, ATTR)                                                                                     \
+    ATTR BPI_ALWAYS_INLINE I##_T I##_expm1(I##_T x)                                                           \
+    {                                                                                                         \
+        const I##_T magic = I##_set1(BPI_ROUND_MAGIC), t = I##_fma(x, I##_set1(BPI_LOG2_E), magic);           \
+        const I##_T k = I##_sub(t, magic), s = I##_pow2(t);                                                   \
+        const I##_T r = I##_fnma(k, I##_set1(BPI_LN2_LO), I##_fnma(k, I##_set1(BPI_LN2_HI), x));              \
+        I##_T p = I##_set1(BPI_EXP_LAST);                                                                     \
+        BPI_EXP_SERIES(BPI_TERM_##I)                                                                          \
+        return I##_fma(s, I##_fma(I##_mul(r, r), p, r), I##_sub(s, I##_set1(BP_R(1))));                       \
+    }                                                                                                         \
+    ATTR BPI_ALWAYS_INLINE I##_T I##_tanh(I##_T x)                                                            \
+    {                                                                                                         \
+        const I##_T sign = I##_sign(x), a = I##_min(I##_set1(BPI_TANH_MAX), I##_xor(x, sign));                \
+        const I##_T w = I##_expm1(I##_add(a, a));                                                             \
+        return I##_xor(I##_div(w, I##_add(w, I##_set1(BP_R(2)))), sign);                                      \
+    }                                                                                                         \
+    ATTR BPI_ALWAYS_INLINE I##_T I##_elu(I##_T x)                                                             \
+    {                                                                                                         \
+        return I##_positive(x, x, I##_expm1(I##_max(I##_set1(BPI_EXPM1_MIN), x)));                            \
+    }                                                                                                         \
+    ATTR BPI_ALWAYS_INLINE I##_T I##_relu(I##_T x) { return I##_max(I##_zero(), x); }                         \
+    /* f'(.) from y = f(.) */                                                                                 \
+    ATTR BPI_ALWAYS_INLINE I##_T I##_tanh_slope(I##_T y) { return I##_fnma(y, y, I##_set1(BP_R(1))); }        \
+    ATTR BPI_ALWAYS_INLINE I##_T I##_elu_slope(I##_T y)                                                       \
+    {                                                                                                         \
+        return I##_add(I##_min(I##_zero(), y), I##_set1(BP_R(1)));                                            \
+    }                                                                                                         \
+    ATTR BPI_ALWAYS_INLINE I##_T I##_relu_slope(I##_T y)                                                      \
+    {                                                                                                         \
+        return I##_positive(y, I##_set1(BP_R(1)), I##_zero());                                                \
+    }                                                                                                         \
+    BPI_MAP(I, ATTR, tanh)                                                                                    \
+    BPI_MAP(I, ATTR, elu)                                                                                     \
+    BPI_MAP(I, ATTR, relu)                                                                                    \
+    ATTR BPI_FN void I##_unary(bp_real *y, const bp_real *x, size_t n, bpi_unary f)                           \
+    {                                                                                                         \
+        if (f == BPI_TANH) I##_map_tanh(y, x, n);                                                             \
+        else if (f == BPI_ELU) I##_map_elu(y, x, n);                                                          \
+        else if (f == BPI_RELU) I##_map_relu(y, x, n);                                                        \
+        else I##_plain_unary(y, x, n, f);                                                                     \
+    }                                                                                                         \
+    ATTR BPI_FN void I##_slope(bp_real *dx, const bp_real *dy, const bp_real *y, size_t n, bp_activation act, \
+                               bool add)                                                                      \
+    {                                                                                                         \
+        if (!add && act == BP_ACT_TANH) I##_slope_tanh(dx, dy, y, n);                                         \
+        else if (!add && act == BP_ACT_ELU) I##_slope_elu(dx, dy, y, n);                                      \
+        else if (!add && act == BP_ACT_RELU) I##_slope_relu(dx, dy, y, n);                                    \
+        else I##_plain_slope(dx, dy, y, n, act, add);                                                         \
+    }
+
+/* y = f(x), and dx = dy f' */
+#define BPI_MAP(I, ATTR, f)                                                                              \
+    ATTR BPI_FN void I##_map_##f(bp_real *y, const bp_real *x, size_t n)                                 \
+    {                                                                                                    \
+        for (; n >= I##_W; n -= I##_W, y += I##_W, x += I##_W) I##_store(y, I##_##f(I##_load(x)));       \
+        if (n) {                                                                                         \
+            const I##_MASK_T m0 = I##_mask(n);                                                           \
+            I##_storem(y, m0, I##_##f(I##_loadm(x, m0)));                                                \
+        }                                                                                                \
+    }                                                                                                    \
+    ATTR BPI_FN void I##_slope_##f(bp_real *dx, const bp_real *dy, const bp_real *y, size_t n)           \
+    {                                                                                                    \
+        for (; n >= I##_W; n -= I##_W, dx += I##_W, dy += I##_W, y += I##_W)                             \
+            I##_store(dx, I##_mul(I##_load(dy), I##_##f##_slope(I##_load(y))));                          \
+        if (n) {                                                                                         \
+            const I##_MASK_T m0 = I##_mask(n);                                                           \
+            I##_storem(dx, m0, I##_mul(I##_loadm(dy, m0), I##_##f##_slope(I##_loadm(y, m0))));           \
+        }                                                                                                \
+    }
+
+/* A row of a layer norm, forward and backward. What is computed, and why, stands at the plain twins in 6.2; `squash`: the
+ * row's tanh as well, whose backward comes with h = tanh(y). Two registers at a time, in two chains; a masked last one: lanes
+ * that do not exist must not count in the variance, where x - mean would be -mean. */
+#define BPI_NORM(I, ATTR)                                                                                               \
+    ATTR BPI_FN void I##_norm(bp_real *y, bp_real *saved, const bp_real *x, const bp_real *gain, const bp_real *shift,  \
+                              size_t dim, bool squash)                                                                  \
+    {                                                                                                                   \
+        const size_t whole = dim - dim % I##_W;                                                                         \
+        const I##_MASK_T m0 = I##_mask(dim - whole);                                                                    \
+        I##_T s0 = I##_zero(), s1 = s0, v0 = s0, v1 = s0, mean, r;                                                      \
+        bp_real mean1, r1;                                                                                              \
+        size_t i;                                                                                                       \
+        for (i = 0; i + 2 * I##_W <= whole; i += 2 * I##_W) {                                                           \
+            s0 = I##_add(s0, I##_load(x + i));                                                                          \
+            s1 = I##_add(s1, I##_load(x + i + I##_W));                                                                  \
+        }                                                                                                               \
+        if (i < whole) s0 = I##_add(s0, I##_load(x + i));                                                               \
+        if (whole < dim) s1 = I##_add(s1, I##_loadm(x + whole, m0));                                                    \
+        mean1 = I##_lane_sum(I##_add(s0, s1)) / (bp_real)dim;                                                           \
+        mean = I##_set1(mean1);                                                                                         \
+        for (i = 0; i + 2 * I##_W <= whole; i += 2 * I##_W) {                                                           \
+            const I##_T d0 = I##_sub(I##_load(x + i), mean), d1 = I##_sub(I##_load(x + i + I##_W), mean);               \
+            v0 = I##_fma(d0, d0, v0);                                                                                   \
+            v1 = I##_fma(d1, d1, v1);                                                                                   \
+        }                                                                                                               \
+        if (i < whole) {                                                                                                \
+            const I##_T d0 = I##_sub(I##_load(x + i), mean);                                                            \
+            v0 = I##_fma(d0, d0, v0);                                                                                   \
+        }                                                                                                               \
+        if (whole < dim) {                                                                                              \
+            const I##_T d0 = I##_keep(I##_sub(I##_loadm(x + whole, m0), mean), m0);                                     \
+            v1 = I##_fma(d0, d0, v1);                                                                                   \
+        }                                                                                                               \
+        r1 = 1 / bpi_sqrt(I##_lane_sum(I##_add(v0, v1)) / (bp_real)dim + BP_R(BP_LAYER_NORM_EPSILON));                  \
+        r = I##_set1(r1);                                                                                               \
+        for (i = 0; i < whole; i += I##_W) {                                                                            \
+            const I##_T t = I##_fma(I##_load(gain + i), I##_mul(I##_sub(I##_load(x + i), mean), r), I##_load(shift + i)); \
+            I##_store(y + i, squash ? I##_tanh(t) : t);                                                                 \
+        }                                                                                                               \
+        if (whole < dim) {                                                                                              \
+            const I##_T t = I##_fma(I##_loadm(gain + i, m0), I##_mul(I##_sub(I##_loadm(x + i, m0), mean), r),           \
+                                    I##_loadm(shift + i, m0));                                                          \
+            I##_storem(y + i, m0, squash ? I##_tanh(t) : t);                                                            \
+        }                                                                                                               \
+        if (saved) saved[0] = mean1, saved[1] = r1;                                                                     \
+    }                                                                                                                   \
+    BPI_NORM_PART(I, ATTR, all, I##_load(at), I##_store(at, value))                                                     \
+    BPI_NORM_PART(I, ATTR, part, I##_loadm(at, m0), I##_storem(at, m0, value))                                          \
+    ATTR BPI_FN void I##_norm_backward(bp_real *dx, bool add, bp_real *dgain, bp_real *dshift, const bp_real *dy,       \
+                                       const bp_real *h, const bp_real *saved, const bp_real *x, const bp_real *gain,   \
+                                       size_t dim)                                                                      \
+    {                                                                                                                   \
+        const size_t whole = dim - dim % I##_W;                                                                         \
+        const I##_MASK_T m0 = I##_mask(dim - whole);                                                                    \
+        const I##_T mean = I##_set1(saved[0]), r = I##_set1(saved[1]);                                                  \
+        I##_T s = I##_zero(), t = s;                                                                                    \
+        size_t i;                                                                                                       \
+        for (i = 0; i < whole; i += I##_W) I##_norm_sums_all(i, m0, &s, &t, dgain, dshift, dy, h, mean, r, x, gain);    \
+        if (i < dim) I##_norm_sums_part(i, m0, &s, &t, dgain, dshift, dy, h, mean, r, x, gain);                         \
+        if (!dx) return;                                                                                                \
+        s = I##_set1(I##_lane_sum(s) / (bp_real)dim);                                                                   \
+        t = I##_set1(I##_lane_sum(t) / (bp_real)dim);                                                                   \
+        for (i = 0; i < whole; i += I##_W) I##_norm_dx_all(i, m0, dx, add, s, t, dy, h, mean, r, x, gain);              \
+        if (i < dim) I##_norm_dx_part(i, m0, dx, add, s, t, dy, h, mean, r, x, gain);                                   \
+    }
+
+/* The two passes of the way back for one register, whole or masked */
+#define BPI_NORM_PART(I, ATTR, PART, LOAD, STORE)                                                                       \
+    ATTR BPI_ALWAYS_INLINE I##_T I##_get_##PART(const bp_real *at, I##_MASK_T m0)                                       \
+    {                                                                                                                   \
+        (void)m0;                                                                                                       \
+        return LOAD;                                                                                                    \
+    }                                                                                                                   \
+    ATTR BPI_ALWAYS_INLINE void I##_put_##PART(bp_real *at, I##_MASK_T m0, I##_T value)                                 \
+    {                                                                                                                   \
+        (void)m0;                                                                                                       \
+        STORE;                                                                                                          \
+    }                                                                                                                   \
+    ATTR BPI_ALWAYS_INLINE void I##_norm_sums_##PART(size_t i, I##_MASK_T m0, I##_T *s, I##_T *t, bp_real *dgain,       \
+                                                     bp_real *dshift, const bp_real *dy, const bp_real *h, I##_T mean,  \
+                                                     I##_T r, const bp_real *x, const bp_real *gain)                    \
+    {                                                                                                                   \
+        const I##_T xhat = I##_mul(I##_sub(I##_get_##PART(x + i, m0), mean), r);                                        \
+        I##_T d = I##_get_##PART(dy + i, m0), g;                                                                        \
+        if (h) d = I##_mul(d, I##_tanh_slope(I##_get_##PART(h + i, m0)));                                               \
+        g = I##_mul(d, I##_get_##PART(gain + i, m0));                                                                   \
+        *s = I##_add(*s, g);                                                                                            \
+        *t = I##_fma(g, xhat, *t);                                                                                      \
+        if (dgain) I##_put_##PART(dgain + i, m0, I##_fma(d, xhat, I##_get_##PART(dgain + i, m0)));                      \
+        if (dshift) I##_put_##PART(dshift + i, m0, I##_add(d, I##_get_##PART(dshift + i, m0)));                         \
+    }                                                                                                                   \
+    ATTR BPI_ALWAYS_INLINE void I##_norm_dx_##PART(size_t i, I##_MASK_T m0, bp_real *dx, bool add, I##_T average_h,     \
+                                                   I##_T average_hx, const bp_real *dy, const bp_real *h, I##_T mean,   \
+                                                   I##_T r, const bp_real *x, const bp_real *gain)                      \
+    {                                                                                                                   \
+        const I##_T xhat = I##_mul(I##_sub(I##_get_##PART(x + i, m0), mean), r);                                        \
+        I##_T d = I##_get_##PART(dy + i, m0);                                                                           \
+        if (h) d = I##_mul(d, I##_tanh_slope(I##_get_##PART(h + i, m0)));                                               \
+        d = I##_sub(I##_mul(d, I##_get_##PART(gain + i, m0)), average_h);                                               \
+        d = I##_mul(r, I##_fnma(xhat, average_hx, d));                                                                  \
+        I##_put_##PART(dx + i, m0, add ? I##_add(d, I##_get_##PART(dx + i, m0)) : d);                                   \
+    }
 
 #define BPI_MAX_ROWS 14
 
@@ -6066,6 +6252,10 @@ struct bp_kernel_table {
     void (*slope)(bp_real *dx, const bp_real *dy, const bp_real *y, size_t n, bp_activation act, bool add);
     void (*axpy)(bp_real *y, bp_real a, const bp_real *x, size_t n);
     double (*sumsq)(const bp_real *x, size_t n);
+    /* rows of a layer norm; NULL: the plain ones of 6.2 */
+    void (*norm)(bp_real *y, bp_real *saved, const bp_real *x, const bp_real *gain, const bp_real *shift, size_t dim, bool squash);
+    void (*norm_backward)(bp_real *dx, bool add, bp_real *dgain, bp_real *dshift, const bp_real *dy, const bp_real *h,
+                          const bp_real *saved, const bp_real *x, const bp_real *gain, size_t dim);
     bpi_tile_fn tile[2][2][BPI_MAX_ROWS + 1]; /* [A transposed][registers - 1][rows] */
 };
 
@@ -6073,16 +6263,19 @@ BPI_FN void bpi_gemm_tiled(const bp_compute *c, bool trans_a, bool trans_b, size
                            const bp_real *a, size_t lda, const bp_real *b, size_t ldb, bp_real beta, bp_real *out,
                            size_t ldc, const bp_real *bias, bp_activation act);
 
-#define BPI_KERNEL(I, ATTR, ROWS, NAME)                                                                              \
-    BPI_TILES_##ROWS(I, ATTR)                                                                                        \
-    BPI_ROW_PRODUCT(I, ATTR)                                                                                         \
-    BPI_DOT(I, ATTR)                                                                                                 \
-    BPI_PACK(I, ATTR)                                                                                                \
-    BPI_LOOPS(I, ATTR)                                                                                               \
-    static const struct bp_kernel_table I##_table = {                                                                \
-        NAME, ROWS, I##_W, bpi_gemm_tiled, I##_row, I##_dot, I##_pack, I##_unary, I##_slope, I##_axpy, \
-        I##_sumsq,                                                                                                   \
-        {{BPI_TILE_LIST_##ROWS(I, AN, 1), BPI_TILE_LIST_##ROWS(I, AN, 2)},                                           \
+/* All functions of a kernel but for the last two kinds, which not every set has; then its table */
+#define BPI_KERNEL(I, ATTR, ROWS) \
+    BPI_TILES_##ROWS(I, ATTR)     \
+    BPI_ROW_PRODUCT(I, ATTR)      \
+    BPI_LANE_SUM(I, ATTR)         \
+    BPI_DOT(I, ATTR)              \
+    BPI_PACK(I, ATTR)             \
+    BPI_LOOPS(I, ATTR)
+#define BPI_TABLE(I, ROWS, NAME, UNARY, SLOPE, NORM, NORM_BACKWARD)                                \
+    static const struct bp_kernel_table I##_table = {                                              \
+        NAME, ROWS, I##_W, bpi_gemm_tiled, I##_row, I##_dot, I##_pack, UNARY, SLOPE, I##_axpy,     \
+        I##_sumsq, NORM, NORM_BACKWARD,                                                            \
+        {{BPI_TILE_LIST_##ROWS(I, AN, 1), BPI_TILE_LIST_##ROWS(I, AN, 2)},                         \
          {BPI_TILE_LIST_##ROWS(I, AT, 1), BPI_TILE_LIST_##ROWS(I, AT, 2)}}};
 
 /* clang-format on */
@@ -6133,61 +6326,92 @@ BPI_ALWAYS_INLINE void bpi_vector_storem(bp_real *p, size_t n, bpi_vector_T v) {
     for (i = 0; i < n; i++) p[i] = all[i];
 }
 #define BPI_PLAIN /* no attribute */
-BPI_KERNEL(bpi_vector, BPI_PLAIN, 6, BP_KERNEL_VECTOR)
+BPI_KERNEL(bpi_vector, BPI_PLAIN, 6)
+BPI_TABLE(bpi_vector, 6, BP_KERNEL_VECTOR, bpi_vector_plain_unary, bpi_vector_plain_slope, NULL, NULL)
 
 #ifdef BPI_X86
 #ifdef BPRIOR_DOUBLE
+#define BPI_256(operation) _mm256_##operation##_pd
+#define BPI_256_OF _mm256_castsi256_pd
+#define BPI_512(operation) _mm512_##operation##_pd
+#define BPI_512_CMP _mm512_cmp_pd_mask
 #define bpi_avx2_T __m256d
 #define bpi_avx2_W ((size_t)4)
-#define bpi_avx2_zero() _mm256_setzero_pd()
-#define bpi_avx2_set1(x) _mm256_set1_pd(x)
-#define bpi_avx2_load(p) _mm256_loadu_pd(p)
-#define bpi_avx2_store(p, v) _mm256_storeu_pd(p, v)
-#define bpi_avx2_loadm(p, m) _mm256_maskload_pd(p, m)
-#define bpi_avx2_storem(p, m, v) _mm256_maskstore_pd(p, m, v)
-#define bpi_avx2_add(a, b) _mm256_add_pd(a, b)
-#define bpi_avx2_fma(a, b, c) _mm256_fmadd_pd(a, b, c)
 #define bpi_avx2_mask(n) _mm256_cmpgt_epi64(_mm256_set1_epi64x((long long)(n)), _mm256_setr_epi64x(0, 1, 2, 3))
+#define bpi_avx2_pow2(t)                                                                                           \
+    _mm256_castsi256_pd(_mm256_add_epi64(_mm256_slli_epi64(_mm256_castpd_si256(t), BPI_MANTISSA), \
+                                         _mm256_set1_epi64x((long long)BPI_BIAS << BPI_MANTISSA)))
 #define bpi_avx512_T __m512d
 #define bpi_avx512_W ((size_t)8)
 #define bpi_avx512_MASK_T __mmask8
-#define bpi_avx512_mask(n) ((__mmask8)((1u << (n)) - 1u))
-#define bpi_avx512_zero() _mm512_setzero_pd()
-#define bpi_avx512_set1(x) _mm512_set1_pd(x)
-#define bpi_avx512_load(p) _mm512_loadu_pd(p)
-#define bpi_avx512_store(p, v) _mm512_storeu_pd(p, v)
-#define bpi_avx512_loadm(p, m) _mm512_maskz_loadu_pd(m, p)
-#define bpi_avx512_storem(p, m, v) _mm512_mask_storeu_pd(p, m, v)
-#define bpi_avx512_add(a, b) _mm512_add_pd(a, b)
-#define bpi_avx512_fma(a, b, c) _mm512_fmadd_pd(a, b, c)
+#define bpi_avx512_pow2(t)                                                                                         \
+    _mm512_castsi512_pd(_mm512_add_epi64(_mm512_maskz_slli_epi64(bpi_avx512_mask(8), _mm512_castpd_si512(t), BPI_MANTISSA), \
+                                         _mm512_set1_epi64((long long)BPI_BIAS << BPI_MANTISSA)))
 #else
+#define BPI_256(operation) _mm256_##operation##_ps
+#define BPI_256_OF _mm256_castsi256_ps
+#define BPI_512(operation) _mm512_##operation##_ps
+#define BPI_512_CMP _mm512_cmp_ps_mask
 #define bpi_avx2_T __m256
 #define bpi_avx2_W ((size_t)8)
-#define bpi_avx2_zero() _mm256_setzero_ps()
-#define bpi_avx2_set1(x) _mm256_set1_ps(x)
-#define bpi_avx2_load(p) _mm256_loadu_ps(p)
-#define bpi_avx2_store(p, v) _mm256_storeu_ps(p, v)
-#define bpi_avx2_loadm(p, m) _mm256_maskload_ps(p, m)
-#define bpi_avx2_storem(p, m, v) _mm256_maskstore_ps(p, m, v)
-#define bpi_avx2_add(a, b) _mm256_add_ps(a, b)
-#define bpi_avx2_fma(a, b, c) _mm256_fmadd_ps(a, b, c)
 #define bpi_avx2_mask(n) _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
+#define bpi_avx2_pow2(t)                                                                                           \
+    _mm256_castsi256_ps(_mm256_add_epi32(_mm256_slli_epi32(_mm256_castps_si256(t), BPI_MANTISSA), \
+                                         _mm256_set1_epi32((int)(BPI_BIAS << BPI_MANTISSA))))
 #define bpi_avx512_T __m512
 #define bpi_avx512_W ((size_t)16)
 #define bpi_avx512_MASK_T __mmask16
-#define bpi_avx512_mask(n) ((__mmask16)((1u << (n)) - 1u))
-#define bpi_avx512_zero() _mm512_setzero_ps()
-#define bpi_avx512_set1(x) _mm512_set1_ps(x)
-#define bpi_avx512_load(p) _mm512_loadu_ps(p)
-#define bpi_avx512_store(p, v) _mm512_storeu_ps(p, v)
-#define bpi_avx512_loadm(p, m) _mm512_maskz_loadu_ps(m, p)
-#define bpi_avx512_storem(p, m, v) _mm512_mask_storeu_ps(p, m, v)
-#define bpi_avx512_add(a, b) _mm512_add_ps(a, b)
-#define bpi_avx512_fma(a, b, c) _mm512_fmadd_ps(a, b, c)
+#define bpi_avx512_pow2(t)                                                                                         \
+    _mm512_castsi512_ps(_mm512_add_epi32(_mm512_maskz_slli_epi32(bpi_avx512_mask(16), _mm512_castps_si512(t), BPI_MANTISSA), \
+                                         _mm512_set1_epi32((int)(BPI_BIAS << BPI_MANTISSA))))
 #endif
 #define bpi_avx2_MASK_T __m256i
-BPI_KERNEL(bpi_avx2, BPI_AVX2_ATTR, 6, BP_KERNEL_AVX2)
-BPI_KERNEL(bpi_avx512, BPI_AVX512_ATTR, 14, BP_KERNEL_AVX512)
+#define bpi_avx2_zero() BPI_256(setzero)()
+#define bpi_avx2_set1(x) BPI_256(set1)(x)
+#define bpi_avx2_load(p) BPI_256(loadu)(p)
+#define bpi_avx2_store(p, v) BPI_256(storeu)(p, v)
+#define bpi_avx2_loadm(p, m) BPI_256(maskload)(p, m)
+#define bpi_avx2_storem(p, m, v) BPI_256(maskstore)(p, m, v)
+#define bpi_avx2_add(a, b) BPI_256(add)(a, b)
+#define bpi_avx2_sub(a, b) BPI_256(sub)(a, b)
+#define bpi_avx2_mul(a, b) BPI_256(mul)(a, b)
+#define bpi_avx2_div(a, b) BPI_256(div)(a, b)
+#define bpi_avx2_fma(a, b, c) BPI_256(fmadd)(a, b, c)
+#define bpi_avx2_fnma(a, b, c) BPI_256(fnmadd)(a, b, c)
+#define bpi_avx2_min(a, b) BPI_256(min)(a, b)
+#define bpi_avx2_max(a, b) BPI_256(max)(a, b)
+#define bpi_avx2_positive(x, yes, no) BPI_256(blendv)(no, yes, BPI_256(cmp)(x, bpi_avx2_zero(), _CMP_GT_OQ))
+#define bpi_avx2_sign(x) BPI_256(and)(x, bpi_avx2_set1(BP_R(-0.0)))
+#define bpi_avx2_keep(v, m) BPI_256(and)(v, BPI_256_OF(m))
+#define bpi_avx2_xor(a, b) BPI_256(xor)(a, b)
+/* gcc 12 warns about some of its own unmasked AVX-512 functions; the masked ones become the same instructions */
+#define bpi_avx512_mask(n) ((bpi_avx512_MASK_T)((1u << (n)) - 1u))
+#define bpi_avx512_zero() BPI_512(setzero)()
+#define bpi_avx512_set1(x) BPI_512(set1)(x)
+#define bpi_avx512_load(p) BPI_512(loadu)(p)
+#define bpi_avx512_store(p, v) BPI_512(storeu)(p, v)
+#define bpi_avx512_loadm(p, m) BPI_512(maskz_loadu)(m, p)
+#define bpi_avx512_storem(p, m, v) BPI_512(mask_storeu)(p, m, v)
+#define bpi_avx512_add(a, b) BPI_512(add)(a, b)
+#define bpi_avx512_sub(a, b) BPI_512(sub)(a, b)
+#define bpi_avx512_mul(a, b) BPI_512(mul)(a, b)
+#define bpi_avx512_div(a, b) BPI_512(div)(a, b)
+#define bpi_avx512_fma(a, b, c) BPI_512(fmadd)(a, b, c)
+#define bpi_avx512_fnma(a, b, c) BPI_512(fnmadd)(a, b, c)
+#define bpi_avx512_min(a, b) BPI_512(maskz_min)(bpi_avx512_mask(bpi_avx512_W), a, b)
+#define bpi_avx512_max(a, b) BPI_512(maskz_max)(bpi_avx512_mask(bpi_avx512_W), a, b)
+#define bpi_avx512_positive(x, yes, no) BPI_512(mask_mov)(no, BPI_512_CMP(x, bpi_avx512_zero(), _CMP_GT_OQ), yes)
+#define bpi_avx512_sign(x) BPI_512(maskz_and)(bpi_avx512_mask(bpi_avx512_W), x, bpi_avx512_set1(BP_R(-0.0)))
+#define bpi_avx512_keep(v, m) BPI_512(maskz_mov)(m, v)
+#define bpi_avx512_xor(a, b) BPI_512(maskz_xor)(bpi_avx512_mask(bpi_avx512_W), a, b)
+BPI_KERNEL(bpi_avx2, BPI_AVX2_ATTR, 6)
+BPI_MATH(bpi_avx2, BPI_AVX2_ATTR)
+BPI_NORM(bpi_avx2, BPI_AVX2_ATTR)
+BPI_TABLE(bpi_avx2, 6, BP_KERNEL_AVX2, bpi_avx2_unary, bpi_avx2_slope, bpi_avx2_norm, bpi_avx2_norm_backward)
+BPI_KERNEL(bpi_avx512, BPI_AVX512_ATTR, 14)
+BPI_MATH(bpi_avx512, BPI_AVX512_ATTR)
+BPI_NORM(bpi_avx512, BPI_AVX512_ATTR)
+BPI_TABLE(bpi_avx512, 14, BP_KERNEL_AVX512, bpi_avx512_unary, bpi_avx512_slope, bpi_avx512_norm, bpi_avx512_norm_backward)
 #endif /* BPI_X86 */
 
 #ifdef BPI_NEON
@@ -6198,17 +6422,32 @@ BPI_KERNEL(bpi_avx512, BPI_AVX512_ATTR, 14, BP_KERNEL_AVX512)
 #define bpi_neon_set1(x) vdupq_n_f64(x)
 #define bpi_neon_load(p) vld1q_f64(p)
 #define bpi_neon_store(p, v) vst1q_f64(p, v)
-#define bpi_neon_add(a, b) vaddq_f64(a, b)
-#define bpi_neon_fma(a, b, c) vfmaq_f64(c, a, b)
+#define BPI_128(operation) operation##q_f64
+#define bpi_neon_pow2(t) \
+    vreinterpretq_f64_u64(vaddq_u64(vshlq_n_u64(vreinterpretq_u64_f64(t), BPI_MANTISSA), vdupq_n_u64((uint64_t)BPI_BIAS << BPI_MANTISSA)))
+#define bpi_neon_sign(x) vreinterpretq_f64_u64(vandq_u64(vreinterpretq_u64_f64(x), vdupq_n_u64((uint64_t)1 << 63)))
+#define bpi_neon_xor(a, b) vreinterpretq_f64_u64(veorq_u64(vreinterpretq_u64_f64(a), vreinterpretq_u64_f64(b)))
 #else
 #define bpi_neon_T float32x4_t
 #define bpi_neon_W ((size_t)4)
 #define bpi_neon_set1(x) vdupq_n_f32(x)
 #define bpi_neon_load(p) vld1q_f32(p)
 #define bpi_neon_store(p, v) vst1q_f32(p, v)
-#define bpi_neon_add(a, b) vaddq_f32(a, b)
-#define bpi_neon_fma(a, b, c) vfmaq_f32(c, a, b)
+#define BPI_128(operation) operation##q_f32
+#define bpi_neon_pow2(t) \
+    vreinterpretq_f32_u32(vaddq_u32(vshlq_n_u32(vreinterpretq_u32_f32(t), BPI_MANTISSA), vdupq_n_u32(BPI_BIAS << BPI_MANTISSA)))
+#define bpi_neon_sign(x) vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(x), vdupq_n_u32((uint32_t)1 << 31)))
+#define bpi_neon_xor(a, b) vreinterpretq_f32_u32(veorq_u32(vreinterpretq_u32_f32(a), vreinterpretq_u32_f32(b)))
 #endif
+#define bpi_neon_add(a, b) BPI_128(vadd)(a, b)
+#define bpi_neon_sub(a, b) BPI_128(vsub)(a, b)
+#define bpi_neon_mul(a, b) BPI_128(vmul)(a, b)
+#define bpi_neon_div(a, b) BPI_128(vdiv)(a, b)
+#define bpi_neon_fma(a, b, c) BPI_128(vfma)(c, a, b)
+#define bpi_neon_fnma(a, b, c) BPI_128(vfms)(c, a, b)
+#define bpi_neon_min(a, b) BPI_128(vmin)(a, b)
+#define bpi_neon_max(a, b) BPI_128(vmax)(a, b)
+#define bpi_neon_positive(x, yes, no) BPI_128(vbsl)(BPI_128(vcgt)(x, bpi_neon_zero()), yes, no)
 #define bpi_neon_MASK_T size_t
 #define bpi_neon_mask(n) (n)
 #define bpi_neon_zero() bpi_neon_set1(BP_R(0))
@@ -6229,7 +6468,15 @@ BPI_ALWAYS_INLINE void bpi_neon_storem(bp_real *p, size_t n, bpi_neon_T v) {
     bpi_neon_store(all, v);
     for (i = 0; i < n; i++) p[i] = all[i];
 }
-BPI_KERNEL(bpi_neon, BPI_PLAIN, 14, BP_KERNEL_NEON)
+BPI_ALWAYS_INLINE bpi_neon_T bpi_neon_keep(bpi_neon_T v, size_t n) {
+    bp_real all[bpi_neon_W];
+    bpi_neon_store(all, v);
+    return bpi_neon_loadm(all, n);
+}
+BPI_KERNEL(bpi_neon, BPI_PLAIN, 14)
+BPI_MATH(bpi_neon, BPI_PLAIN)
+BPI_NORM(bpi_neon, BPI_PLAIN)
+BPI_TABLE(bpi_neon, 14, BP_KERNEL_NEON, bpi_neon_unary, bpi_neon_slope, bpi_neon_norm, bpi_neon_norm_backward)
 #endif /* BPI_NEON */
 
 /* --- 4.6 the blocked product ----------------------------------------------------------------------------------------
@@ -6455,8 +6702,8 @@ BPI_FN void bpi_gemm_cblas(const bp_compute *c, bool trans_a, bool trans_b, size
 /* Elementwise, the plain loops are as good a reference as any: every kernel has their bits. */
 /* clang-format off */
 static const struct bp_kernel_table bpi_reference_table = {
-    BP_KERNEL_REFERENCE, 1, 1, bpi_gemm_reference, NULL, bpi_dot_reference, NULL, bpi_vector_unary,
-    bpi_vector_slope, bpi_vector_axpy, bpi_vector_sumsq,
+    BP_KERNEL_REFERENCE, 1, 1, bpi_gemm_reference, NULL, bpi_dot_reference, NULL, bpi_vector_plain_unary,
+    bpi_vector_plain_slope, bpi_vector_axpy, bpi_vector_sumsq, NULL, NULL,
     {{{0}, {0}}, {{0}, {0}}}};
 /* clang-format on */
 
@@ -7283,14 +7530,26 @@ BPI_FN void bpi_layer_norm_row(bp_real *y, bp_real *saved, const bp_real *x, con
     }
 }
 
-BPRIOR_API void bp_layer_norm_forward(bp_real *y, bp_real *saved, const bp_real *x, const bp_real *gain, const bp_real *shift,
-                                      size_t n, size_t dim) {
-    for (size_t row = 0; row < n; row++)
-        bpi_layer_norm_row(y + row * dim, saved ? saved + 2 * row : NULL, x + row * dim, gain, shift, dim);
+/* A row by whichever kernel there is; with `squash` y = tanh of the normalised row. */
+BPI_FN void bpi_norm_row(const bp_compute *c, bp_real *y, bp_real *saved, const bp_real *x, const bp_real *gain, const bp_real *shift,
+                         size_t dim, bool squash) {
+    if (c->table->norm) {
+        c->table->norm(y, saved, x, gain, shift, dim, squash);
+        return;
+    }
+    bpi_layer_norm_row(y, saved, x, gain, shift, dim);
+    if (squash) bp_vec_tanh(c, y, y, dim);
 }
 
-BPRIOR_API void bp_layer_norm_eval(bp_real *y, const bp_real *x, const bp_real *gain, const bp_real *shift, size_t n, size_t dim) {
-    bp_layer_norm_forward(y, NULL, x, gain, shift, n, dim);
+BPRIOR_API void bp_layer_norm_forward(const bp_compute *c, bp_real *y, bp_real *saved, const bp_real *x, const bp_real *gain,
+                                      const bp_real *shift, size_t n, size_t dim) {
+    for (size_t row = 0; row < n; row++)
+        bpi_norm_row(c, y + row * dim, saved ? saved + 2 * row : NULL, x + row * dim, gain, shift, dim, false);
+}
+
+BPRIOR_API void bp_layer_norm_eval(const bp_compute *c, bp_real *y, const bp_real *x, const bp_real *gain, const bp_real *shift,
+                                   size_t n, size_t dim) {
+    bp_layer_norm_forward(c, y, NULL, x, gain, shift, n, dim);
 }
 
 /* One row, D = dim:  mean = sum x / D,  var = sum (x - mean)^2 / D,  r = (var + eps)^(-1/2),  xhat = (x - mean) r,
@@ -7361,19 +7620,29 @@ BPI_FN void bpi_layer_norm_backward_gain(bp_real *BPI_RESTRICT dgain, bp_real *B
     }
 }
 
-BPRIOR_API void bp_layer_norm_backward(bp_real *dx, bp_real *dgain, bp_real *dshift, const bp_real *dy, const bp_real *saved,
-                                       const bp_real *x, const bp_real *gain, size_t n, size_t dim) {
-    for (size_t row = 0; row < n; row++) {
-        const bp_real *xr = x + row * dim, *dyr = dy + row * dim;
-        const bp_real mean = saved[2 * row], r = saved[2 * row + 1];
-        bpi_layer_norm_backward_gain(dgain, dshift, dyr, mean, r, xr, dim);
-        if (dx) bpi_layer_norm_backward_row(dx + row * dim, true, dyr, mean, r, xr, gain, dim);
+/* A row by whichever kernel there is. h: dy is the derivative by h = tanh(y), and not by y; then dx, which is set and not added
+ * to, must be dy. */
+BPI_FN void bpi_norm_row_backward(const bp_compute *c, bp_real *dx, bool add, bp_real *dgain, bp_real *dshift, const bp_real *dy,
+                                  const bp_real *h, const bp_real *saved, const bp_real *x, const bp_real *gain, size_t dim) {
+    if (c->table->norm_backward) {
+        c->table->norm_backward(dx, add, dgain, dshift, dy, h, saved, x, gain, dim);
+        return;
     }
+    if (h) bp_vec_act_backward_set(c, dx, dy, h, dim, BP_ACT_TANH);
+    bpi_layer_norm_backward_gain(dgain, dshift, dy, saved[0], saved[1], x, dim);
+    if (dx) bpi_layer_norm_backward_row(dx, add, dy, saved[0], saved[1], x, gain, dim);
 }
 
-BPRIOR_API void bp_layer_norm_backward_input(bp_real *dx, const bp_real *dy, const bp_real *saved, const bp_real *x,
-                                             const bp_real *gain, size_t n, size_t dim) {
-    bp_layer_norm_backward(dx, NULL, NULL, dy, saved, x, gain, n, dim);
+BPRIOR_API void bp_layer_norm_backward(const bp_compute *c, bp_real *dx, bp_real *dgain, bp_real *dshift, const bp_real *dy,
+                                       const bp_real *saved, const bp_real *x, const bp_real *gain, size_t n, size_t dim) {
+    for (size_t row = 0; row < n; row++)
+        bpi_norm_row_backward(c, dx ? dx + row * dim : NULL, true, dgain, dshift, dy + row * dim, NULL, saved + 2 * row,
+                              x + row * dim, gain, dim);
+}
+
+BPRIOR_API void bp_layer_norm_backward_input(const bp_compute *c, bp_real *dx, const bp_real *dy, const bp_real *saved,
+                                             const bp_real *x, const bp_real *gain, size_t n, size_t dim) {
+    bp_layer_norm_backward(c, dx, NULL, NULL, dy, saved, x, gain, n, dim);
 }
 
 /* --- 6.3 The Gaussian head (E35) -------------------------------------------- */
@@ -7907,10 +8176,8 @@ BPI_FN void bpi_mlp_forward_block(const bp_compute *c, bp_real *out, const bpi_m
         const size_t H = layer->out;
         bpi_mlp_first(c, tape->z0, tape->shared, x, u, params, mlp, n, s, BP_ACT_NONE);
         for (size_t i = 0; i < rows; i++) { /* row by row: the normalised row is still close by when tanh wants it */
-            bp_real *y = tape->y[0] + i * H;
-            bp_layer_norm_forward(y, tape->stats ? tape->stats + 2 * i : NULL, tape->z0 + i * H, params + layer->gain,
-                                  params + layer->shift, 1, H);
-            bp_vec_act(c, y, y, H, BP_ACT_TANH);
+            bpi_norm_row(c, tape->y[0] + i * H, tape->stats ? tape->stats + 2 * i : NULL, tape->z0 + i * H, params + layer->gain,
+                         params + layer->shift, H, true);
         }
     } else {
         bpi_mlp_first(c, tape->y[0], tape->shared, x, u, params, mlp, n, s, act);
@@ -7999,11 +8266,8 @@ BPI_FN void bpi_mlp_backward_block(const bp_compute *c, bp_real *dparams, bp_rea
             const size_t H = layer->in;
             for (size_t i = 0; i < rows; i++) {
                 bp_real *d = dh + i * H;
-                const bp_real *z0 = tape->z0 + i * H, *stats = tape->stats + 2 * i;
-                bp_vec_act_backward_set(c, d, d, h + i * H, H, BP_ACT_TANH);
-                if (dparams)
-                    bpi_layer_norm_backward_gain(dparams + below->gain, dparams + below->shift, d, stats[0], stats[1], z0, H);
-                bpi_layer_norm_backward_row(d, false, d, stats[0], stats[1], z0, params + below->gain, H);
+                bpi_norm_row_backward(c, d, false, dparams ? dparams + below->gain : NULL, dparams ? dparams + below->shift : NULL, d,
+                                      h + i * H, tape->stats + 2 * i, tape->z0 + i * H, params + below->gain, H);
             }
         }
         dz = dh;
