@@ -6566,6 +6566,9 @@ BPI_FN void bpi_act_rows(const struct bp_kernel_table *t, bp_real *x, size_t m, 
     for (i = 0; i < m; i++) bpi_act_inplace(t, x + i * ldc, n, act);
 }
 
+/* Rows of a strip: few enough for several arrays of them to share the first-level cache, and a whole number of tiles. */
+BPI_FN size_t bpi_strip_rows(const bp_compute *c) { return BPI_MAX_ROWS / c->table->rows * c->table->rows; }
+
 BPI_FN void bpi_gemm_tiled(const bp_compute *c, bool trans_a, bool trans_b, size_t m, size_t n, size_t k,
                            const bp_real *a, size_t lda, const bp_real *b, size_t ldb, bp_real beta, bp_real *out,
                            size_t ldc, const bp_real *bias, bp_activation act) {
@@ -8141,23 +8144,38 @@ BPI_FN void bpi_mlp_tape_work(bpi_mlp_tape *tape, bp_real *work, const bp_mlp *m
 
 /* --- 7.3 Forward and backward --------------------------------------------------- */
 
-/* First layer of a block: z = act(x wx + u wu + b), [n*s][out]. The product with x is shared by the s samples of a row. */
-BPI_FN void bpi_mlp_first(const bp_compute *c, bp_real *z, bp_real *shared, const bp_real *x, const bp_real *u,
+/* First layer of a block: z = x wx + u wu + b [n*s][out], and y = act(z), or y = tanh(layer norm(z)), of which z is kept in the
+ * tape. The product with x is shared by the s samples of a row. What follows it goes strip by strip: a strip of rows stays in
+ * the first-level cache from pass to pass. */
+BPI_FN void bpi_mlp_first(const bp_compute *c, bp_real *y, const bpi_mlp_tape *tape, const bp_real *x, const bp_real *u,
                           const bp_real *params, const bp_mlp *mlp, size_t n, size_t s, bp_activation act) {
     const bp_mlp_layer *layer = &mlp->layer[0];
-    const size_t input = mlp->config.input, extra = mlp->config.extra, out = layer->out;
+    const size_t input = mlp->config.input, extra = mlp->config.extra, out = layer->out, strip = bpi_strip_rows(c);
     const bp_real *wx = params + layer->w, *wu = wx + input * out, *b = params + layer->b;
-    bp_real *h = s > 1 ? shared : z;
+    const bool norm = bpi_mlp_has_norm(mlp);
+    bp_real *z = norm ? tape->z0 : y, *h = s > 1 ? tape->shared : z;
+    if (norm) act = BP_ACT_NONE;
 
     /* pass 1: the x part, h = x wx + b, one row per row of x */
     bp_gemm(c, false, false, n, out, input, x, input, wx, out, 0, h, out, b, extra ? BP_ACT_NONE : act);
+    if (s == 1 && !extra && !norm) return;
 
-    /* pass 2: a copy for each sample */
-    if (s > 1)
-        for (size_t row = 0; row < n * s; row++) memcpy(z + row * out, h + row / s * out, out * sizeof *z);
+    for (size_t first = 0; first < n * s; first += strip) {
+        const size_t rows = bpi_min_size(strip, n * s - first);
+        bp_real *zi = z + first * out;
 
-    /* pass 3: the u part on top, z = act(z + u wu) */
-    if (extra) bp_gemm(c, false, false, n * s, out, extra, u, extra, wu, out, 1, z, out, NULL, act);
+        /* pass 2: a copy for each sample */
+        if (s > 1)
+            for (size_t i = 0; i < rows; i++) memcpy(zi + i * out, h + (first + i) / s * out, out * sizeof *z);
+
+        /* pass 3: the u part on top, z = z + u wu */
+        if (extra) bp_gemm(c, false, false, rows, out, extra, u + first * extra, extra, wu, out, 1, zi, out, NULL, act);
+
+        /* pass 4: y = tanh(layer norm(z)) */
+        for (size_t i = 0; norm && i < rows; i++)
+            bpi_norm_row(c, y + (first + i) * out, tape->stats ? tape->stats + 2 * (first + i) : NULL, zi + i * out,
+                         params + layer->gain, params + layer->shift, out, true);
+    }
 }
 
 /* A block of n rows of x with s samples each, through the whole network. */
@@ -8165,23 +8183,9 @@ BPI_FN void bpi_mlp_forward_block(const bp_compute *c, bp_real *out, const bpi_m
                                   const bp_real *u, const bp_real *params, const bp_mlp *mlp, size_t n, size_t s) {
     const size_t rows = n * s, last = mlp->n_layers - 1;
     const bp_activation act = mlp->config.activation;
-    if (last == 0) {
-        bpi_mlp_first(c, out, tape->shared, x, u, params, mlp, n, s, BP_ACT_NONE);
-        return;
-    }
 
-    /* pass 1: first hidden layer */
-    if (bpi_mlp_has_norm(mlp)) {
-        const bp_mlp_layer *layer = &mlp->layer[0];
-        const size_t H = layer->out;
-        bpi_mlp_first(c, tape->z0, tape->shared, x, u, params, mlp, n, s, BP_ACT_NONE);
-        for (size_t i = 0; i < rows; i++) { /* row by row: the normalised row is still close by when tanh wants it */
-            bpi_norm_row(c, tape->y[0] + i * H, tape->stats ? tape->stats + 2 * i : NULL, tape->z0 + i * H, params + layer->gain,
-                         params + layer->shift, H, true);
-        }
-    } else {
-        bpi_mlp_first(c, tape->y[0], tape->shared, x, u, params, mlp, n, s, act);
-    }
+    /* pass 1: the first layer */
+    bpi_mlp_first(c, last ? tape->y[0] : out, tape, x, u, params, mlp, n, s, last ? act : BP_ACT_NONE);
 
     /* pass 2: the other layers, y = act(h w + b); the last one without activation */
     for (size_t l = 1; l <= last; l++) {
