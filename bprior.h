@@ -876,12 +876,24 @@ BPRIOR_API const char *bp_kernel_name(bp_kernel kernel);
 
 struct bp_kernel_table; /* the functions of one kernel; private */
 
-/** @brief A chosen kernel and its scratch memory. One per thread; holds no other state. */
+/** @brief How many matrices a #bp_compute can keep rearranged: #bp_compute_keep. */
+#define BP_MAX_KEPT 32
+
+/** @brief A right factor that is kept rearranged. */
+typedef struct bp_kept {
+    const bp_real *b, *packed; /**< The matrix, and where its rearranged copy is. */
+    size_t n, k, ldb;          /**< Sizes as in #bp_gemm. */
+    bool trans_b;              /**< Is op(B) its transpose? */
+} bp_kept;
+
+/** @brief A chosen kernel, its scratch memory, and the matrices that it keeps rearranged. One per thread. */
 typedef struct bp_compute {
     bp_kernel kernel;                    /**< What was chosen; never AUTO after #bp_compute_init. */
     const struct bp_kernel_table *table; /**< Its functions. */
     bp_real *pack;                       /**< Scratch for rearranged blocks of matrices. */
     size_t pack_bytes;                   /**< Its size. */
+    bp_kept kept[BP_MAX_KEPT];           /**< The first `n_kept` are in use. */
+    size_t n_kept;                       /**< Changed by #bp_compute_keep and #bp_compute_forget. */
 } bp_compute;
 
 /** @brief Bytes of scratch memory that #bp_compute_init wants: the same for all kernels. */
@@ -906,6 +918,22 @@ BPRIOR_API bp_status bp_compute_init(bp_compute *c, bp_kernel want, void *mem, b
 BPRIOR_API void bp_gemm(const bp_compute *c, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, const bp_real *a,
                         size_t lda, const bp_real *b, size_t ldb, bp_real beta, bp_real *out, size_t ldc,
                         const bp_real *bias, bp_activation act);
+
+/** @brief Numbers of memory that #bp_compute_keep wants for an op(B) of k rows and n columns; 0: it is not worth keeping. */
+BPRIOR_API size_t bp_compute_keep_reals(size_t n, size_t k);
+
+/** @brief Rearranges a right factor of #bp_gemm once for many products to come: weights that go over many blocks of rows.
+ *
+ *  Until #bp_compute_forget, products of this `c` with the same B, sizes and orientation use the copy: the same bits, sooner. So B must
+ *  not change meanwhile. Nothing is kept, and nothing is wrong, if there are #BP_MAX_KEPT already, or if the sizes or the kernel
+ *  gain nothing by it.
+ *  @param c a compute.
+ *  @param memory [bp_compute_keep_reals(n, k)], which must live until #bp_compute_forget.
+ *  @param trans_b,n,k,b,ldb as they will be in #bp_gemm. */
+BPRIOR_API void bp_compute_keep(bp_compute *c, bp_real *memory, bool trans_b, size_t n, size_t k, const bp_real *b, size_t ldb);
+
+/** @brief Ends all that #bp_compute_keep began. */
+BPRIOR_API void bp_compute_forget(bp_compute *c);
 
 /** @brief e^x, to 1.1 units in the last place, same bits everywhere. Overflows to infinity, underflows through the
  *  subnormal numbers to 0. */
@@ -1648,6 +1676,20 @@ BPRIOR_API void bp_mlp_backward(const bp_compute *c, bp_real *dparams, bp_real *
 BPRIOR_API void bp_mlp_backward_input(const bp_compute *c, bp_real *dx, bp_real *du, const bp_real *saved, bp_real *work,
                                       const bp_real *dout, const bp_real *x, const bp_real *u, const bp_real *params,
                                       const bp_mlp *mlp, size_t n, size_t s);
+
+/** @brief Numbers of memory that bp_mlp_keep() wants.
+ *  @param mlp structure */
+BPRIOR_API size_t bp_mlp_keep_reals(const bp_mlp *mlp);
+
+/** @brief Keeps a network's weights rearranged (bp_compute_keep()) until bp_compute_forget(): for parameters that many blocks of rows
+ *         will meet before they change. The results' bits stay the same.
+ *  @param c        a compute
+ *  @param memory   [bp_mlp_keep_reals()]
+ *  @param params   [n_params]
+ *  @param mlp      structure
+ *  @param backward also for bp_mlp_backward() and bp_mlp_backward_input()
+ *  @return the end of what was used of `memory`, for another network to go on from */
+BPRIOR_API bp_real *bp_mlp_keep(bp_compute *c, bp_real *memory, const bp_real *params, const bp_mlp *mlp, bool backward);
 
 /** @brief Multiply-adds of one forward pass, counting the x part of the first layer once per row of x. Backward to
  *         parameters and inputs costs about twice as much, to the inputs alone about once.
@@ -6491,8 +6533,8 @@ BPI_TABLE(bpi_neon, 14, BP_KERNEL_NEON, bpi_neon_unary, bpi_neon_slope, bpi_neon
  * A is read where it lies, in either orientation. Packing costs k n moves against m k n multiply-adds; a B that is not
  * transposed and is small or used by few rows is also read where it lies, except for the last, narrow panel. */
 
-#define BPI_KC ((size_t)(1536 / sizeof(bp_real)))                        /* rows of a packed block: 384 floats */
-#define BPI_PACK_BYTES ((size_t)(BPI_KC * (512 + 16) * sizeof(bp_real))) /* 792 KiB: fits a second-level cache */
+#define BPI_KC ((size_t)(2048 / sizeof(bp_real)))                        /* rows of a packed block: 512 floats */
+#define BPI_PACK_BYTES ((size_t)(BPI_KC * (512 + 16) * sizeof(bp_real))) /* 1 MiB: fits a second-level cache */
 #define BPI_DIRECT_BYTES ((size_t)(24 * 1024))                           /* a B no larger than this stays in the first-level cache */
 #define BPI_FAR_BYTES ((size_t)(96 * 1024))                              /* a transposed A larger than this is copied group by group */
 
@@ -6566,6 +6608,28 @@ BPI_FN void bpi_act_rows(const struct bp_kernel_table *t, bp_real *x, size_t m, 
     for (i = 0; i < m; i++) bpi_act_inplace(t, x + i * ldc, n, act);
 }
 
+/* Packs rows x cols of op(B) into panels; of a B that tiles read where it lies, only the last, narrow one. */
+BPI_FN void bpi_pack_block(const struct bp_kernel_table *t, bp_real *to, bool trans_b, size_t cols, size_t rows, const bp_real *b,
+                           size_t ldb, bool narrow_only) {
+    const size_t width = 2 * t->width;
+    size_t j;
+    for (j = narrow_only ? cols - cols % width : 0; j < cols; j += width) {
+        const size_t panel_cols = bpi_min_size(width, cols - j);
+        if (trans_b) bpi_pack_transposed(to + j * rows, b + j * ldb, ldb, rows, panel_cols, width);
+        else t->pack(to + j * rows, b + j, ldb, rows, panel_cols);
+    }
+}
+
+/* The kept copy of op(B), or NULL. */
+BPI_FN const bp_real *bpi_kept_find(const bp_compute *c, bool trans_b, size_t n, size_t k, const bp_real *b, size_t ldb) {
+    size_t i;
+    for (i = 0; i < c->n_kept; i++) {
+        const bp_kept *kept = &c->kept[i];
+        if (kept->b == b && kept->trans_b == trans_b && kept->n == n && kept->k == k && kept->ldb == ldb) return kept->packed;
+    }
+    return NULL;
+}
+
 /* Rows of a strip: few enough for several arrays of them to share the first-level cache, and a whole number of tiles. */
 BPI_FN size_t bpi_strip_rows(const bp_compute *c) { return BPI_MAX_ROWS / c->table->rows * c->table->rows; }
 
@@ -6574,6 +6638,7 @@ BPI_FN void bpi_gemm_tiled(const bp_compute *c, bool trans_a, bool trans_b, size
                            size_t ldc, const bp_real *bias, bp_activation act) {
     const struct bp_kernel_table *t = c->table;
     const size_t width = 2 * t->width;
+    const bp_real *kept;
     size_t kc, nc, blocks, j0, p0, i, j, panel_cols;
     bool direct;
 
@@ -6612,11 +6677,12 @@ BPI_FN void bpi_gemm_tiled(const bp_compute *c, bool trans_a, bool trans_b, size
         return;
     }
 
-    /* Blocks of p of nearly equal size, at most BPI_KC; then as many columns as fit the scratch. */
+    /* Blocks of p of nearly equal size, at most BPI_KC; then as many columns as fit the scratch. A kept B is one block. */
+    kept = bpi_kept_find(c, trans_b, n, k, b, ldb);
     blocks = k ? (k + BPI_KC - 1) / BPI_KC : 1;
     kc = (k + blocks - 1) / blocks;
-    nc = kc ? (c->pack_bytes / sizeof(bp_real) / kc - BPI_MAX_ROWS) / width * width : n;
-    direct = !trans_b && (m <= 2 * t->rows || k * ldb * sizeof(bp_real) <= BPI_DIRECT_BYTES);
+    nc = kc && !kept ? (c->pack_bytes / sizeof(bp_real) / kc - BPI_MAX_ROWS) / width * width : n;
+    direct = !kept && !trans_b && (m <= 2 * t->rows || k * ldb * sizeof(bp_real) <= BPI_DIRECT_BYTES);
     if (nc == 0) nc = width;
 
     for (j0 = 0; j0 < n; j0 += nc) {
@@ -6626,15 +6692,9 @@ BPI_FN void bpi_gemm_tiled(const bp_compute *c, bool trans_a, bool trans_b, size
             const size_t depth = bpi_min_size(kc, k - p0);
             const bool last = p0 + depth >= k;
             const bp_real scale = p0 ? BP_R(1) : beta;
-            const bp_real *bias0 = bias && !p0 ? bias + j0 : NULL;
+            const bp_real *bias0 = bias && !p0 ? bias + j0 : NULL, *packed = kept ? kept : c->pack;
 
-            for (j = 0; j < cols; j += width) {
-                panel_cols = bpi_min_size(width, cols - j);
-                if (trans_b)
-                    bpi_pack_transposed(c->pack + j * depth, b + (j0 + j) * ldb + p0, ldb, depth, panel_cols, width);
-                else if (!direct || panel_cols < width)
-                    t->pack(c->pack + j * depth, b + p0 * ldb + j0 + j, ldb, depth, panel_cols);
-            }
+            if (!kept) bpi_pack_block(t, c->pack, trans_b, cols, depth, trans_b ? b + j0 * ldb + p0 : b + p0 * ldb + j0, ldb, direct);
 
             i = 0;
             while (i < m) {
@@ -6652,7 +6712,7 @@ BPI_FN void bpi_gemm_tiled(const bp_compute *c, bool trans_a, bool trans_b, size
                 }
                 for (j = 0; j < cols; j += width) {
                     const bool in_place = direct && cols - j >= width;
-                    const bp_real *bj = in_place ? b + p0 * ldb + j0 + j : c->pack + j * depth;
+                    const bp_real *bj = in_place ? b + p0 * ldb + j0 + j : packed + j * depth;
                     panel_cols = bpi_min_size(width, cols - j);
                     t->tile[trans_a][panel_cols > t->width][rows](depth, ai, ai_step, bj, in_place ? ldb : width, scale,
                                                                   ci + j, ldc, bias0 ? bias0 + j : NULL, panel_cols);
@@ -6792,6 +6852,24 @@ BPRIOR_API void bp_gemm(const bp_compute *c, bool trans_a, bool trans_b, size_t 
 #endif
     c->table->gemm(c, trans_a, trans_b, m, n, k, a, lda, b, ldb, beta, out, ldc, bias, act);
 }
+
+/* A column is a dot product, and a B of several blocks of p would be added up in another order. 64: more than any panel is wide. */
+BPRIOR_API size_t bp_compute_keep_reals(size_t n, size_t k) { return n < 2 || k == 0 || k > BPI_KC ? 0 : (n + 63) / 64 * 64 * k; }
+
+BPRIOR_API void bp_compute_keep(bp_compute *c, bp_real *memory, bool trans_b, size_t n, size_t k, const bp_real *b, size_t ldb) {
+    bp_kept *kept = &c->kept[c->n_kept];
+    if (!c->table->pack || c->kernel == BP_KERNEL_CBLAS || bp_compute_keep_reals(n, k) == 0 || c->n_kept == BP_MAX_KEPT) return;
+    bpi_pack_block(c->table, memory, trans_b, n, k, b, ldb, false);
+    kept->b = b;
+    kept->packed = memory;
+    kept->n = n;
+    kept->k = k;
+    kept->ldb = ldb;
+    kept->trans_b = trans_b;
+    c->n_kept++;
+}
+
+BPRIOR_API void bp_compute_forget(bp_compute *c) { c->n_kept = 0; }
 
 BPRIOR_API void bp_vec_act(const bp_compute *c, bp_real *y, const bp_real *x, size_t n, bp_activation act) {
     switch (act) {
@@ -8143,6 +8221,29 @@ BPI_FN void bpi_mlp_tape_work(bpi_mlp_tape *tape, bp_real *work, const bp_mlp *m
 }
 
 /* --- 7.3 Forward and backward --------------------------------------------------- */
+
+/* The weights as forward and backward will ask bp_gemm for them. */
+BPRIOR_API size_t bp_mlp_keep_reals(const bp_mlp *mlp) {
+    size_t total = bp_compute_keep_reals(mlp->layer[0].out, mlp->config.input);
+    for (size_t l = 1; l < mlp->n_layers; l++)
+        total += bp_compute_keep_reals(mlp->layer[l].out, mlp->layer[l].in) + bp_compute_keep_reals(mlp->layer[l].in, mlp->layer[l].out);
+    return total;
+}
+
+BPRIOR_API bp_real *bp_mlp_keep(bp_compute *c, bp_real *memory, const bp_real *params, const bp_mlp *mlp, bool backward) {
+    const bp_mlp_layer *first = &mlp->layer[0];
+    bp_compute_keep(c, memory, false, first->out, mlp->config.input, params + first->w, first->out);
+    memory += bp_compute_keep_reals(first->out, mlp->config.input);
+    for (size_t l = 1; l < mlp->n_layers; l++) {
+        const bp_mlp_layer *layer = &mlp->layer[l];
+        bp_compute_keep(c, memory, false, layer->out, layer->in, params + layer->w, layer->out);
+        memory += bp_compute_keep_reals(layer->out, layer->in);
+        if (!backward) continue;
+        bp_compute_keep(c, memory, true, layer->in, layer->out, params + layer->w, layer->out);
+        memory += bp_compute_keep_reals(layer->in, layer->out);
+    }
+    return memory;
+}
 
 /* First layer of a block: z = x wx + u wu + b [n*s][out], and y = act(z), or y = tanh(layer norm(z)), of which z is kept in the
  * tape. The product with x is shared by the s samples of a row. What follows it goes strip by strip: a strip of rows stays in
@@ -14443,6 +14544,7 @@ struct bpi_rs0_shard {
     bp_real *fields;      /* [.][F] its fields alone, when there is more: a chunk's, or all n + Bs rows for its memory */
     bp_real *u, *du;      /* [R][S+1][U] actions as the critic sees them */
     bp_real *critic_out[2], *critic_saved[2], *critic_dout, *critic_work;
+    bp_real *critic_kept; /* the target critics' weights, rearranged */
 
     /* memory: states before row 0 [Bs][.], and where they are zeroed */
     bp_real *state[BPI_STATES];
@@ -14640,6 +14742,12 @@ BPI_FN bool bpi_rs0_remembers(const bp_rs0 *l) { return l->state_size > bpi_rs0_
 /* Action samples per state: S draws, or all K choices. */
 BPI_FN size_t bpi_rs0_n_samples(const bp_rs0 *l) {
     return l->policy.output == BP_OUTPUT_CATEGORICAL ? l->policy.n_choices : l->config.samples;
+}
+
+/* Critics whose target weights a shard keeps rearranged: all, or of too many none. */
+BPI_FN size_t bpi_rs0_n_kept(const bp_rs0 *l) {
+    const size_t critics = bpi_rs0_critic_groups(l) * bpi_rs0_n_critics(l);
+    return critics * 2 * l->critic.n_layers <= BP_MAX_KEPT ? critics : 0;
 }
 
 /* Rows of states that go through the critics at once. */
@@ -14904,6 +15012,7 @@ BPI_FN void bpi_rs0_shard_layout(struct bpi_rs0_shard *sh, const bp_rs0 *l, bp_a
     sh->critic_dout = bp_arena_real(arena, bpi_max_size(R * (S + 1), many));
     sh->critic_work = bp_arena_real(
         arena, bpi_max_size(bp_mlp_work_reals(&l->critic, R, S + 1), bp_mlp_work_reals(&l->critic, many, 1)));
+    sh->critic_kept = bp_arena_real(arena, bpi_rs0_n_kept(l) * bp_mlp_keep_reals(&l->critic));
 }
 
 /* Run once to measure (l is a resolved learner on the stack) and once to place. */
@@ -15839,6 +15948,7 @@ BPI_FN void bpi_rs0_run_shard(void *context, size_t index, size_t worker) {
     const bp_batch *batch = job->batch;
     struct bpi_rs0_shard *sh = &l->shard[index];
     const size_t T = l->config.length, B = l->config.batch, Bs = sh->count, n = sh->n, A = l->policy.action_size;
+    bp_real *kept;
     size_t i;
     (void)worker;
     memset(&sh->sums, 0, sizeof sh->sums);
@@ -15857,6 +15967,11 @@ BPI_FN void bpi_rs0_run_shard(void *context, size_t index, size_t worker) {
         memcpy(sh->action + i * A, batch->action + from * A, A * sizeof(bp_real));
     }
 
+    /* every sampled action asks the target critics, and the policy's also for the way back */
+    kept = sh->critic_kept;
+    for (i = 0; i < bpi_rs0_n_kept(l); i++)
+        kept = bp_mlp_keep(&sh->compute, kept, l->critic_p.target + i * bpi_rs0_critic_size(l), &l->critic, true);
+
     bpi_rs0_marks(job, sh);
     bpi_rs0_distributions(job, sh);
     bpi_rs0_critic_memory(job, sh);
@@ -15866,6 +15981,7 @@ BPI_FN void bpi_rs0_run_shard(void *context, size_t index, size_t worker) {
     bpi_rs0_critic_loss(job, sh);
     bpi_rs0_policy_loss(job, sh);
     bpi_rs0_prior_loss(job, sh);
+    bp_compute_forget(&sh->compute);
 
     for (i = 0; i < n; i++) {
         const size_t to = (i / Bs) * B + sh->first_sequence + i % Bs;
