@@ -6190,17 +6190,16 @@ typedef void (*bpi_tile_fn)(size_t k, const bp_real *a, size_t lda, const bp_rea
         }                                                                                                \
     }
 
-/* A row of a layer norm, forward and backward. What is computed, and why, stands at the plain twins in 6.2; `squash`: the
- * row's tanh as well, whose backward comes with h = tanh(y). Two registers at a time, in two chains; a masked last one: lanes
- * that do not exist must not count in the variance, where x - mean would be -mean. */
+/* Rows of a layer norm, forward and backward. What is computed, and why, stands at the plain twins in 6.2; `squash`: each row's
+ * tanh as well, whose backward comes with h = tanh(y). The statistics of a row are a chain of sums, a root and a quotient, long
+ * but thin: so those of BPI_NORM_ROWS rows are computed before the first of these rows is written, and the processor works on several
+ * at once. Lanes that do not exist must not count in the variance, where x - mean would be -mean. */
+#define BPI_NORM_ROWS 8
 #define BPI_NORM(I, ATTR)                                                                                               \
-    ATTR BPI_FN void I##_norm(bp_real *y, bp_real *saved, const bp_real *x, const bp_real *gain, const bp_real *shift,  \
-                              size_t dim, bool squash)                                                                  \
+    ATTR BPI_ALWAYS_INLINE void I##_norm_stats(bp_real *stats, const bp_real *x, size_t dim, I##_MASK_T m0)             \
     {                                                                                                                   \
         const size_t whole = dim - dim % I##_W;                                                                         \
-        const I##_MASK_T m0 = I##_mask(dim - whole);                                                                    \
-        I##_T s0 = I##_zero(), s1 = s0, v0 = s0, v1 = s0, mean, r;                                                      \
-        bp_real mean1, r1;                                                                                              \
+        I##_T s0 = I##_zero(), s1 = s0, mean;                                                                           \
         size_t i;                                                                                                       \
         for (i = 0; i + 2 * I##_W <= whole; i += 2 * I##_W) {                                                           \
             s0 = I##_add(s0, I##_load(x + i));                                                                          \
@@ -6208,52 +6207,84 @@ typedef void (*bpi_tile_fn)(size_t k, const bp_real *a, size_t lda, const bp_rea
         }                                                                                                               \
         if (i < whole) s0 = I##_add(s0, I##_load(x + i));                                                               \
         if (whole < dim) s1 = I##_add(s1, I##_loadm(x + whole, m0));                                                    \
-        mean1 = I##_lane_sum(I##_add(s0, s1)) / (bp_real)dim;                                                           \
-        mean = I##_set1(mean1);                                                                                         \
+        stats[0] = I##_lane_sum(I##_add(s0, s1)) / (bp_real)dim;                                                        \
+        mean = I##_set1(stats[0]);                                                                                      \
+        s0 = s1 = I##_zero();                                                                                           \
         for (i = 0; i + 2 * I##_W <= whole; i += 2 * I##_W) {                                                           \
             const I##_T d0 = I##_sub(I##_load(x + i), mean), d1 = I##_sub(I##_load(x + i + I##_W), mean);               \
-            v0 = I##_fma(d0, d0, v0);                                                                                   \
-            v1 = I##_fma(d1, d1, v1);                                                                                   \
+            s0 = I##_fma(d0, d0, s0);                                                                                   \
+            s1 = I##_fma(d1, d1, s1);                                                                                   \
         }                                                                                                               \
         if (i < whole) {                                                                                                \
             const I##_T d0 = I##_sub(I##_load(x + i), mean);                                                            \
-            v0 = I##_fma(d0, d0, v0);                                                                                   \
+            s0 = I##_fma(d0, d0, s0);                                                                                   \
         }                                                                                                               \
         if (whole < dim) {                                                                                              \
             const I##_T d0 = I##_keep(I##_sub(I##_loadm(x + whole, m0), mean), m0);                                     \
-            v1 = I##_fma(d0, d0, v1);                                                                                   \
+            s1 = I##_fma(d0, d0, s1);                                                                                   \
         }                                                                                                               \
-        r1 = 1 / bpi_sqrt(I##_lane_sum(I##_add(v0, v1)) / (bp_real)dim + BP_R(BP_LAYER_NORM_EPSILON));                  \
-        r = I##_set1(r1);                                                                                               \
-        for (i = 0; i < whole; i += I##_W) {                                                                            \
-            const I##_T t = I##_fma(I##_load(gain + i), I##_mul(I##_sub(I##_load(x + i), mean), r), I##_load(shift + i)); \
-            I##_store(y + i, squash ? I##_tanh(t) : t);                                                                 \
+        stats[1] = 1 / bpi_sqrt(I##_lane_sum(I##_add(s0, s1)) / (bp_real)dim + BP_R(BP_LAYER_NORM_EPSILON));            \
+    }                                                                                                                   \
+    ATTR BPI_FN void I##_norm(bp_real *y, bp_real *saved, const bp_real *x, const bp_real *gain, const bp_real *shift,  \
+                              size_t n, size_t dim, bool squash)                                                        \
+    {                                                                                                                   \
+        const size_t whole = dim - dim % I##_W;                                                                         \
+        const I##_MASK_T m0 = I##_mask(dim - whole);                                                                    \
+        bp_real own[2 * BPI_NORM_ROWS];                                                                                 \
+        size_t first, row, i;                                                                                           \
+        for (first = 0; first < n; first += BPI_NORM_ROWS) {                                                            \
+            const size_t end = bpi_min_size(n, first + BPI_NORM_ROWS);                                                  \
+            bp_real *stats = saved ? saved + 2 * first : own;                                                           \
+            for (row = first; row < end; row++) I##_norm_stats(stats + 2 * (row - first), x + row * dim, dim, m0);      \
+            for (row = first; row < end; row++, stats += 2) {                                                           \
+                const I##_T mean = I##_set1(stats[0]), r = I##_set1(stats[1]);                                          \
+                const bp_real *xi = x + row * dim;                                                                      \
+                bp_real *yi = y + row * dim;                                                                            \
+                for (i = 0; i < whole; i += I##_W) {                                                                    \
+                    const I##_T xhat = I##_mul(I##_sub(I##_load(xi + i), mean), r);                                     \
+                    const I##_T t = I##_fma(I##_load(gain + i), xhat, I##_load(shift + i));                             \
+                    I##_store(yi + i, squash ? I##_tanh(t) : t);                                                        \
+                }                                                                                                       \
+                if (whole < dim) {                                                                                      \
+                    const I##_T xhat = I##_mul(I##_sub(I##_loadm(xi + i, m0), mean), r);                                \
+                    const I##_T t = I##_fma(I##_loadm(gain + i, m0), xhat, I##_loadm(shift + i, m0));                   \
+                    I##_storem(yi + i, m0, squash ? I##_tanh(t) : t);                                                   \
+                }                                                                                                       \
+            }                                                                                                           \
         }                                                                                                               \
-        if (whole < dim) {                                                                                              \
-            const I##_T t = I##_fma(I##_loadm(gain + i, m0), I##_mul(I##_sub(I##_loadm(x + i, m0), mean), r),           \
-                                    I##_loadm(shift + i, m0));                                                          \
-            I##_storem(y + i, m0, squash ? I##_tanh(t) : t);                                                            \
-        }                                                                                                               \
-        if (saved) saved[0] = mean1, saved[1] = r1;                                                                     \
     }                                                                                                                   \
     BPI_NORM_PART(I, ATTR, all, I##_load(at), I##_store(at, value))                                                     \
     BPI_NORM_PART(I, ATTR, part, I##_loadm(at, m0), I##_storem(at, m0, value))                                          \
     ATTR BPI_FN void I##_norm_backward(bp_real *dx, bool add, bp_real *dgain, bp_real *dshift, const bp_real *dy,       \
                                        const bp_real *h, const bp_real *saved, const bp_real *x, const bp_real *gain,   \
-                                       size_t dim)                                                                      \
+                                       size_t n, size_t dim)                                                            \
     {                                                                                                                   \
         const size_t whole = dim - dim % I##_W;                                                                         \
         const I##_MASK_T m0 = I##_mask(dim - whole);                                                                    \
-        const I##_T mean = I##_set1(saved[0]), r = I##_set1(saved[1]);                                                  \
-        I##_T s = I##_zero(), t = s;                                                                                    \
-        size_t i;                                                                                                       \
-        for (i = 0; i < whole; i += I##_W) I##_norm_sums_all(i, m0, &s, &t, dgain, dshift, dy, h, mean, r, x, gain);    \
-        if (i < dim) I##_norm_sums_part(i, m0, &s, &t, dgain, dshift, dy, h, mean, r, x, gain);                         \
-        if (!dx) return;                                                                                                \
-        s = I##_set1(I##_lane_sum(s) / (bp_real)dim);                                                                   \
-        t = I##_set1(I##_lane_sum(t) / (bp_real)dim);                                                                   \
-        for (i = 0; i < whole; i += I##_W) I##_norm_dx_all(i, m0, dx, add, s, t, dy, h, mean, r, x, gain);              \
-        if (i < dim) I##_norm_dx_part(i, m0, dx, add, s, t, dy, h, mean, r, x, gain);                                   \
+        bp_real average[BPI_NORM_ROWS][2];                                                                              \
+        size_t first, row, i;                                                                                           \
+        for (first = 0; first < n; first += BPI_NORM_ROWS) {                                                            \
+            const size_t end = bpi_min_size(n, first + BPI_NORM_ROWS);                                                  \
+            for (row = first; row < end; row++) {                                                                       \
+                const size_t at = row * dim;                                                                            \
+                const I##_T mean = I##_set1(saved[2 * row]), r = I##_set1(saved[2 * row + 1]);                          \
+                const bp_real *hi = h ? h + at : NULL;                                                                  \
+                I##_T s = I##_zero(), t = s;                                                                            \
+                for (i = 0; i < whole; i += I##_W)                                                                      \
+                    I##_norm_sums_all(i, m0, &s, &t, dgain, dshift, dy + at, hi, mean, r, x + at, gain);                \
+                if (i < dim) I##_norm_sums_part(i, m0, &s, &t, dgain, dshift, dy + at, hi, mean, r, x + at, gain);      \
+                average[row - first][0] = I##_lane_sum(s) / (bp_real)dim;                                               \
+                average[row - first][1] = I##_lane_sum(t) / (bp_real)dim;                                               \
+            }                                                                                                           \
+            for (row = first; dx && row < end; row++) {                                                                 \
+                const size_t at = row * dim;                                                                            \
+                const I##_T mean = I##_set1(saved[2 * row]), r = I##_set1(saved[2 * row + 1]);                          \
+                const I##_T s = I##_set1(average[row - first][0]), t = I##_set1(average[row - first][1]);               \
+                const bp_real *hi = h ? h + at : NULL;                                                                  \
+                for (i = 0; i < whole; i += I##_W) I##_norm_dx_all(i, m0, dx + at, add, s, t, dy + at, hi, mean, r, x + at, gain); \
+                if (i < dim) I##_norm_dx_part(i, m0, dx + at, add, s, t, dy + at, hi, mean, r, x + at, gain);           \
+            }                                                                                                           \
+        }                                                                                                               \
     }
 
 /* The two passes of the way back for one register, whole or masked */
@@ -6311,9 +6342,10 @@ struct bp_kernel_table {
     void (*axpy)(bp_real *y, bp_real a, const bp_real *x, size_t n);
     double (*sumsq)(const bp_real *x, size_t n);
     /* rows of a layer norm; NULL: the plain ones of 6.2 */
-    void (*norm)(bp_real *y, bp_real *saved, const bp_real *x, const bp_real *gain, const bp_real *shift, size_t dim, bool squash);
+    void (*norm)(bp_real *y, bp_real *saved, const bp_real *x, const bp_real *gain, const bp_real *shift, size_t n, size_t dim,
+                 bool squash);
     void (*norm_backward)(bp_real *dx, bool add, bp_real *dgain, bp_real *dshift, const bp_real *dy, const bp_real *h,
-                          const bp_real *saved, const bp_real *x, const bp_real *gain, size_t dim);
+                          const bp_real *saved, const bp_real *x, const bp_real *gain, size_t n, size_t dim);
     bpi_tile_fn tile[2][2][BPI_MAX_ROWS + 1]; /* [A transposed][registers - 1][rows] */
 };
 
@@ -7627,21 +7659,22 @@ BPI_FN void bpi_layer_norm_row(bp_real *y, bp_real *saved, const bp_real *x, con
     }
 }
 
-/* A row by whichever kernel there is; with `squash` y = tanh of the normalised row. */
-BPI_FN void bpi_norm_row(const bp_compute *c, bp_real *y, bp_real *saved, const bp_real *x, const bp_real *gain, const bp_real *shift,
-                         size_t dim, bool squash) {
+/* Rows by whichever kernel there is; with `squash` y = tanh of the normalised row. */
+BPI_FN void bpi_norm_rows(const bp_compute *c, bp_real *y, bp_real *saved, const bp_real *x, const bp_real *gain, const bp_real *shift,
+                          size_t n, size_t dim, bool squash) {
     if (c->table->norm) {
-        c->table->norm(y, saved, x, gain, shift, dim, squash);
+        c->table->norm(y, saved, x, gain, shift, n, dim, squash);
         return;
     }
-    bpi_layer_norm_row(y, saved, x, gain, shift, dim);
-    if (squash) bp_vec_tanh(c, y, y, dim);
+    for (size_t row = 0; row < n; row++) {
+        bpi_layer_norm_row(y + row * dim, saved ? saved + 2 * row : NULL, x + row * dim, gain, shift, dim);
+        if (squash) bp_vec_tanh(c, y + row * dim, y + row * dim, dim);
+    }
 }
 
 BPRIOR_API void bp_layer_norm_forward(const bp_compute *c, bp_real *y, bp_real *saved, const bp_real *x, const bp_real *gain,
                                       const bp_real *shift, size_t n, size_t dim) {
-    for (size_t row = 0; row < n; row++)
-        bpi_norm_row(c, y + row * dim, saved ? saved + 2 * row : NULL, x + row * dim, gain, shift, dim, false);
+    bpi_norm_rows(c, y, saved, x, gain, shift, n, dim, false);
 }
 
 BPRIOR_API void bp_layer_norm_eval(const bp_compute *c, bp_real *y, const bp_real *x, const bp_real *gain, const bp_real *shift,
@@ -7717,24 +7750,26 @@ BPI_FN void bpi_layer_norm_backward_gain(bp_real *BPI_RESTRICT dgain, bp_real *B
     }
 }
 
-/* A row by whichever kernel there is. h: dy is the derivative by h = tanh(y), and not by y; then dx, which is set and not added
+/* Rows by whichever kernel there is. h: dy is the derivative by h = tanh(y), and not by y; then dx, which is set and not added
  * to, must be dy. */
-BPI_FN void bpi_norm_row_backward(const bp_compute *c, bp_real *dx, bool add, bp_real *dgain, bp_real *dshift, const bp_real *dy,
-                                  const bp_real *h, const bp_real *saved, const bp_real *x, const bp_real *gain, size_t dim) {
+BPI_FN void bpi_norm_rows_backward(const bp_compute *c, bp_real *dx, bool add, bp_real *dgain, bp_real *dshift, const bp_real *dy,
+                                   const bp_real *h, const bp_real *saved, const bp_real *x, const bp_real *gain, size_t n,
+                                   size_t dim) {
     if (c->table->norm_backward) {
-        c->table->norm_backward(dx, add, dgain, dshift, dy, h, saved, x, gain, dim);
+        c->table->norm_backward(dx, add, dgain, dshift, dy, h, saved, x, gain, n, dim);
         return;
     }
-    if (h) bp_vec_act_backward_set(c, dx, dy, h, dim, BP_ACT_TANH);
-    bpi_layer_norm_backward_gain(dgain, dshift, dy, saved[0], saved[1], x, dim);
-    if (dx) bpi_layer_norm_backward_row(dx, add, dy, saved[0], saved[1], x, gain, dim);
+    for (size_t row = 0; row < n; row++, saved += 2) {
+        const bp_real *xr = x + row * dim, *dyr = dy + row * dim;
+        if (h) bp_vec_act_backward_set(c, dx + row * dim, dyr, h + row * dim, dim, BP_ACT_TANH);
+        bpi_layer_norm_backward_gain(dgain, dshift, dyr, saved[0], saved[1], xr, dim);
+        if (dx) bpi_layer_norm_backward_row(dx + row * dim, add, dyr, saved[0], saved[1], xr, gain, dim);
+    }
 }
 
 BPRIOR_API void bp_layer_norm_backward(const bp_compute *c, bp_real *dx, bp_real *dgain, bp_real *dshift, const bp_real *dy,
                                        const bp_real *saved, const bp_real *x, const bp_real *gain, size_t n, size_t dim) {
-    for (size_t row = 0; row < n; row++)
-        bpi_norm_row_backward(c, dx ? dx + row * dim : NULL, true, dgain, dshift, dy + row * dim, NULL, saved + 2 * row,
-                              x + row * dim, gain, dim);
+    bpi_norm_rows_backward(c, dx, true, dgain, dshift, dy, NULL, saved, x, gain, n, dim);
 }
 
 BPRIOR_API void bp_layer_norm_backward_input(const bp_compute *c, bp_real *dx, const bp_real *dy, const bp_real *saved,
@@ -8289,9 +8324,9 @@ BPI_FN void bpi_mlp_first(const bp_compute *c, bp_real *y, const bpi_mlp_tape *t
         if (extra) bp_gemm(c, false, false, rows, out, extra, u + first * extra, extra, wu, out, 1, zi, out, NULL, act);
 
         /* pass 4: y = tanh(layer norm(z)) */
-        for (size_t i = 0; norm && i < rows; i++)
-            bpi_norm_row(c, y + (first + i) * out, tape->stats ? tape->stats + 2 * (first + i) : NULL, zi + i * out,
-                         params + layer->gain, params + layer->shift, out, true);
+        if (norm)
+            bpi_norm_rows(c, y + first * out, tape->stats ? tape->stats + 2 * first : NULL, zi, params + layer->gain,
+                          params + layer->shift, rows, out, true);
     }
 }
 
@@ -8383,13 +8418,9 @@ BPI_FN void bpi_mlp_backward_block(const bp_compute *c, bp_real *dparams, bp_rea
             /* h = act(z of the layer below) */
             bp_vec_act_backward_set(c, dh, dh, h, rows * layer->in, mlp->config.activation);
         } else {
-            /* pass 1: h = tanh(layer norm(z0)), in place and row by row as in forward */
-            const size_t H = layer->in;
-            for (size_t i = 0; i < rows; i++) {
-                bp_real *d = dh + i * H;
-                bpi_norm_row_backward(c, d, false, dparams ? dparams + below->gain : NULL, dparams ? dparams + below->shift : NULL, d,
-                                      h + i * H, tape->stats + 2 * i, tape->z0 + i * H, params + below->gain, H);
-            }
+            /* pass 1: h = tanh(layer norm(z0)), in place */
+            bpi_norm_rows_backward(c, dh, false, dparams ? dparams + below->gain : NULL, dparams ? dparams + below->shift : NULL, dh, h,
+                                   tape->stats, tape->z0, params + below->gain, rows, layer->in);
         }
         dz = dh;
     }
@@ -14502,9 +14533,11 @@ BPRIOR_API void bp_retrace_trace(bp_real *c, const bp_real *log_pi, const bp_rea
  * memory is run over the whole list, whichever window is asked for.
  * ========================================================================== */
 
-/* Rows times samples that go through a critic at once: enough to keep the GEMM busy, few enough for the
- * activations to stay in the second-level cache. Part of the result's definition (summation order). */
-#define BPI_RS0_CHUNK 126
+/* Rows that go through a critic at once: enough to keep the GEMM busy, few enough for the activations to stay in the second-level
+ * cache; fewer for the sampled actions, whose way back needs more arrays beside the kept weights. Part of the result's
+ * definition (summation order). */
+#define BPI_RS0_CHUNK 512
+#define BPI_RS0_SAMPLE_CHUNK 154
 
 /* Largest gradient norm whose square bp_real can hold with room to spare. */
 #define BPI_RS0_LARGEST_GRADIENT (sizeof(bp_real) == sizeof(float) ? 1e18 : 1e150)
@@ -14766,8 +14799,12 @@ BPI_FN size_t bpi_rs0_n_kept(const bp_rs0 *l) {
     return critics * 2 * l->critic.n_layers <= BP_MAX_KEPT ? critics : 0;
 }
 
-/* Rows of states that go through the critics at once. */
-BPI_FN size_t bpi_rs0_chunk(const bp_rs0 *l) { return bpi_max_size(1, BPI_RS0_CHUNK / (bpi_rs0_n_samples(l) + 1)); }
+/* Rows of states that go through the critics at once, with all their samples: where it can be, a multiple of a tile's rows, and so
+ * are the rows times samples. */
+BPI_FN size_t bpi_rs0_chunk(const bp_rs0 *l) {
+    const size_t rows = BPI_RS0_SAMPLE_CHUNK / (bpi_rs0_n_samples(l) + 1);
+    return rows < BPI_MAX_ROWS ? bpi_max_size(1, rows) : rows / BPI_MAX_ROWS * BPI_MAX_ROWS;
+}
 
 /* Does the largest array of the layout fit a size_t, with room for what is computed from it? Everything else in
  * the layout is a smaller product of the same numbers. */
