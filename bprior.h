@@ -842,8 +842,10 @@ BPRIOR_API uint64_t bp_seed_mix(uint64_t seed, uint64_t a, uint64_t b);
  *  kernels; #bp_compute_init picks the best one this CPU can run, so that a program compiled with plain -O2 still uses
  *  AVX2, AVX-512 or NEON.
  *
- *  WHAT STAYS THE SAME. The elementwise functions (exp, log, tanh, ...) have the same bits under every kernel and on
- *  every machine. Matrix products and dot products add in an order that depends on the kernel and on the shapes, and
+ *  WHAT STAYS THE SAME. The scalar functions (bp_exp(), bp_log(), bp_tanh(), bp_softplus()) and the arrays of exp, log, softplus and
+ *  ReLU have the same bits under every kernel and on every machine. AVX2, AVX512 and NEON have a tanh and an ELU of their own with fused
+ *  multiply-adds, to the same accuracy, whose last bits differ; a number's result does not depend on where in an array it stands.
+ *  Matrix products, dot products and layer norms add in an order that depends on the kernel and on the shapes, and
  *  the vector kernels use fused multiply-adds, so their last bits differ from kernel to kernel; for one kernel and one
  *  shape they are always the same, whatever the number of threads. #BP_KERNEL_REFERENCE adds from first to last
  *  without fusing and has the same bits everywhere: it is the version to read, and the judge of the others.
@@ -948,7 +950,7 @@ BPRIOR_API bp_real bp_tanh(bp_real x);
 /** @brief log(1 + e^x), to 3 units in the last place, same bits everywhere. Never overflows: for large x it is x. */
 BPRIOR_API bp_real bp_softplus(bp_real x);
 
-/** @brief y[n] = act(x[n]). y may be x. */
+/** @brief y[n] = act(x[n]), tanh to 3 and ELU to 1.5 units in the last place. y may be x. */
 BPRIOR_API void bp_vec_act(const bp_compute *c, bp_real *y, const bp_real *x, size_t n, bp_activation act);
 
 /** @brief dx[n] += dy[n] * act'(.), the derivative taken from the OUTPUT y[n] of the activation. dx must not overlap dy or y. */
@@ -965,7 +967,7 @@ BPRIOR_API void bp_vec_exp(const bp_compute *c, bp_real *y, const bp_real *x, si
 /** @brief y[n] = log(x[n]). y may be x. */
 BPRIOR_API void bp_vec_log(const bp_compute *c, bp_real *y, const bp_real *x, size_t n);
 
-/** @brief y[n] = tanh(x[n]). y may be x. */
+/** @brief y[n] = tanh(x[n]), to 3 units in the last place. y may be x. */
 BPRIOR_API void bp_vec_tanh(const bp_compute *c, bp_real *y, const bp_real *x, size_t n);
 
 /** @brief y[n] = log(1 + exp(x[n])). y may be x. */
@@ -1320,6 +1322,7 @@ BPRIOR_API void bp_linear_backward_input(const bp_compute *c, bp_real *dx, const
 
 /** @brief Layer normalisation: each row to mean 0 and variance 1, then scaled and shifted (E35).
  *  @f[ y_i = g_i \, (x_i - \bar x)\, r + s_i, \quad r = 1/\sqrt{\mathrm{var}(x) + 10^{-5}} @f]
+ *  @param c a compute
  *  @param y     [n][dim] out; may be the same array as x
  *  @param saved [n][2] out: mean and r of each row, for backward
  *  @param x     [n][dim]
@@ -1330,6 +1333,7 @@ BPRIOR_API void bp_layer_norm_forward(const bp_compute *c, bp_real *y, bp_real *
                                       const bp_real *shift, size_t n, size_t dim);
 
 /** @brief bp_layer_norm_forward() that saves nothing; the same bits (E35).
+ *  @param c a compute
  *  @param y     [n][dim] out; may be the same array as x
  *  @param x     [n][dim]
  *  @param gain,shift [dim]
@@ -1337,6 +1341,7 @@ BPRIOR_API void bp_layer_norm_forward(const bp_compute *c, bp_real *y, bp_real *
 BPRIOR_API void bp_layer_norm_eval(const bp_compute *c, bp_real *y, const bp_real *x, const bp_real *gain, const bp_real *shift, size_t n, size_t dim);
 
 /** @brief Derivative of bp_layer_norm_forward() (E35).
+ *  @param c a compute
  *  @param dx     [n][dim] added to, or NULL
  *  @param dgain  [dim] added to, or NULL
  *  @param dshift [dim] added to, or NULL
@@ -1349,6 +1354,7 @@ BPRIOR_API void bp_layer_norm_backward(const bp_compute *c, bp_real *dx, bp_real
                                        const bp_real *x, const bp_real *gain, size_t n, size_t dim);
 
 /** @brief The dx part of bp_layer_norm_backward() (E35).
+ *  @param c a compute
  *  @param dx    [n][dim] added to
  *  @param dy    [n][dim]
  *  @param saved [n][2] from forward
@@ -1381,12 +1387,13 @@ BPRIOR_API bp_status bp_gaussian_head_check(const bp_gaussian_head *head, bp_err
 
 /** @brief mean and std from a network's raw output (E35).
  *  @f[ m = \tanh(u), \qquad \sigma = \mathrm{softplus}(v)\,\frac{\sigma_{init}}{\mathrm{softplus}(0)} + \sigma_{min} @f]
+ *  @param c a compute
  *  @param mean [n][dim] out, in [-1, 1] (any number without tanh_mean)
  *  @param std  [n][dim] out, >= min_std; positive even with min_std = 0 unless softplus underflows (raw < -87 in float)
  *  @param raw  [n][2*dim]: u, then v
  *  @param n,dim sizes
  *  @param head settings */
-BPRIOR_API void bp_gaussian_head_forward(bp_real *mean, bp_real *std, const bp_real *raw, size_t n, size_t dim,
+BPRIOR_API void bp_gaussian_head_forward(const bp_compute *c, bp_real *mean, bp_real *std, const bp_real *raw, size_t n, size_t dim,
                                          const bp_gaussian_head *head);
 
 /** @brief Derivative of bp_gaussian_head_forward(): adds to `draw` (E35).
@@ -5917,6 +5924,11 @@ BPI_FN bp_real bpi_dot_reference(const bp_real *x, const bp_real *y, size_t n) {
     I##_storem(out + i * ldc, m0, c0_##i); \
     I##_storem(out + i * ldc + I##_W, m1, c1_##i);
 
+/* The numbers of a step of Adam: 8.1 */
+typedef struct bpi_adam {
+    bp_real beta1, beta2, keep1, keep2, rate, epsilon, scale;
+} bpi_adam;
+
 /* What a tile needs to know. b is a panel with ldb numbers between its rows, of which a whole tile width is readable
  * and cols exist in C. */
 typedef void (*bpi_tile_fn)(size_t k, const bp_real *a, size_t lda, const bp_real *b, size_t ldb, bp_real beta,
@@ -6324,6 +6336,27 @@ typedef void (*bpi_tile_fn)(size_t k, const bp_real *a, size_t lda, const bp_rea
         I##_put_##PART(dx + i, m0, add ? I##_add(d, I##_get_##PART(dx + i, m0)) : d);                                   \
     }
 
+/* A step of Adam (8.1), in the order and with the roundings of its plain twin there: the same bits. k: the numbers that it takes
+ * from its configuration. */
+#define BPI_ADAM(I, ATTR)                                                                                          \
+    ATTR BPI_FN void I##_adam(bp_real *params, bp_real *m, bp_real *v, const bp_real *grad, size_t n, const bpi_adam *k) \
+    {                                                                                                              \
+        const I##_T beta1 = I##_set1(k->beta1), beta2 = I##_set1(k->beta2), keep1 = I##_set1(k->keep1);            \
+        const I##_T keep2 = I##_set1(k->keep2), rate = I##_set1(k->rate), epsilon = I##_set1(k->epsilon);          \
+        const I##_T scale = I##_set1(k->scale);                                                                    \
+        size_t i;                                                                                                  \
+        for (i = 0; i < n; i += I##_W) {                                                                           \
+            const I##_MASK_T m0 = I##_mask(bpi_min_size(n - i, I##_W));                                            \
+            const I##_T g = I##_mul(scale, I##_loadm(grad + i, m0));                                               \
+            const I##_T mi = I##_add(I##_mul(beta1, I##_loadm(m + i, m0)), I##_mul(keep1, g));                     \
+            const I##_T vi = I##_add(I##_mul(beta2, I##_loadm(v + i, m0)), I##_mul(I##_mul(keep2, g), g));         \
+            const I##_T step = I##_div(I##_mul(rate, mi), I##_add(I##_sqrt(vi), epsilon));                         \
+            I##_storem(m + i, m0, mi);                                                                             \
+            I##_storem(v + i, m0, vi);                                                                             \
+            I##_storem(params + i, m0, I##_sub(I##_loadm(params + i, m0), step));                                  \
+        }                                                                                                          \
+    }
+
 #define BPI_MAX_ROWS 14
 
 struct bp_kernel_table {
@@ -6346,6 +6379,7 @@ struct bp_kernel_table {
                  bool squash);
     void (*norm_backward)(bp_real *dx, bool add, bp_real *dgain, bp_real *dshift, const bp_real *dy, const bp_real *h,
                           const bp_real *saved, const bp_real *x, const bp_real *gain, size_t n, size_t dim);
+    void (*adam)(bp_real *params, bp_real *m, bp_real *v, const bp_real *grad, size_t n, const bpi_adam *k); /* or NULL: 8.1's */
     bpi_tile_fn tile[2][2][BPI_MAX_ROWS + 1]; /* [A transposed][registers - 1][rows] */
 };
 
@@ -6361,10 +6395,10 @@ BPI_FN void bpi_gemm_tiled(const bp_compute *c, bool trans_a, bool trans_b, size
     BPI_DOT(I, ATTR)              \
     BPI_PACK(I, ATTR)             \
     BPI_LOOPS(I, ATTR)
-#define BPI_TABLE(I, ROWS, NAME, UNARY, SLOPE, NORM, NORM_BACKWARD)                                \
+#define BPI_TABLE(I, ROWS, NAME, UNARY, SLOPE, NORM, NORM_BACKWARD, ADAM)                          \
     static const struct bp_kernel_table I##_table = {                                              \
         NAME, ROWS, I##_W, bpi_gemm_tiled, I##_row, I##_dot, I##_pack, UNARY, SLOPE, I##_axpy,     \
-        I##_sumsq, NORM, NORM_BACKWARD,                                                            \
+        I##_sumsq, NORM, NORM_BACKWARD, ADAM,                                                      \
         {{BPI_TILE_LIST_##ROWS(I, AN, 1), BPI_TILE_LIST_##ROWS(I, AN, 2)},                         \
          {BPI_TILE_LIST_##ROWS(I, AT, 1), BPI_TILE_LIST_##ROWS(I, AT, 2)}}};
 
@@ -6417,7 +6451,7 @@ BPI_ALWAYS_INLINE void bpi_vector_storem(bp_real *p, size_t n, bpi_vector_T v) {
 }
 #define BPI_PLAIN /* no attribute */
 BPI_KERNEL(bpi_vector, BPI_PLAIN, 6)
-BPI_TABLE(bpi_vector, 6, BP_KERNEL_VECTOR, bpi_vector_plain_unary, bpi_vector_plain_slope, NULL, NULL)
+BPI_TABLE(bpi_vector, 6, BP_KERNEL_VECTOR, bpi_vector_plain_unary, bpi_vector_plain_slope, NULL, NULL, NULL)
 
 #ifdef BPI_X86
 #ifdef BPRIOR_DOUBLE
@@ -6468,6 +6502,7 @@ BPI_TABLE(bpi_vector, 6, BP_KERNEL_VECTOR, bpi_vector_plain_unary, bpi_vector_pl
 #define bpi_avx2_div(a, b) BPI_256(div)(a, b)
 #define bpi_avx2_fma(a, b, c) BPI_256(fmadd)(a, b, c)
 #define bpi_avx2_fnma(a, b, c) BPI_256(fnmadd)(a, b, c)
+#define bpi_avx2_sqrt(a) BPI_256(sqrt)(a)
 #define bpi_avx2_min(a, b) BPI_256(min)(a, b)
 #define bpi_avx2_max(a, b) BPI_256(max)(a, b)
 #define bpi_avx2_positive(x, yes, no) BPI_256(blendv)(no, yes, BPI_256(cmp)(x, bpi_avx2_zero(), _CMP_GT_OQ))
@@ -6488,6 +6523,7 @@ BPI_TABLE(bpi_vector, 6, BP_KERNEL_VECTOR, bpi_vector_plain_unary, bpi_vector_pl
 #define bpi_avx512_div(a, b) BPI_512(div)(a, b)
 #define bpi_avx512_fma(a, b, c) BPI_512(fmadd)(a, b, c)
 #define bpi_avx512_fnma(a, b, c) BPI_512(fnmadd)(a, b, c)
+#define bpi_avx512_sqrt(a) BPI_512(maskz_sqrt)(bpi_avx512_mask(bpi_avx512_W), a)
 #define bpi_avx512_min(a, b) BPI_512(maskz_min)(bpi_avx512_mask(bpi_avx512_W), a, b)
 #define bpi_avx512_max(a, b) BPI_512(maskz_max)(bpi_avx512_mask(bpi_avx512_W), a, b)
 #define bpi_avx512_positive(x, yes, no) BPI_512(mask_mov)(no, BPI_512_CMP(x, bpi_avx512_zero(), _CMP_GT_OQ), yes)
@@ -6497,11 +6533,13 @@ BPI_TABLE(bpi_vector, 6, BP_KERNEL_VECTOR, bpi_vector_plain_unary, bpi_vector_pl
 BPI_KERNEL(bpi_avx2, BPI_AVX2_ATTR, 6)
 BPI_MATH(bpi_avx2, BPI_AVX2_ATTR)
 BPI_NORM(bpi_avx2, BPI_AVX2_ATTR)
-BPI_TABLE(bpi_avx2, 6, BP_KERNEL_AVX2, bpi_avx2_unary, bpi_avx2_slope, bpi_avx2_norm, bpi_avx2_norm_backward)
+BPI_ADAM(bpi_avx2, BPI_AVX2_ATTR)
+BPI_TABLE(bpi_avx2, 6, BP_KERNEL_AVX2, bpi_avx2_unary, bpi_avx2_slope, bpi_avx2_norm, bpi_avx2_norm_backward, bpi_avx2_adam)
 BPI_KERNEL(bpi_avx512, BPI_AVX512_ATTR, 14)
 BPI_MATH(bpi_avx512, BPI_AVX512_ATTR)
 BPI_NORM(bpi_avx512, BPI_AVX512_ATTR)
-BPI_TABLE(bpi_avx512, 14, BP_KERNEL_AVX512, bpi_avx512_unary, bpi_avx512_slope, bpi_avx512_norm, bpi_avx512_norm_backward)
+BPI_ADAM(bpi_avx512, BPI_AVX512_ATTR)
+BPI_TABLE(bpi_avx512, 14, BP_KERNEL_AVX512, bpi_avx512_unary, bpi_avx512_slope, bpi_avx512_norm, bpi_avx512_norm_backward, bpi_avx512_adam)
 #endif /* BPI_X86 */
 
 #ifdef BPI_NEON
@@ -6535,6 +6573,7 @@ BPI_TABLE(bpi_avx512, 14, BP_KERNEL_AVX512, bpi_avx512_unary, bpi_avx512_slope, 
 #define bpi_neon_div(a, b) BPI_128(vdiv)(a, b)
 #define bpi_neon_fma(a, b, c) BPI_128(vfma)(c, a, b)
 #define bpi_neon_fnma(a, b, c) BPI_128(vfms)(c, a, b)
+#define bpi_neon_sqrt(a) BPI_128(vsqrt)(a)
 #define bpi_neon_min(a, b) BPI_128(vmin)(a, b)
 #define bpi_neon_max(a, b) BPI_128(vmax)(a, b)
 #define bpi_neon_positive(x, yes, no) BPI_128(vbsl)(BPI_128(vcgt)(x, bpi_neon_zero()), yes, no)
@@ -6566,7 +6605,8 @@ BPI_ALWAYS_INLINE bpi_neon_T bpi_neon_keep(bpi_neon_T v, size_t n) {
 BPI_KERNEL(bpi_neon, BPI_PLAIN, 14)
 BPI_MATH(bpi_neon, BPI_PLAIN)
 BPI_NORM(bpi_neon, BPI_PLAIN)
-BPI_TABLE(bpi_neon, 14, BP_KERNEL_NEON, bpi_neon_unary, bpi_neon_slope, bpi_neon_norm, bpi_neon_norm_backward)
+BPI_ADAM(bpi_neon, BPI_PLAIN)
+BPI_TABLE(bpi_neon, 14, BP_KERNEL_NEON, bpi_neon_unary, bpi_neon_slope, bpi_neon_norm, bpi_neon_norm_backward, bpi_neon_adam)
 #endif /* BPI_NEON */
 
 /* --- 4.6 the blocked product ----------------------------------------------------------------------------------------
@@ -6814,7 +6854,7 @@ BPI_FN void bpi_gemm_cblas(const bp_compute *c, bool trans_a, bool trans_b, size
 /* clang-format off */
 static const struct bp_kernel_table bpi_reference_table = {
     BP_KERNEL_REFERENCE, 1, 1, bpi_gemm_reference, NULL, bpi_dot_reference, NULL, bpi_vector_plain_unary,
-    bpi_vector_plain_slope, bpi_vector_axpy, bpi_vector_sumsq, NULL, NULL,
+    bpi_vector_plain_slope, bpi_vector_axpy, bpi_vector_sumsq, NULL, NULL, NULL,
     {{{0}, {0}}, {{0}, {0}}}};
 /* clang-format on */
 
@@ -7800,16 +7840,17 @@ BPRIOR_API bp_status bp_gaussian_head_check(const bp_gaussian_head *head, bp_err
  * network with a nearly-zero last layer says, gives init_std + min_std. */
 BPI_FN bp_real bpi_head_slope(const bp_gaussian_head *head) { return BP_R(head->init_std / 0.69314718055994530942); }
 
-BPRIOR_API void bp_gaussian_head_forward(bp_real *mean, bp_real *std, const bp_real *raw, size_t n, size_t dim,
+/* Halves of rows are short; side by side they are one long row for tanh and one for softplus. */
+BPRIOR_API void bp_gaussian_head_forward(const bp_compute *c, bp_real *mean, bp_real *std, const bp_real *raw, size_t n, size_t dim,
                                          const bp_gaussian_head *head) {
     const bp_real k = bpi_head_slope(head), min_std = BP_R(head->min_std);
     for (size_t row = 0; row < n; row++) {
-        const bp_real *u = raw + row * 2 * dim, *v = u + dim;
-        for (size_t i = 0; i < dim; i++) {
-            mean[row * dim + i] = head->tanh_mean ? bp_tanh(u[i]) : u[i];
-            std[row * dim + i] = bp_softplus(v[i]) * k + min_std;
-        }
+        for (size_t i = 0; i < dim; i++) mean[row * dim + i] = raw[row * 2 * dim + i];
+        for (size_t i = 0; i < dim; i++) std[row * dim + i] = raw[row * 2 * dim + dim + i];
     }
+    if (head->tanh_mean) bp_vec_tanh(c, mean, mean, n * dim);
+    bp_vec_softplus(c, std, std, n * dim);
+    for (size_t i = 0; i < n * dim; i++) std[i] = std[i] * k + min_std;
 }
 
 /* d softplus(v)/dv = e^v / (1 + e^v), the logistic function, computed from the side on which the exponential is at most 1:
@@ -8639,19 +8680,30 @@ BPI_FN double bpi_power(double base, uint64_t n) {
  * If all gradients are equal, mhat = g, vhat = g^2 and the step is lr in size whatever g is: Adam moves by
  * signs, and lr is a distance in parameter space.
  */
+BPI_FN void bpi_adam_plain(bp_real *params, bp_real *m, bp_real *v, const bp_real *grad, size_t n, const bpi_adam *k) {
+    for (size_t i = 0; i < n; i++) {
+        const bp_real g = k->scale * grad[i];
+        m[i] = k->beta1 * m[i] + k->keep1 * g;
+        v[i] = k->beta2 * v[i] + k->keep2 * g * g;
+        params[i] -= k->rate * m[i] / (bpi_sqrt(v[i]) + k->epsilon);
+    }
+}
+
 BPRIOR_API void bp_adam_step(bp_real *params, bp_real *m, bp_real *v, const bp_real *grad, size_t n,
                              const bp_adam_config *config, uint64_t step, double lr_scale, double grad_scale) {
     const uint64_t t = step ? step : 1;
     const double c1 = 1 - bpi_power(config->beta1, t), c2 = sqrt(1 - bpi_power(config->beta2, t));
-    const bp_real rate = BP_R(config->lr * lr_scale * c2 / c1), epsilon = BP_R(config->epsilon * c2);
-    const bp_real beta1 = BP_R(config->beta1), beta2 = BP_R(config->beta2);
-    const bp_real keep1 = BP_R(1 - config->beta1), keep2 = BP_R(1 - config->beta2), scale = BP_R(grad_scale);
-    for (size_t i = 0; i < n; i++) {
-        const bp_real g = scale * grad[i];
-        m[i] = beta1 * m[i] + keep1 * g;
-        v[i] = beta2 * v[i] + keep2 * g * g;
-        params[i] -= rate * m[i] / (bpi_sqrt(v[i]) + epsilon);
-    }
+    const struct bp_kernel_table *fast = bpi_kernel_find(BP_KERNEL_AUTO); /* its bits are those of the loop below */
+    bpi_adam k;
+    k.rate = BP_R(config->lr * lr_scale * c2 / c1);
+    k.epsilon = BP_R(config->epsilon * c2);
+    k.beta1 = BP_R(config->beta1);
+    k.beta2 = BP_R(config->beta2);
+    k.keep1 = BP_R(1 - config->beta1);
+    k.keep2 = BP_R(1 - config->beta2);
+    k.scale = BP_R(grad_scale);
+    if (fast->adam) fast->adam(params, m, v, grad, n, &k);
+    else bpi_adam_plain(params, m, v, grad, n, &k);
 }
 
 /* --- 8.2 Clipping ---------------------------------------------------------------- */
@@ -12559,10 +12611,10 @@ BPI_FN void bpi_policy_gather(bp_real *x, const bp_real *observation, const size
 }
 
 /* The network's numbers become a distribution. Logits are taken as they are. */
-BPI_FN void bpi_policy_head(bp_real *dist, const bp_real *raw, const bp_policy *policy, size_t n) {
+BPI_FN void bpi_policy_head(const bp_compute *c, bp_real *dist, const bp_real *raw, const bp_policy *policy, size_t n) {
     if (policy->output == BP_OUTPUT_CATEGORICAL) memcpy(dist, raw, n * policy->dist_size * sizeof(bp_real));
     else
-        bp_gaussian_head_forward(dist, dist + n * policy->action_size, raw, n, policy->action_size, &policy->head);
+        bp_gaussian_head_forward(c, dist, dist + n * policy->action_size, raw, n, policy->action_size, &policy->head);
 }
 
 /* The layers below the head or the LSTM. */
@@ -12625,7 +12677,7 @@ BPRIOR_API void bp_policy_unroll_eval(const bp_compute *c, bp_real *dist, bp_rea
         bp_rnn_eval(c, h, state_out, h + u.N * H, x, u.latent, in->state, in->reset, params, &policy->rnn, in->T, in->B);
         bp_linear_eval(c, raw, h + (u.N - u.n) * H, head, head + H * D, u.n, H, D, BP_ACT_NONE);
     }
-    bpi_policy_head(dist, raw, policy, u.n);
+    bpi_policy_head(c, dist, raw, policy, u.n);
 }
 
 BPRIOR_API void bp_policy_unroll_forward(const bp_compute *c, bp_real *dist, bp_real *saved, const bp_unroll *in,
@@ -12642,7 +12694,7 @@ BPRIOR_API void bp_policy_unroll_forward(const bp_compute *c, bp_real *dist, bp_
                        in->reset, params, &policy->rnn, in->T, in->B);
         bp_linear_forward(c, raw, h + (u.N - u.n) * H, head, head + H * D, u.n, H, D, BP_ACT_NONE);
     }
-    bpi_policy_head(dist, raw, policy, u.n);
+    bpi_policy_head(c, dist, raw, policy, u.n);
 }
 
 BPRIOR_API void bp_policy_unroll_backward(const bp_compute *c, bp_real *dparams, bp_real *dlatent, const bp_real *saved,
@@ -13837,7 +13889,7 @@ BPI_FN void bpi_latent_encode(bp_latent_prior *p, const bp_real *observation, co
         const size_t l = w->latent[row];
         for (i = 0; i < Z2 && l != SIZE_MAX; i++) w->pooled[l * Z2 + i] += w->votes[row * Z2 + i] / (bp_real)w->count[l];
     }
-    bp_gaussian_head_forward(w->mean, w->std, w->pooled, w->n_latents, p->config.latent, &p->latent_head);
+    bp_gaussian_head_forward(&p->compute, w->mean, w->std, w->pooled, w->n_latents, p->config.latent, &p->latent_head);
 }
 
 /* loss = -1/rows sum_rows 1/S sum_s log pi0(a|x,y_s) + kl_weight/rows sum_latents KL[N(mean,std) || N(0,1)] */
@@ -13859,7 +13911,7 @@ BPI_FN void bpi_latent_forward(bp_latent_prior *p, const bp_real *observation, c
     /* pass 2: the decoder; the part of its first layer that sees x is computed once for all samples */
     bpi_latent_gather(p, observation, R);
     bp_mlp_forward(&p->compute, w->raw, w->decoder_saved, w->x, w->y, p->params, &p->decoder, R, S);
-    if (!bpi_latent_discrete(p)) bp_gaussian_head_forward(w->action_mean, w->action_std, w->raw, R * S, A, &p->config.head);
+    if (!bpi_latent_discrete(p)) bp_gaussian_head_forward(&p->compute, w->action_mean, w->action_std, w->raw, R * S, A, &p->config.head);
 
     /* pass 3: the two terms, by row */
     memset(p->row_log_prob, 0, R * sizeof *p->row_log_prob);
@@ -13975,7 +14027,7 @@ BPRIOR_API bp_status bp_latent_prior_decode(bp_real *dist, bp_latent_prior *prio
     bp_mlp_eval(&prior->compute, bpi_latent_discrete(prior) ? dist : w->raw, w->net_work, w->x, y, prior->params, &prior->decoder,
                 n, 1);
     if (!bpi_latent_discrete(prior))
-        bp_gaussian_head_forward(dist, dist + n * prior->spec.action_size, w->raw, n, prior->spec.action_size, &prior->config.head);
+        bp_gaussian_head_forward(&prior->compute, dist, dist + n * prior->spec.action_size, w->raw, n, prior->spec.action_size, &prior->config.head);
     return bpi_ok(error);
 }
 
