@@ -4247,6 +4247,10 @@ BPRIOR_API bp_status bp_clone_step(bp_clone *clone, const bp_batch *batch, bp_er
  * **Random streams** of the seed: 1 the learner's noise, 2 replay sampling, 3 evaluation with sampled actions,
  * 1000 + i actor i.
  *
+ * **Memory.** All of it is there after the first round: acting, learning, evaluation, logs and checkpoints ask
+ * the heap for nothing more, and a run that has begun does not run out of memory days later. (Unless environments
+ * allocate, or the state that one of them saves grows.) What a run keeps does not grow with its steps.
+ *
  * **When things go wrong.** An environment that returns an error, NaN or infinity has its episode ended at the
  * last good step and is reset; the episode counts in `faults`, not in the returns; too many faults stop the run. A
  * learner step whose loss is not finite is undone and counted; too many of those stop the run, too. A stopped run
@@ -4365,7 +4369,8 @@ BPRIOR_API bp_status bp_run_create(bp_run **out, const bp_run_config *config, co
 /** Free everything; does not save. NULL is fine. */
 BPRIOR_API void bp_run_destroy(bp_run *run);
 /** One round. After the last one run->done is true and further calls do nothing.
- *  @return BP_ERR_ENV (too many faults), BP_ERR_NONFINITE (too many rejected steps), BP_ERR_IO */
+ *  @return BP_ERR_ENV (too many faults), BP_ERR_NONFINITE (too many rejected steps), BP_ERR_IO; in the first round also
+ *  BP_ERR_MEMORY (room for the environments' states in checkpoints) and BP_ERR_THREAD (ASYNC) */
 BPRIOR_API bp_status bp_run_round(bp_run *run, bp_error *error);
 /** After the last round: last evaluation, last row, checkpoint, policy files. Once is enough. */
 BPRIOR_API bp_status bp_run_finish(bp_run *run, bp_error *error);
@@ -16238,6 +16243,7 @@ struct bpi_run {
     size_t sequence_reals;
     unsigned char *env_state; /* grows when a state does */
     size_t env_state_bytes, env_state_used;
+    bool reserved; /* there was room for it when the run began */
     double clock;        /* wall clock at the last look */
     double status_clock; /* at the last status line */
     uint64_t status_steps;
@@ -16774,6 +16780,7 @@ BPI_FN bp_status bpi_run_round_sync(bp_run *run, bp_error *error) {
 }
 
 BPI_FN bp_status bpi_run_round_async(bp_run *run, bp_error *error);
+BPI_FN bp_status bpi_run_reserve(bp_run *run, bp_error *error);
 
 BPRIOR_API bp_status bp_run_round(bp_run *run, bp_error *error) {
     bp_error detail;
@@ -16792,7 +16799,8 @@ BPRIOR_API bp_status bp_run_round(bp_run *run, bp_error *error) {
     status = run->config.mode == BP_RUN_ASYNC ? bpi_run_round_async(run, &detail) : bpi_run_round_sync(run, &detail);
     if (status != BP_OK) return bpi_run_stick(run, status, &detail, error);
     run->rounds++;
-    status = bpi_run_due(run, &detail);
+    if (!run->self->reserved && run->config.directory) status = bpi_run_reserve(run, &detail);
+    if (status == BP_OK) status = bpi_run_due(run, &detail);
     if (status != BP_OK) return bpi_run_stick(run, status, &detail, error);
     return bpi_ok(error);
 }
@@ -17753,26 +17761,56 @@ BPI_FN void bpi_run_counters(bp_run *run, bool unpack) {
     }
 }
 
-/* Ask every environment for its state, one after the other into env_state. An environment that cannot save takes 0 bytes. */
+/* How many bytes is the state of this actor's environment? 0: it cannot save, or nothing runs there. */
+BPI_FN size_t bpi_actor_state_bytes(const bpi_actor *actor) {
+    const bp_env *env = &actor->env;
+    return env->save && env->load && actor->started ? env->save(env->self, NULL, 0) : 0;
+}
+
+/* Room for `bytes` of environment states, if there is less. */
+BPI_FN bp_status bpi_run_state_room(bp_run *run, size_t bytes, bp_error *error) {
+    struct bpi_run *self = run->self;
+    unsigned char *more;
+    if (bytes <= self->env_state_bytes) return BP_OK;
+    more = (unsigned char *)bp_alloc(self->memory, bytes);
+    if (!more)
+        return bpi_fail(error, BP_ERR_MEMORY, "checkpoint: no memory for %lu bytes of environment states",
+                        (unsigned long)bytes);
+    if (self->env_state) bp_free(self->memory, self->env_state, self->env_state_bytes);
+    self->env_state = more;
+    self->env_state_bytes = bytes;
+    return BP_OK;
+}
+
+/* As soon as episodes run, states have sizes: make room for as many of the largest as there are actors, lest a checkpoint of
+ * hours later be the first to find out that there is no memory for it. */
+BPI_FN bp_status bpi_run_reserve(bp_run *run, bp_error *error) {
+    size_t i, bytes, largest = 0;
+    bpi_async_hold(run);
+    for (i = 0; i < run->config.actors; i++) {
+        bytes = bpi_actor_state_bytes(&run->self->actor[i]);
+        if (bytes > largest) largest = bytes;
+    }
+    bpi_async_go_on(run);
+    if (!bp_size_mul(&bytes, run->config.actors, largest))
+        return bpi_fail(error, BP_ERR_SIZE, "checkpoint: environment states are too large");
+    run->self->reserved = true;
+    return bpi_run_state_room(run, bytes, error);
+}
+
+/* Ask every environment for its state, one after the other into env_state. */
 BPI_FN bp_status bpi_run_save_environments(bp_run *run, bp_error *error) {
     struct bpi_run *self = run->self;
     size_t i, total = 0;
+    bp_status status;
     for (i = 0; i < run->config.actors; i++) {
-        bp_env *env = &self->actor[i].env;
-        const size_t bytes = env->save && env->load && self->actor[i].started ? env->save(env->self, NULL, 0) : 0;
+        const size_t bytes = bpi_actor_state_bytes(&self->actor[i]);
         self->actor_u64[i * BPI_ACTOR_U64 + 6] = bytes;
         if (!bp_size_add(&total, total, bytes))
             return bpi_fail(error, BP_ERR_SIZE, "checkpoint: environment states are too large");
     }
-    if (total > self->env_state_bytes) { /* first time, or a state has grown */
-        unsigned char *more = (unsigned char *)bp_alloc(self->memory, total);
-        if (!more)
-            return bpi_fail(error, BP_ERR_MEMORY, "checkpoint: no memory for %lu bytes of environment states",
-                            (unsigned long)total);
-        if (self->env_state) bp_free(self->memory, self->env_state, self->env_state_bytes);
-        self->env_state = more;
-        self->env_state_bytes = total;
-    }
+    status = bpi_run_state_room(run, total, error); /* only where a state has grown */
+    if (status != BP_OK) return status;
     self->env_state_used = 0;
     for (i = 0; i < run->config.actors; i++) {
         bp_env *env = &self->actor[i].env;
