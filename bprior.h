@@ -16243,7 +16243,7 @@ struct bpi_run {
     size_t sequence_reals;
     unsigned char *env_state; /* grows when a state does */
     size_t env_state_bytes, env_state_used;
-    bool reserved; /* there was room for it when the run began */
+    bool reserved;       /* there was room for it when the run began */
     double clock;        /* wall clock at the last look */
     double status_clock; /* at the last status line */
     uint64_t status_steps;
