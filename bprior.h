@@ -4296,6 +4296,10 @@ BPRIOR_API bp_status bp_clone_step(bp_clone *clone, const bp_batch *batch, bp_er
  * **Random streams** of the seed: 1 the learner's noise, 2 replay sampling, 3 evaluation with sampled actions,
  * 1000 + i actor i.
  *
+ * **Memory.** All of it is there after the first round: acting, learning, evaluation, logs and checkpoints ask
+ * the heap for nothing more, and a run that has begun does not run out of memory days later. (Unless environments
+ * allocate, or the state that one of them saves grows.) What a run keeps does not grow with its steps.
+ *
  * **When things go wrong.** An environment that returns an error, NaN or infinity has its episode ended at the
  * last good step and is reset; the episode counts in `faults`, not in the returns; too many faults stop the run. A
  * learner step whose loss is not finite is undone and counted; too many of those stop the run, too. A stopped run
@@ -4414,7 +4418,8 @@ BPRIOR_API bp_status bp_run_create(bp_run **out, const bp_run_config *config, co
 /** Free everything; does not save. NULL is fine. */
 BPRIOR_API void bp_run_destroy(bp_run *run);
 /** One round. After the last one run->done is true and further calls do nothing.
- *  @return BP_ERR_ENV (too many faults), BP_ERR_NONFINITE (too many rejected steps), BP_ERR_IO */
+ *  @return BP_ERR_ENV (too many faults), BP_ERR_NONFINITE (too many rejected steps), BP_ERR_IO; in the first round also
+ *  BP_ERR_MEMORY (room for the environments' states in checkpoints) and BP_ERR_THREAD (ASYNC) */
 BPRIOR_API bp_status bp_run_round(bp_run *run, bp_error *error);
 /** After the last round: last evaluation, last row, checkpoint, policy files. Once is enough. */
 BPRIOR_API bp_status bp_run_finish(bp_run *run, bp_error *error);
@@ -14472,19 +14477,37 @@ BPRIOR_API void bp_batch_init(bp_batch *batch, bp_real *data, const bp_replay_co
     batch->state = batch->latent + rows * config->latent_size;
 }
 
+/* A random slot of a large replay is in no cache. So slots are drawn a few before they are needed, and memory is asked for them at
+ * once: it then answers several at the same time instead of one after the other. */
+enum { BPI_REPLAY_AHEAD = 8,    /* slots */
+       BPI_REPLAY_LINES = 16 }; /* of a slot, at most: of longer ones the processor sees the direction by itself */
+BPI_FN const bp_real *bpi_replay_draw(const bp_replay *replay, bp_rng *rng) {
+    const bp_real *slot = replay->data + bp_rng_index(rng, replay->count) * replay->stride;
+#if (defined(__GNUC__) || defined(__clang__)) && !defined(__TINYC__)
+    const char *line = (const char *)slot;
+    const size_t lines = bpi_min_size(replay->stride * sizeof(bp_real) / 64 + 1, BPI_REPLAY_LINES);
+    size_t i;
+    for (i = 0; i < lines; i++) __builtin_prefetch(line + 64 * i);
+#endif
+    return slot;
+}
+
 BPRIOR_API bp_status bp_replay_sample(bp_batch *batch, const bp_replay *replay, bp_rng *rng, bp_error *error) {
     const size_t T = replay->config.length, O = replay->config.observation_size, A = replay->config.action_size;
     const size_t B = batch->batch, Z = replay->config.latent_size, state_size = replay->config.state_size;
+    const bp_real *ahead[BPI_REPLAY_AHEAD]; /* slots that come next, in the order they were drawn */
     size_t b, t;
     if (replay->count == 0) return bpi_fail(error, BP_ERR_EMPTY, "replay: empty");
     if (batch->length != T || batch->observation_size != O || batch->action_size != A || batch->latent_size != Z ||
         batch->state_size != state_size)
         return bpi_fail(error, BP_ERR_SIZE, "replay: batch of another shape");
+    for (b = 0; b < B && b < BPI_REPLAY_AHEAD; b++) ahead[b] = bpi_replay_draw(replay, rng);
     for (b = 0; b < B; b++) {
         /* a slot's layout is bp_sequence's; here it is transposed into time-first rows */
-        const bp_real *slot = replay->data + bp_rng_index(rng, replay->count) * replay->stride;
+        const bp_real *slot = ahead[b % BPI_REPLAY_AHEAD];
         const bp_real *action = slot + (T + 1) * O, *reward = action + T * A, *discount = reward + T;
         const bp_real *log_mu = discount + T, *mask = log_mu + T, *latent = mask + T, *state = latent + T * Z;
+        if (b + BPI_REPLAY_AHEAD < B) ahead[b % BPI_REPLAY_AHEAD] = bpi_replay_draw(replay, rng);
         if (state_size) memcpy(batch->state + b * state_size, state, state_size * sizeof(bp_real));
         for (t = 0; t <= T; t++)
             memcpy(batch->observation + (t * B + b) * O, slot + t * O, O * sizeof(bp_real));
@@ -16727,6 +16750,7 @@ struct bpi_run {
     size_t sequence_reals;
     unsigned char *env_state; /* grows when a state does */
     size_t env_state_bytes, env_state_used;
+    bool reserved;       /* there was room for it when the run began */
     double clock;        /* wall clock at the last look */
     double status_clock; /* at the last status line */
     uint64_t status_steps;
@@ -17263,6 +17287,7 @@ BPI_FN bp_status bpi_run_round_sync(bp_run *run, bp_error *error) {
 }
 
 BPI_FN bp_status bpi_run_round_async(bp_run *run, bp_error *error);
+BPI_FN bp_status bpi_run_reserve(bp_run *run, bp_error *error);
 
 BPRIOR_API bp_status bp_run_round(bp_run *run, bp_error *error) {
     bp_error detail;
@@ -17281,7 +17306,8 @@ BPRIOR_API bp_status bp_run_round(bp_run *run, bp_error *error) {
     status = run->config.mode == BP_RUN_ASYNC ? bpi_run_round_async(run, &detail) : bpi_run_round_sync(run, &detail);
     if (status != BP_OK) return bpi_run_stick(run, status, &detail, error);
     run->rounds++;
-    status = bpi_run_due(run, &detail);
+    if (!run->self->reserved && run->config.directory) status = bpi_run_reserve(run, &detail);
+    if (status == BP_OK) status = bpi_run_due(run, &detail);
     if (status != BP_OK) return bpi_run_stick(run, status, &detail, error);
     return bpi_ok(error);
 }
@@ -18242,26 +18268,56 @@ BPI_FN void bpi_run_counters(bp_run *run, bool unpack) {
     }
 }
 
-/* Ask every environment for its state, one after the other into env_state. An environment that cannot save takes 0 bytes. */
+/* How many bytes is the state of this actor's environment? 0: it cannot save, or nothing runs there. */
+BPI_FN size_t bpi_actor_state_bytes(const bpi_actor *actor) {
+    const bp_env *env = &actor->env;
+    return env->save && env->load && actor->started ? env->save(env->self, NULL, 0) : 0;
+}
+
+/* Room for `bytes` of environment states, if there is less. */
+BPI_FN bp_status bpi_run_state_room(bp_run *run, size_t bytes, bp_error *error) {
+    struct bpi_run *self = run->self;
+    unsigned char *more;
+    if (bytes <= self->env_state_bytes) return BP_OK;
+    more = (unsigned char *)bp_alloc(self->memory, bytes);
+    if (!more)
+        return bpi_fail(error, BP_ERR_MEMORY, "checkpoint: no memory for %lu bytes of environment states",
+                        (unsigned long)bytes);
+    if (self->env_state) bp_free(self->memory, self->env_state, self->env_state_bytes);
+    self->env_state = more;
+    self->env_state_bytes = bytes;
+    return BP_OK;
+}
+
+/* As soon as episodes run, states have sizes: make room for as many of the largest as there are actors, lest a checkpoint of
+ * hours later be the first to find out that there is no memory for it. */
+BPI_FN bp_status bpi_run_reserve(bp_run *run, bp_error *error) {
+    size_t i, bytes, largest = 0;
+    bpi_async_hold(run);
+    for (i = 0; i < run->config.actors; i++) {
+        bytes = bpi_actor_state_bytes(&run->self->actor[i]);
+        if (bytes > largest) largest = bytes;
+    }
+    bpi_async_go_on(run);
+    if (!bp_size_mul(&bytes, run->config.actors, largest))
+        return bpi_fail(error, BP_ERR_SIZE, "checkpoint: environment states are too large");
+    run->self->reserved = true;
+    return bpi_run_state_room(run, bytes, error);
+}
+
+/* Ask every environment for its state, one after the other into env_state. */
 BPI_FN bp_status bpi_run_save_environments(bp_run *run, bp_error *error) {
     struct bpi_run *self = run->self;
     size_t i, total = 0;
+    bp_status status;
     for (i = 0; i < run->config.actors; i++) {
-        bp_env *env = &self->actor[i].env;
-        const size_t bytes = env->save && env->load && self->actor[i].started ? env->save(env->self, NULL, 0) : 0;
+        const size_t bytes = bpi_actor_state_bytes(&self->actor[i]);
         self->actor_u64[i * BPI_ACTOR_U64 + 6] = bytes;
         if (!bp_size_add(&total, total, bytes))
             return bpi_fail(error, BP_ERR_SIZE, "checkpoint: environment states are too large");
     }
-    if (total > self->env_state_bytes) { /* first time, or a state has grown */
-        unsigned char *more = (unsigned char *)bp_alloc(self->memory, total);
-        if (!more)
-            return bpi_fail(error, BP_ERR_MEMORY, "checkpoint: no memory for %lu bytes of environment states",
-                            (unsigned long)total);
-        if (self->env_state) bp_free(self->memory, self->env_state, self->env_state_bytes);
-        self->env_state = more;
-        self->env_state_bytes = total;
-    }
+    status = bpi_run_state_room(run, total, error); /* only where a state has grown */
+    if (status != BP_OK) return status;
     self->env_state_used = 0;
     for (i = 0; i < run->config.actors; i++) {
         bp_env *env = &self->actor[i].env;
@@ -18871,31 +18927,51 @@ BPRIOR_API bp_status bp_file_make_directory(const char *path, bp_error *error) {
 }
 
 /* ---- 20.2 checksum --------------------------------------------------------
- * CRC-32C: the remainder of the message, as a polynomial over GF(2), modulo 0x11EDC6F41, bits reflected.
- * crc_of_byte[k] = remainder of byte k shifted out; slice s advances by s more zero bytes, so that eight
- * bytes take eight independent look-ups. The tables are made when there is enough to check (a
- * constant table of 8 kB would be dearer to read than 20 lines). */
+ * CRC-32C: the remainder of the message, as a polynomial over GF(2), modulo 0x11EDC6F41, bits reflected. Three ways to get on
+ * with it, the same remainder by each: the instruction that x86 has for just this polynomial, tables, bit by bit. */
+
+/* Eight bytes per instruction, without the less than eight that are left: those are counted in *bytes. */
+#ifdef BPI_X86
+__attribute__((target("sse4.2"))) BPI_FN uint32_t bpi_crc32c_x86(uint32_t crc, const unsigned char *at, size_t *bytes) {
+    uint64_t sum = crc, word;
+    for (; *bytes >= 8; *bytes -= 8, at += 8) {
+        memcpy(&word, at, 8);
+        sum = _mm_crc32_u64(sum, word);
+    }
+    return (uint32_t)sum;
+}
+#endif
+
+/* table[0][k] = remainder of byte k shifted out; table s advances by s more zero bytes, so that eight bytes take eight independent
+ * look-ups. The tables are made here (a constant table of 8 kB would be dearer to read than 20 lines): not for a few bytes. */
+BPI_FN uint32_t bpi_crc32c_tables(uint32_t crc, const unsigned char *at, size_t *bytes) {
+    uint32_t table[8][256];
+    unsigned i, s;
+    for (i = 0; i < 256; i++) {
+        uint32_t r = i;
+        for (s = 0; s < 8; s++) r = (r >> 1) ^ (0x82F63B78u & (0u - (r & 1u)));
+        table[0][i] = r;
+    }
+    for (s = 1; s < 8; s++)
+        for (i = 0; i < 256; i++) table[s][i] = (table[s - 1][i] >> 8) ^ table[0][table[s - 1][i] & 255u];
+    for (; *bytes >= 8; *bytes -= 8, at += 8) {
+        const uint32_t low = crc ^ ((uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24);
+        crc = table[7][low & 255u] ^ table[6][(low >> 8) & 255u] ^ table[5][(low >> 16) & 255u] ^ table[4][low >> 24] ^
+              table[3][at[4]] ^ table[2][at[5]] ^ table[1][at[6]] ^ table[0][at[7]];
+    }
+    return crc;
+}
+
 BPRIOR_API uint32_t bp_crc32c(uint32_t crc, const void *data, size_t bytes) {
     const unsigned char *at = (const unsigned char *)data;
+    const size_t all = bytes;
     crc = ~crc;
-    if (bytes >= 1024) {
-        uint32_t table[8][256];
-        unsigned i, s;
-        for (i = 0; i < 256; i++) {
-            uint32_t r = i;
-            for (s = 0; s < 8; s++) r = (r >> 1) ^ (0x82F63B78u & (0u - (r & 1u)));
-            table[0][i] = r;
-        }
-        for (s = 1; s < 8; s++)
-            for (i = 0; i < 256; i++) table[s][i] = (table[s - 1][i] >> 8) ^ table[0][table[s - 1][i] & 255u];
-        for (; bytes >= 8; bytes -= 8, at += 8) {
-            const uint32_t low = crc ^ ((uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 |
-                                        (uint32_t)at[3] << 24);
-            crc = table[7][low & 255u] ^ table[6][(low >> 8) & 255u] ^ table[5][(low >> 16) & 255u] ^
-                  table[4][low >> 24] ^ table[3][at[4]] ^ table[2][at[5]] ^ table[1][at[6]] ^ table[0][at[7]];
-        }
-    }
-    for (; bytes; bytes--) {
+#ifdef BPI_X86
+    __builtin_cpu_init();
+    if (bytes >= 8 && __builtin_cpu_supports("sse4.2")) crc = bpi_crc32c_x86(crc, at, &bytes);
+#endif
+    if (bytes >= 1024) crc = bpi_crc32c_tables(crc, at, &bytes);
+    for (at += all - bytes; bytes; bytes--) {
         unsigned s;
         crc ^= *at++;
         for (s = 0; s < 8; s++) crc = (crc >> 1) ^ (0x82F63B78u & (0u - (crc & 1u)));
