@@ -571,7 +571,7 @@ extern "C" {
  *  DETERMINISM. Random numbers, the reference kernel and everything exact are
  *  built from + - * / and sqrt alone, which IEEE 754 defines to the last bit. Two
  *  compiler habits spoil that: -ffast-math, which lets the compiler reorder sums
- *  and forget NaN (refused with an #error), and contraction of a*b+c into one
+ *  and forget NaN (refused at compile time), and contraction of a*b+c into one
  *  rounding. Contraction is switched off where the compiler has a switch inside
  *  the source; -ffp-contract=off on the command line settles it everywhere.
  *  @{ */
@@ -2159,7 +2159,7 @@ typedef struct bp_pool_config {
                           *   costs little and balances well (default 0) */
     uint64_t max_faults; /**< more faults than this since the reset stop the pool (default 100) */
 } bp_pool_config;
-/** @internal */
+/** What #bp_pool_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_pool_config bp_pool_config_make(uint32_t cookie);
 /** 16 environments, one thread. */
 #define bp_pool_config_default() bp_pool_config_make(BP_COOKIE(bp_pool_config))
@@ -2273,7 +2273,7 @@ typedef struct bp_pendulum_config {
     double max_torque; /**< Nm, > 0: the action box (default 2) */
     double max_speed;  /**< rad/s, > 0 (default 8) */
 } bp_pendulum_config;
-/** @internal */
+/** What #bp_pendulum_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_pendulum_config bp_pendulum_config_make(uint32_t cookie);
 /** Pendulum-v1. */
 #define bp_pendulum_config_default() bp_pendulum_config_make(BP_COOKIE(bp_pendulum_config))
@@ -2316,7 +2316,7 @@ typedef struct bp_pointmass_config {
     bool random_target;   /**< a new target each episode (default true) */
     double target[2];     /**< the target if not random, inside the room (default 0, 0) */
 } bp_pointmass_config;
-/** @internal */
+/** What #bp_pointmass_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_pointmass_config bp_pointmass_config_make(uint32_t cookie);
 /** The suite's body with a sparse, random target. */
 #define bp_pointmass_config_default() bp_pointmass_config_make(BP_COOKIE(bp_pointmass_config))
@@ -2484,7 +2484,7 @@ typedef struct bp_gridworld_config {
     bool goal_ends;     /**< goals are terminal (default true) */
     double slip;        /**< probability in [0,1] that one of the four moves happens instead, each as likely (default 0) */
 } bp_gridworld_config;
-/** @internal */
+/** What #bp_gridworld_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_gridworld_config bp_gridworld_config_make(uint32_t cookie);
 /** The Distral paper's costs. */
 #define bp_gridworld_config_default() bp_gridworld_config_make(BP_COOKIE(bp_gridworld_config))
@@ -2759,7 +2759,7 @@ typedef struct bp_distral_config {
     size_t rollout;      /**< steps of a rollout, >= 1 (default 10) */
     bool learn_prior;    /**< false: the prior stays uniform, so that every task learns by itself (default true) */
 } bp_distral_config;
-/** @internal used by bp_distral_config_default() */
+/** What #bp_distral_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_distral_config bp_distral_config_make(uint32_t cookie);
 /** The settings of the paper's grid world. */
 #define bp_distral_config_default() bp_distral_config_make(BP_COOKIE(bp_distral_config))
@@ -2840,7 +2840,7 @@ typedef struct bp_tworooms_config {
     size_t tasks;              /**< W: so many different goals, drawn uniformly from the '.' cells (default 10) */
     uint64_t seed;             /**< of that draw (default 1) */
 } bp_tworooms_config;
-/** @internal used by bp_tworooms_config_default() */
+/** What #bp_tworooms_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_tworooms_config bp_tworooms_config_make(uint32_t cookie);
 /** The paper's costs, ten tasks. */
 #define bp_tworooms_config_default() bp_tworooms_config_make(BP_COOKIE(bp_tworooms_config))
@@ -3114,7 +3114,7 @@ typedef struct bp_policy_config {
                                               Raising it: longer and finer memory, at a cost that grows with its square */
 } bp_policy_config;
 
-/** @internal used by bp_policy_config_default() */
+/** What #bp_policy_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_policy_config bp_policy_config_make(uint32_t cookie);
 /** The authors' released settings, with 64-64 hidden units and all fields visible. */
 #define bp_policy_config_default() bp_policy_config_make(BP_COOKIE(bp_policy_config))
@@ -3250,7 +3250,7 @@ typedef struct bp_latent_config {
     bool joint_ratio;            /**< E30: learn about the z that was acted on (kept in replay; ratio of (z,a)), not about one
                                       redrawn from the policy (ratio of a given it). Default false: the paper's Algorithm 2 */
 } bp_latent_config;
-/** @internal */
+/** What #bp_latent_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_latent_config bp_latent_config_make(uint32_t cookie, size_t size);
 /** Defaults for a latent of this many numbers. */
 #define bp_latent_config_default(size) bp_latent_config_make(BP_COOKIE(bp_latent_config), size)
@@ -3612,7 +3612,7 @@ typedef struct bp_latent_prior_config {
     uint64_t seed;                     /**< of the initial parameters (default 1) */
     bp_kernel kernel;                  /**< default BP_KERNEL_AUTO */
 } bp_latent_prior_config;
-/** @internal */
+/** What #bp_latent_prior_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_latent_prior_config bp_latent_prior_config_make(uint32_t cookie);
 /** Defaults. */
 #define bp_latent_prior_config_default() bp_latent_prior_config_make(BP_COOKIE(bp_latent_prior_config))
@@ -3707,7 +3707,7 @@ typedef struct bp_discriminator_config {
     uint64_t seed;                     /**< of the initial parameters (default 1) */
     bp_kernel kernel;                  /**< default BP_KERNEL_AUTO */
 } bp_discriminator_config;
-/** @internal */
+/** What #bp_discriminator_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_discriminator_config bp_discriminator_config_make(uint32_t cookie);
 /** Defaults. */
 #define bp_discriminator_config_default() bp_discriminator_config_make(BP_COOKIE(bp_discriminator_config))
@@ -3788,7 +3788,7 @@ typedef struct bp_replay_config {
     size_t latent_size;      /**< Z: numbers of a latent kept per step (default 0) */
     size_t state_size;       /**< numbers kept per sequence: the actor's state before row 0 (default 0); bp_rs0.state_size */
 } bp_replay_config;
-/** @internal */
+/** What #bp_replay_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_replay_config bp_replay_config_make(uint32_t cookie, const bp_spec *spec);
 /** Defaults for environments with this spec. */
 #define bp_replay_config_default(spec) bp_replay_config_make(BP_COOKIE(bp_replay_config), spec)
@@ -4025,7 +4025,7 @@ typedef struct bp_rs0_config {
     bp_kernel kernel; /**< default BP_KERNEL_AUTO */
     uint64_t seed;    /**< of the initial parameters (default 1) */
 } bp_rs0_config;
-/** @internal */
+/** What #bp_rs0_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_rs0_config bp_rs0_config_make(uint32_t cookie);
 /** The authors' released settings (docs/equations.md, after E22), with 64-64 networks and no prior. */
 #define bp_rs0_config_default() bp_rs0_config_make(BP_COOKIE(bp_rs0_config))
@@ -4180,7 +4180,7 @@ typedef struct bp_clone_config {
     bp_kernel kernel;        /**< default BP_KERNEL_AUTO */
     uint64_t seed;           /**< of the initial parameters (default 1) */
 } bp_clone_config;
-/** @internal */
+/** What #bp_clone_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_clone_config bp_clone_config_make(uint32_t cookie);
 /** See the fields for the defaults. */
 #define bp_clone_config_default() bp_clone_config_make(BP_COOKIE(bp_clone_config))
@@ -4319,7 +4319,7 @@ typedef struct bp_run_config {
     bool (*stop)(void *ctx);
     void *stop_ctx; /**< handed to stop */
 } bp_run_config;
-/** @internal */
+/** What #bp_run_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_run_config bp_run_config_make(uint32_t cookie);
 /** See the fields for the defaults. */
 #define bp_run_config_default() bp_run_config_make(BP_COOKIE(bp_run_config))

@@ -755,7 +755,7 @@ typedef struct bp_mj_task {
     uint64_t corridor_seed; /**< RUN_GAPS: of platforms and gaps, which are the world's, not the episode's; default 1 */
 } bp_mj_task;
 
-/** @internal */
+/** What #bp_mj_task_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_mj_task bp_mj_task_make(uint32_t cookie, bp_mj_task_kind kind, const bp_mj_walker *walker);
 /** A task with its defaults. @param kind a ::bp_mj_task_kind @param walker a ::bp_mj_walker_kind */
 #define bp_mj_task_default(kind, walker) bp_mj_task_make(BP_COOKIE(bp_mj_task), (kind), bp_mj_walker_of(walker))
@@ -907,17 +907,17 @@ BPRIOR_API bp_status bp_mj_env_set_layout(bp_env *env, const bp_mj_layout *layou
  * ========================================================================== */
 /** @defgroup bp_mj_locomotion M8. MuJoCo: locomotion
  *
- * **Go to target.** A point on open ground, uniform in +-half_room (4 m), as is the spawn. Each step within hit_radius (1 m) of
+ * GO TO TARGET. A point on open ground, uniform in +-half_room (4 m), as is the spawn. Each step within hit_radius (1 m) of
  * it, in the plane, pays hit_reward; after move_after (10) such steps the point moves to a new place. Field
  * "walker/target" [3]: the point on the ground, ego.
  *
- * **Run.** Along x on open ground. With v the forward speed of the centre of mass and v* = speed
+ * RUN. Along x on open ground. With v the forward speed of the centre of mass
  *
- *     r = max(0, 1 - |v - v*| / v*)
+ *     r = max(0, 1 - |v - speed| / speed)
  *
- * which is 0 at rest, 1 at v* and 0 again at 2 v*. Field "walker/direction" [3]: the x axis, ego.
+ * which is 0 at rest, 1 at `speed` and 0 again at twice that. Field "walker/direction" [3]: the x axis, ego.
  *
- * **Gaps.** The same in a corridor whose floor has gaps; an end effector (or, without any, the root) 0.5 m below the floor ends
+ * GAPS. The same in a corridor whose floor has gaps; an end effector (or, without any, the root) 0.5 m below the floor ends
  * the episode. Besides "walker/direction" it sees "lateral" [1], the root's y over half the corridor's width, and "gaps" [6]: how
  * far ahead of the root each of the next three gaps begins and ends, m, at most 10. The corridor belongs to the world: other
  * corridors come of another corridor_seed.
@@ -993,7 +993,7 @@ typedef struct bp_mj_model_config {
     bool divergence_is_error; /**< as in bp_mj_task; default false */
 } bp_mj_model_config;
 
-/** @internal */
+/** What #bp_mj_model_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_mj_model_config bp_mj_model_config_make(uint32_t cookie);
 /** See the fields for the defaults. */
 #define bp_mj_model_config_default() bp_mj_model_config_make(BP_COOKIE(bp_mj_model_config))
@@ -1095,7 +1095,7 @@ typedef struct bp_mj_film_config {
 /** Renders environments of one world; private inside. */
 typedef struct bp_mj_film bp_mj_film;
 
-/** @internal */
+/** What #bp_mj_film_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_mj_film_config bp_mj_film_config_make(uint32_t cookie, size_t width, size_t height);
 /** Defaults for pictures of this size. */
 #define bp_mj_film_config_default(width, height) bp_mj_film_config_make(BP_COOKIE(bp_mj_film_config), width, height)
