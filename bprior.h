@@ -108,6 +108,8 @@
  */
 #ifndef BPRIOR_H
 #define BPRIOR_H
+/** @file
+ *  @brief The library: declarations, and below them the implementation, for the one file that asks for it. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdbool.h>
@@ -2468,11 +2470,12 @@ BPRIOR_API void bp_inference_marginals(double *marginal, const double *f, const 
 /* ---- grid worlds --------------------------------------------------------- */
 
 /** Actions of a grid world, in this order. */
-typedef enum bp_grid_action { BP_GRID_STAY = 0,
-                              BP_GRID_UP,
-                              BP_GRID_DOWN,
-                              BP_GRID_LEFT,
-                              BP_GRID_RIGHT } bp_grid_action;
+typedef enum bp_grid_action { BP_GRID_STAY = 0, /**< stay where you are */
+                              BP_GRID_UP,       /**< one row up */
+                              BP_GRID_DOWN,     /**< one row down */
+                              BP_GRID_LEFT,     /**< one column to the left */
+                              BP_GRID_RIGHT     /**< one column to the right */
+} bp_grid_action;
 
 /** What things cost. The defaults are those of the Distral paper's two-room world (Teh et al. 2017). */
 typedef struct bp_gridworld_config {
@@ -2810,16 +2813,16 @@ BPRIOR_API void bp_distral_learner_policies(double *pi, const bp_distral_learner
  *  where all others cost step_reward, so (previous action, previous reward) is this list and nothing else; goals pay
  *  more, but nobody acts after them. */
 typedef enum bp_tworooms_memory {
-    BP_MEMORY_START = 0, /**< an episode begins: there was no step */
-    BP_MEMORY_STAY,
-    BP_MEMORY_UP,
-    BP_MEMORY_DOWN,
-    BP_MEMORY_LEFT,
-    BP_MEMORY_RIGHT, /**< BP_MEMORY_START + 1 + the action of ::bp_grid_action */
-    BP_MEMORY_UP_BUMPED,
-    BP_MEMORY_DOWN_BUMPED,
-    BP_MEMORY_LEFT_BUMPED,
-    BP_MEMORY_RIGHT_BUMPED
+    BP_MEMORY_START = 0,   /**< an episode begins: there was no step */
+    BP_MEMORY_STAY,        /**< BP_MEMORY_START + 1 + the action of ::bp_grid_action: stayed */
+    BP_MEMORY_UP,          /**< moved up */
+    BP_MEMORY_DOWN,        /**< moved down */
+    BP_MEMORY_LEFT,        /**< moved left */
+    BP_MEMORY_RIGHT,       /**< moved right */
+    BP_MEMORY_UP_BUMPED,   /**< went up and was stopped */
+    BP_MEMORY_DOWN_BUMPED, /**< went down and was stopped */
+    BP_MEMORY_LEFT_BUMPED, /**< went left and was stopped */
+    BP_MEMORY_RIGHT_BUMPED /**< went right and was stopped */
 } bp_tworooms_memory;
 #define BP_MEMORIES 10 /**< how many memories there are */
 
@@ -3938,8 +3941,8 @@ BPRIOR_API void bp_retrace_reference(bp_real *target, const bp_real *reward, con
 
 /** Which copy of the policy an expectation uses (E19: the paper's box says online, the authors' code target). */
 typedef enum bp_rs0_source {
-    BP_SOURCE_TARGET = 0, /**< default */
-    BP_SOURCE_ONLINE
+    BP_SOURCE_TARGET = 0, /**< the target copy: default */
+    BP_SOURCE_ONLINE      /**< the copy that learns */
 } bp_rs0_source;
 
 /** How the policy gets better (E8, E21). */
@@ -4448,22 +4451,22 @@ BPRIOR_API uint32_t bp_crc32c(uint32_t crc, const void *data, size_t bytes);
 
 /** Type of a stored number. The reader indexes all of these and converts F32 and F64. */
 typedef enum bp_dtype {
-    BP_DTYPE_F32 = 0,
-    BP_DTYPE_F64,
-    BP_DTYPE_U64,
-    BP_DTYPE_U8,
-    BP_DTYPE_BOOL,
-    BP_DTYPE_I8,
-    BP_DTYPE_I16,
-    BP_DTYPE_U16,
-    BP_DTYPE_F16,
-    BP_DTYPE_BF16,
-    BP_DTYPE_I32,
-    BP_DTYPE_U32,
-    BP_DTYPE_I64,
-    BP_DTYPE_F8_E5M2,
-    BP_DTYPE_F8_E4M3,
-    BP_DTYPE_COUNT_ /**< not a type */
+    BP_DTYPE_F32 = 0, /**< IEEE single precision */
+    BP_DTYPE_F64,     /**< IEEE double precision */
+    BP_DTYPE_U64,     /**< unsigned, 8 bytes */
+    BP_DTYPE_U8,      /**< unsigned, 1 byte */
+    BP_DTYPE_BOOL,    /**< 0 or 1, 1 byte */
+    BP_DTYPE_I8,      /**< signed, 1 byte */
+    BP_DTYPE_I16,     /**< signed, 2 bytes */
+    BP_DTYPE_U16,     /**< unsigned, 2 bytes */
+    BP_DTYPE_F16,     /**< IEEE half precision */
+    BP_DTYPE_BF16,    /**< bfloat16: the upper half of an F32 */
+    BP_DTYPE_I32,     /**< signed, 4 bytes */
+    BP_DTYPE_U32,     /**< unsigned, 4 bytes */
+    BP_DTYPE_I64,     /**< signed, 8 bytes */
+    BP_DTYPE_F8_E5M2, /**< 1 byte: 5 bits of exponent, 2 of mantissa */
+    BP_DTYPE_F8_E4M3, /**< 1 byte: 4 bits of exponent, 3 of mantissa */
+    BP_DTYPE_COUNT_   /**< not a type */
 } bp_dtype;
 /** The type that bp_real is in this build. */
 #define BP_DTYPE_REAL (sizeof(bp_real) == 8 ? BP_DTYPE_F64 : BP_DTYPE_F32)

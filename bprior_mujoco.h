@@ -48,6 +48,8 @@
  */
 #ifndef BPRIOR_MUJOCO_H
 #define BPRIOR_MUJOCO_H
+/** @file
+ *  @brief Bodies, arenas and tasks on MuJoCo, and pictures of them. */
 
 #include "bprior.h"
 #include <mujoco/mujoco.h>
@@ -183,9 +185,11 @@ typedef struct bp_mj_body {
 } bp_mj_body;
 
 /** What a joint allows. */
-typedef enum bp_mj_joint_kind { BP_MJ_FREE = 0,
-                                BP_MJ_SLIDE,
-                                BP_MJ_HINGE } bp_mj_joint_kind;
+typedef enum bp_mj_joint_kind {
+    BP_MJ_FREE = 0, /**< any motion: 6 degrees of freedom, 7 numbers (position, quaternion) */
+    BP_MJ_SLIDE,    /**< along its axis, m */
+    BP_MJ_HINGE     /**< around its axis, rad */
+} bp_mj_joint_kind;
 
 /** A joint. */
 typedef struct bp_mj_joint {
@@ -204,12 +208,14 @@ typedef struct bp_mj_joint {
 } bp_mj_joint;
 
 /** Shape of a geom. */
-typedef enum bp_mj_geom_kind { BP_MJ_PLANE = 0,
-                               BP_MJ_SPHERE,
-                               BP_MJ_CAPSULE,
-                               BP_MJ_BOX,
-                               BP_MJ_CYLINDER,
-                               BP_MJ_ELLIPSOID } bp_mj_geom_kind;
+typedef enum bp_mj_geom_kind {
+    BP_MJ_PLANE = 0, /**< infinite for contacts, whatever its size */
+    BP_MJ_SPHERE,    /**< a ball */
+    BP_MJ_CAPSULE,   /**< a cylinder with a half ball at each end */
+    BP_MJ_BOX,       /**< a box */
+    BP_MJ_CYLINDER,  /**< a cylinder with flat ends */
+    BP_MJ_ELLIPSOID  /**< an ellipsoid */
+} bp_mj_geom_kind;
 
 /** A shape with mass that collides. */
 typedef struct bp_mj_geom {
@@ -251,9 +257,11 @@ typedef struct bp_mj_site {
 } bp_mj_site;
 
 /** What a sensor measures at its site, in the site's frame. */
-typedef enum bp_mj_sensor_kind { BP_MJ_VELOCIMETER = 0,
-                                 BP_MJ_GYRO,
-                                 BP_MJ_ACCELEROMETER } bp_mj_sensor_kind;
+typedef enum bp_mj_sensor_kind {
+    BP_MJ_VELOCIMETER = 0, /**< linear velocity in the site's frame, m/s */
+    BP_MJ_GYRO,            /**< angular velocity in the site's frame, rad/s */
+    BP_MJ_ACCELEROMETER    /**< linear acceleration with gravity in the site's frame, m/s^2 */
+} bp_mj_sensor_kind;
 
 /** A sensor with three readings. */
 typedef struct bp_mj_sensor {
@@ -344,14 +352,14 @@ BPRIOR_API bp_status bp_mj_table_load(mjModel **out, const bp_mj_table *table, c
 
 /** The built-in walkers. */
 typedef enum bp_mj_walker_kind {
-    BP_MJ_WALKER_POINTMASS = 0,
-    BP_MJ_WALKER_ROLLING,
-    BP_MJ_WALKER_JUMPING,
-    BP_MJ_WALKER_ANT,
-    BP_MJ_WALKER_HUMANOID,
-    BP_MJ_WALKER_CMU,
-    BP_MJ_WALKER_CMU_POSITION,
-    BP_MJ_WALKER_COUNT_ /**< not a walker */
+    BP_MJ_WALKER_POINTMASS = 0, /**< 2 actions */
+    BP_MJ_WALKER_ROLLING,       /**< 2 actions */
+    BP_MJ_WALKER_JUMPING,       /**< 3 actions */
+    BP_MJ_WALKER_ANT,           /**< 8 actions */
+    BP_MJ_WALKER_HUMANOID,      /**< 21 actions */
+    BP_MJ_WALKER_CMU,           /**< 56 actions, torques */
+    BP_MJ_WALKER_CMU_POSITION,  /**< 56 actions, positions */
+    BP_MJ_WALKER_COUNT_         /**< not a walker */
 } bp_mj_walker_kind;
 
 /** A body of a walker. Row 0 carries the walker: it has the free joint or the root's slides, and no parent. */
@@ -610,15 +618,15 @@ BPRIOR_API bp_status bp_mj_env_set_state(bp_env *env, const double *qpos, const 
 
 /** The tasks. */
 typedef enum bp_mj_task_kind {
-    BP_MJ_GO_TO_K_TARGETS = 0,
-    BP_MJ_MOVE_BOX,
-    BP_MJ_MOVE_BOX_OR_GTT,
-    BP_MJ_MOVE_BOX_AND_GTT,
-    BP_MJ_SEQUENCE,
-    BP_MJ_GO_TO_TARGET,
-    BP_MJ_RUN,
-    BP_MJ_RUN_GAPS,
-    BP_MJ_TASK_COUNT_ /**< not a task */
+    BP_MJ_GO_TO_K_TARGETS = 0, /**< one target of several (M7) */
+    BP_MJ_MOVE_BOX,            /**< one box to one target (M7) */
+    BP_MJ_MOVE_BOX_OR_GTT,     /**< one of the two (M7) */
+    BP_MJ_MOVE_BOX_AND_GTT,    /**< both at once (M7) */
+    BP_MJ_SEQUENCE,            /**< target after target (M6) */
+    BP_MJ_GO_TO_TARGET,        /**< a moving target (M8) */
+    BP_MJ_RUN,                 /**< a given speed (M8) */
+    BP_MJ_RUN_GAPS,            /**< the same over gaps (M8) */
+    BP_MJ_TASK_COUNT_          /**< not a task */
 } bp_mj_task_kind;
 
 /** Which of the fields are there. */

@@ -311,6 +311,8 @@ function finish() {
     for (const file of pages) {
         const before = read(file);
         let text = before.replace(/\b(href|src)="(\.\.\/[^"]*)"/g, (_, kind, url) => `${kind}="${inside(url, file, pageOf)}"`);
+        // Doxygen 1.9.4 does not miss the words of an enumerator.
+        for (const m of text.matchAll(/(?:&#160;|, )<b>(BP_\w+)<\/b>/g)) complain(`${file}: ${m[1]} is not documented`);
         // Where each function is computed, as the last line of its documentation.
         text = text.replace(/(<h2 class="memtitle">.*?<\/span>(bp_\w+)\(\)(?:<span class="overload">.*?<\/span>)?<\/h2>[\s\S]*?)(\n<\/div>\n<\/div>\n)/g,
             (whole, doc, name, end) => {

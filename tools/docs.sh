@@ -21,8 +21,9 @@ N
 }' $out/header.html
 # Its own layout, with fewer lists and their names in our words.
 doxygen -l $out/layout.xml
-sed -i -e '/type="\(structmembers\|interfaces\|namespaces\|pages\)"/s/visible="yes"/visible="no"/' \
+sed -i -e '/type="\(structmembers\|interfaces\|namespaces\)"/s/visible="yes"/visible="no"/' \
     -e '/<tab type="modules"/s/title=""/title="Chapters of the headers"/' \
+    -e '/<tab type="pages"/s/title=""/title="More pages"/' \
     -e '/<tab type="files"/s/title=""/title="Sources"/' $out/layout.xml
 doxygen docs/Doxyfile || exit 1
 mkdir -p docs/html/mathjax/es5/input/tex

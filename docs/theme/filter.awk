@@ -3,8 +3,8 @@
 #   - Lists of X-macros are spelled out where they are used: their entries become documented enumerators and fields.
 #   - E19 in a documentation comment becomes a link to the equation.
 
-# Blank out what stands in quotes, brackets and comments, so that commas and semicolons mean what they seem to.
-function entries(text, spread,   name, part, n, i, out, rest) {
+# The entries of a list of X(name, "words") as fields, of X(name, value, "words") as enumerators.
+function entries(text,   name, n, out, rest) {
     out = ""
     while (match(text, /X\([A-Za-z0-9_]+, ("[^"]*"|-?[0-9]+, "[^"]*")\)/)) {
         rest = substr(text, RSTART + 2, RLENGTH - 3)
@@ -24,7 +24,7 @@ function entries(text, spread,   name, part, n, i, out, rest) {
     return out
 }
 
-function linked(text,   out, word, before, after, ticks) {
+function linked(text,   out, word, before, after) {
     out = ""
     while (match(text, /E[0-9]+b?|`[^`]*`|@f\$|@f\[|@f\]/)) {
         word = substr(text, RSTART, RLENGTH)
@@ -40,6 +40,12 @@ function linked(text,   out, word, before, after, ticks) {
         else out = out word
     }
     return out text
+}
+
+# What makes an enumerator or a field of an entry has done its work.
+/^#define (BPI_[A-Z0-9_]*|BP_STATUS_ENUM)\(/ && !/\\$/ {
+    print ""
+    next
 }
 
 /^#define [A-Z0-9_]+\(X\)/ {
