@@ -2,6 +2,7 @@
 //
 //   node tools/docs.js pages    before Doxygen: pages made from docs/equations.md, docs/errata.md, CHANGELOG.md and
 //                               CONTRIBUTING.md, and the index of equations, into build/docs/pages/
+//   node tools/docs.js experiment FILE    a README of docs/results, as Doxygen reads it
 //   node tools/docs.js finish   after Doxygen: in docs/html, links that leave it are turned into links to the page or the copy of the
 //                               file that they mean; every function gets a line that says where it is computed
 //   node tools/docs.js links    follow every link of docs/html
@@ -153,6 +154,13 @@ function convert(text, dir, ids) {
         text = text.replace(/\u0001(\d+)\u0002/g, (_, k) => { again = true; return kept[k]; });
     }
     return text;
+}
+
+// The README of an experiment in docs/results, as a page. (Doxygen calls this for each: FILTER_PATTERNS.)
+function experiment(file) {
+    const target = path.posix.normalize(path.relative('.', path.resolve(file)));
+    const id = `results_${path.basename(path.dirname(target))}`;
+    return convert(read(target), path.posix.dirname(target), {}).replace(/^# .*$/m, `$& {#${id}}`);
 }
 
 function makePages() {
@@ -335,6 +343,11 @@ function finish() {
         const before = read(file);
         let text = byHand.has(file) ? linkEquations(before, path.basename(file), explained) : before;
         text = text.replace(/\b(href|src)="(\.\.\/[^"]*)"/g, (_, kind, url) => `${kind}="${inside(url, file, pageOf)}"`);
+        // The name of a file of the project, in running text, leads to it.
+        text = text.replace(/(<a\b[^>]*>)?<code>((?:bprior|docs|examples|tests|tools)[\w/.-]*)<\/code>/g, (whole, link, name) => {
+            if (link || !/\/|\.h$/.test(name) || /^docs\/html/.test(name) || !fs.existsSync(name)) return whole;
+            return `<a href="${inside('../../' + name, file, pageOf)}">${whole}</a>`;
+        });
         // Doxygen 1.9.4 does not miss the words of an enumerator.
         for (const m of text.matchAll(/(?:&#160;|, )<b>(BP_\w+)<\/b>/g)) complain(`${file}: ${m[1]} is not documented`);
         // Where each function is computed, as the last line of its documentation.
@@ -472,9 +485,10 @@ function single() {
 (async () => {
     if (process.argv[2] === 'pages') makePages();
     else if (process.argv[2] === 'finish') finish();
+    else if (process.argv[2] === 'experiment') fs.writeSync(1, experiment(process.argv[3]));
     else if (process.argv[2] === 'links') followLinks();
     else if (process.argv[2] === 'single') await single();
-    else complain('usage: node tools/docs.js pages|finish|links|single');
+    else complain('usage: node tools/docs.js pages|experiment FILE|finish|links|single');
     for (const text of complaints.slice(0, 40)) console.error(text);
     if (complaints.length > 40) console.error(`and ${complaints.length - 40} more`);
     process.exit(complaints.length ? 1 : 0);
