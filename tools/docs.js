@@ -211,6 +211,16 @@ function makePages() {
         fs.writeFileSync(`${generated}/${id}.md`, body.replace(/^# .*$/m, `$& {#${id}}`));
     }
 
+    // The experiments: those with a README are pages (see experiment()), the others are directories of files.
+    const results = ['# What was measured {#results}', '',
+        'Every number comes from a program of `examples` or `tests`, with its settings, seeds and raw tables beside it.', '', '| | |', '|---|---|'];
+    for (const entry of fs.readdirSync('docs/results', { withFileTypes: true }).sort((a, b) => (a.name < b.name ? -1 : 1))) {
+        const readme = `docs/results/${entry.name}/README.md`;
+        if (fs.existsSync(readme)) results.push(`| @subpage results_${entry.name} | [files](../results/${entry.name}) |`);
+        else results.push(`| [${entry.name}](../results/${entry.name}) | |`);
+    }
+    fs.writeFileSync(`${generated}/results.md`, results.join('\n') + '\n');
+
     // The index, three ways.
     const out = ['# Index of equations {#equation_index}', '', '[TOC]', '',
         'Made by `make docs` from @ref equations, the comments of the headers and the tests; `make equations` checks that they agree.',
@@ -350,6 +360,12 @@ function finish() {
         });
         // Doxygen 1.9.4 does not miss the words of an enumerator.
         for (const m of text.matchAll(/(?:&#160;|, )<b>(BP_\w+)<\/b>/g)) complain(`${file}: ${m[1]} is not documented`);
+        // A snippet begins at its left edge, however deep it stood.
+        text = text.replace(/<div class="fragment">[\s\S]*?<\/div><!-- fragment -->/g, (code) => {
+            const deep = [...code.matchAll(/<div class="line">( *)(?! |<\/div>)/g)].map((m) => m[1].length);
+            const edge = Math.min(...deep);
+            return edge > 0 && edge < 1000 ? code.replace(new RegExp(`(<div class="line">) {${edge}}`, 'g'), '$1') : code;
+        });
         // Where each function is computed, as the last line of its documentation.
         text = text.replace(/(<h2 class="memtitle">.*?<\/span>(bp_\w+)\(\)(?:<span class="overload">.*?<\/span>)?<\/h2>[\s\S]*?)(\n<\/div>\n<\/div>\n)/g,
             (whole, doc, name, end) => {
@@ -418,6 +434,8 @@ function readingOrder() {
     for (const page of written) visit(page.id);
     visit('equations');
     visit('errata');
+    visit('results');
+    for (const file of fs.readdirSync(html).sort()) if (/^results_\w+\.html$/.test(file)) visit(file.slice(0, -5));
     const number = (file) => { const m = read(`${html}/${file}`).match(/<div class="title">(M?)(\d+)\./); return m ? (m[1] ? 100 : 0) + +m[2] : 999; };
     const groups = fs.readdirSync(html).filter((file) => /^group__.*\.html$/.test(file)).sort((a, b) => number(a) - number(b));
     for (const group of groups) {
