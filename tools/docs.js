@@ -348,6 +348,11 @@ function finish() {
         for (const [id, label] of page.headings) if (!explained.has(id)) explained.set(id, `${pageOf[page.file]}#${label}`);
     const byHand = new Set(written.map((page) => `${html}/${pageOf[page.file]}`));
 
+    // Doxygen's list of names: where each is documented. (Structs in code it links itself; fields mean something only in their struct.)
+    const names = new Map();
+    for (const compound of read('build/docs/names').split('<compound ').filter((c) => c.startsWith('kind="group"')))
+        for (const m of compound.matchAll(/<name>(\w+)<\/name>\s*<anchorfile>(.*?)<\/anchorfile>\s*<anchor>(\w+)<\/anchor>/g)) names.set(m[1], `${m[2]}#${m[3]}`);
+
     const pages = filesUnder(html, /\.html$/).filter((file) => path.dirname(file) === html);
     for (const file of pages) {
         const before = read(file);
@@ -357,6 +362,11 @@ function finish() {
         text = text.replace(/(<a\b[^>]*>)?<code>((?:bprior|docs|examples|tests|tools)[\w/.-]*)<\/code>/g, (whole, link, name) => {
             if (link || !/\/|\.h$/.test(name) || /^docs\/html/.test(name) || !fs.existsSync(name)) return whole;
             return `<a href="${inside('../../' + name, file, pageOf)}">${whole}</a>`;
+        });
+        // So does a name of the library.
+        text = text.replace(/(<a\b[^>]*>)?<code>((?:bp_|BP_)\w+)(\(\))?<\/code>/g, (whole, link, name) => {
+            const where = !link && names.get(name);
+            return where ? `<a class="el" href="${where}">${whole}</a>` : whole;
         });
         // Doxygen 1.9.4 does not miss the words of an enumerator.
         for (const m of text.matchAll(/(?:&#160;|, )<b>(BP_\w+)<\/b>/g)) complain(`${file}: ${m[1]} is not documented`);
