@@ -416,7 +416,7 @@ function followLinks() {
     };
     for (const file of filesUnder(html, /\.html$/)) {
         if (file.startsWith(`${html}/mathjax`)) continue;
-        for (const m of read(file).matchAll(/\b(?:href|src)="([^"]*)"/g)) follow(file, path.dirname(file), m[1]);
+        for (const m of read(file).matchAll(/\b(?:href|src|data)="([^"]*)"/g)) follow(file, path.dirname(file), m[1]);
     }
     for (const file of [...filesUnder(html, /^(navtree|menu)\w*\.js$/), ...filesUnder(`${html}/search`, /^\w+_\w+\.js$/)]) {
         if (path.dirname(file) !== html && path.dirname(file) !== `${html}/search`) continue;

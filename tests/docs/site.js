@@ -234,6 +234,7 @@ function codeAndCommands() {
     if (!only || only.startsWith('page')) await everyPage(browser);
     await browser.close();
     codeAndCommands();
+    if (passed + failed === 0) report(`no check has "${only}" in its name`, ['nothing was looked at']);
     console.log(`${passed} passed, ${failed} failed`);
     process.exit(failed ? 1 : 0);
 })();
