@@ -108,6 +108,8 @@
  */
 #ifndef BPRIOR_H
 #define BPRIOR_H
+/** @file
+ *  @brief The library: declarations, and below them the implementation, for the one file that asks for it. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdbool.h>
@@ -571,7 +573,7 @@ extern "C" {
  *  DETERMINISM. Random numbers, the reference kernel and everything exact are
  *  built from + - * / and sqrt alone, which IEEE 754 defines to the last bit. Two
  *  compiler habits spoil that: -ffast-math, which lets the compiler reorder sums
- *  and forget NaN (refused with an #error), and contraction of a*b+c into one
+ *  and forget NaN (refused at compile time), and contraction of a*b+c into one
  *  rounding. Contraction is switched off where the compiler has a switch inside
  *  the source; -ffp-contract=off on the command line settles it everywhere.
  *  @{ */
@@ -824,7 +826,7 @@ BPRIOR_API size_t bp_rng_pick(bp_rng *rng, const bp_real *prob, size_t n);
 /** @brief Jumps over `blocks` blocks (of four words or four normals) in no time, and drops what is buffered. */
 BPRIOR_API void bp_rng_skip(bp_rng *rng, uint64_t blocks);
 
-/** @brief Hashes three numbers to one: seeds for episodes, e.g. bp_seed_mix(seed, actor, episode). */
+/** @brief Hashes three numbers to one: seeds for episodes: bp_seed_mix(seed, actor, episode). */
 BPRIOR_API uint64_t bp_seed_mix(uint64_t seed, uint64_t a, uint64_t b);
 
 /** @} */
@@ -1924,7 +1926,7 @@ BPRIOR_API bp_status bp_schedule_check(const bp_schedule *schedule, bp_error *er
 /** @brief Value of a schedule at a step. */
 BPRIOR_API double bp_schedule_at(const bp_schedule *schedule, uint64_t step);
 
-/** @brief A positive weight that adapts itself until a measured quantity stays below a target, e.g. the weight alpha of the
+/** @brief A positive weight that adapts itself until a measured quantity stays below a target: the weight alpha of the
  *         KL term so that the KL is `target` nats, or (with negated signs) an entropy cost. */
 typedef struct bp_dual {
     double log_value; /**< log of the weight: positive whatever is added to it. */
@@ -2208,7 +2210,7 @@ typedef struct bp_pool_config {
                           *   costs little and balances well (default 0) */
     uint64_t max_faults; /**< more faults than this since the reset stop the pool (default 100) */
 } bp_pool_config;
-/** @internal */
+/** What #bp_pool_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_pool_config bp_pool_config_make(uint32_t cookie);
 /** 16 environments, one thread. */
 #define bp_pool_config_default() bp_pool_config_make(BP_COOKIE(bp_pool_config))
@@ -2322,7 +2324,7 @@ typedef struct bp_pendulum_config {
     double max_torque; /**< Nm, > 0: the action box (default 2) */
     double max_speed;  /**< rad/s, > 0 (default 8) */
 } bp_pendulum_config;
-/** @internal */
+/** What #bp_pendulum_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_pendulum_config bp_pendulum_config_make(uint32_t cookie);
 /** Pendulum-v1. */
 #define bp_pendulum_config_default() bp_pendulum_config_make(BP_COOKIE(bp_pendulum_config))
@@ -2365,7 +2367,7 @@ typedef struct bp_pointmass_config {
     bool random_target;   /**< a new target each episode (default true) */
     double target[2];     /**< the target if not random, inside the room (default 0, 0) */
 } bp_pointmass_config;
-/** @internal */
+/** What #bp_pointmass_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_pointmass_config bp_pointmass_config_make(uint32_t cookie);
 /** The suite's body with a sparse, random target. */
 #define bp_pointmass_config_default() bp_pointmass_config_make(BP_COOKIE(bp_pointmass_config))
@@ -2517,13 +2519,14 @@ BPRIOR_API void bp_inference_marginals(double *marginal, const double *f, const 
 /* ---- grid worlds --------------------------------------------------------- */
 
 /** Actions of a grid world, in this order. */
-typedef enum bp_grid_action { BP_GRID_STAY = 0,
-                              BP_GRID_UP,
-                              BP_GRID_DOWN,
-                              BP_GRID_LEFT,
-                              BP_GRID_RIGHT } bp_grid_action;
+typedef enum bp_grid_action { BP_GRID_STAY = 0, /**< stay where you are */
+                              BP_GRID_UP,       /**< one row up */
+                              BP_GRID_DOWN,     /**< one row down */
+                              BP_GRID_LEFT,     /**< one column to the left */
+                              BP_GRID_RIGHT     /**< one column to the right */
+} bp_grid_action;
 
-/** What things cost. The defaults are those of the Distral paper's two-room world (Teh et al. 2017). */
+/** What things cost. The defaults are those of the Distral paper's two-room world (Teh and others, 2017). */
 typedef struct bp_gridworld_config {
     uint32_t cookie;    /**< set by the default function */
     double gamma;       /**< (default .95) */
@@ -2533,7 +2536,7 @@ typedef struct bp_gridworld_config {
     bool goal_ends;     /**< goals are terminal (default true) */
     double slip;        /**< probability in [0,1] that one of the four moves happens instead, each as likely (default 0) */
 } bp_gridworld_config;
-/** @internal */
+/** What #bp_gridworld_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_gridworld_config bp_gridworld_config_make(uint32_t cookie);
 /** The Distral paper's costs. */
 #define bp_gridworld_config_default() bp_gridworld_config_make(BP_COOKIE(bp_gridworld_config))
@@ -2808,7 +2811,7 @@ typedef struct bp_distral_config {
     size_t rollout;      /**< steps of a rollout, >= 1 (default 10) */
     bool learn_prior;    /**< false: the prior stays uniform, so that every task learns by itself (default true) */
 } bp_distral_config;
-/** @internal used by bp_distral_config_default() */
+/** What #bp_distral_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_distral_config bp_distral_config_make(uint32_t cookie);
 /** The settings of the paper's grid world. */
 #define bp_distral_config_default() bp_distral_config_make(BP_COOKIE(bp_distral_config))
@@ -2859,16 +2862,16 @@ BPRIOR_API void bp_distral_learner_policies(double *pi, const bp_distral_learner
  *  where all others cost step_reward, so (previous action, previous reward) is this list and nothing else; goals pay
  *  more, but nobody acts after them. */
 typedef enum bp_tworooms_memory {
-    BP_MEMORY_START = 0, /**< an episode begins: there was no step */
-    BP_MEMORY_STAY,
-    BP_MEMORY_UP,
-    BP_MEMORY_DOWN,
-    BP_MEMORY_LEFT,
-    BP_MEMORY_RIGHT, /**< BP_MEMORY_START + 1 + the action of ::bp_grid_action */
-    BP_MEMORY_UP_BUMPED,
-    BP_MEMORY_DOWN_BUMPED,
-    BP_MEMORY_LEFT_BUMPED,
-    BP_MEMORY_RIGHT_BUMPED
+    BP_MEMORY_START = 0,   /**< an episode begins: there was no step */
+    BP_MEMORY_STAY,        /**< BP_MEMORY_START + 1 + the action of ::bp_grid_action: stayed */
+    BP_MEMORY_UP,          /**< moved up */
+    BP_MEMORY_DOWN,        /**< moved down */
+    BP_MEMORY_LEFT,        /**< moved left */
+    BP_MEMORY_RIGHT,       /**< moved right */
+    BP_MEMORY_UP_BUMPED,   /**< went up and was stopped */
+    BP_MEMORY_DOWN_BUMPED, /**< went down and was stopped */
+    BP_MEMORY_LEFT_BUMPED, /**< went left and was stopped */
+    BP_MEMORY_RIGHT_BUMPED /**< went right and was stopped */
 } bp_tworooms_memory;
 #define BP_MEMORIES 10 /**< how many memories there are */
 
@@ -2889,7 +2892,7 @@ typedef struct bp_tworooms_config {
     size_t tasks;              /**< W: so many different goals, drawn uniformly from the '.' cells (default 10) */
     uint64_t seed;             /**< of that draw (default 1) */
 } bp_tworooms_config;
-/** @internal used by bp_tworooms_config_default() */
+/** What #bp_tworooms_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_tworooms_config bp_tworooms_config_make(uint32_t cookie);
 /** The paper's costs, ten tasks. */
 #define bp_tworooms_config_default() bp_tworooms_config_make(BP_COOKIE(bp_tworooms_config))
@@ -3163,7 +3166,7 @@ typedef struct bp_policy_config {
                                               Raising it: longer and finer memory, at a cost that grows with its square */
 } bp_policy_config;
 
-/** @internal used by bp_policy_config_default() */
+/** What #bp_policy_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_policy_config bp_policy_config_make(uint32_t cookie);
 /** The authors' released settings, with 64-64 hidden units and all fields visible. */
 #define bp_policy_config_default() bp_policy_config_make(BP_COOKIE(bp_policy_config))
@@ -3299,7 +3302,7 @@ typedef struct bp_latent_config {
     bool joint_ratio;            /**< E30: learn about the z that was acted on (kept in replay; ratio of (z,a)), not about one
                                       redrawn from the policy (ratio of a given it). Default false: the paper's Algorithm 2 */
 } bp_latent_config;
-/** @internal */
+/** What #bp_latent_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_latent_config bp_latent_config_make(uint32_t cookie, size_t size);
 /** Defaults for a latent of this many numbers. */
 #define bp_latent_config_default(size) bp_latent_config_make(BP_COOKIE(bp_latent_config), size)
@@ -3661,7 +3664,7 @@ typedef struct bp_latent_prior_config {
     uint64_t seed;                     /**< of the initial parameters (default 1) */
     bp_kernel kernel;                  /**< default BP_KERNEL_AUTO */
 } bp_latent_prior_config;
-/** @internal */
+/** What #bp_latent_prior_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_latent_prior_config bp_latent_prior_config_make(uint32_t cookie);
 /** Defaults. */
 #define bp_latent_prior_config_default() bp_latent_prior_config_make(BP_COOKIE(bp_latent_prior_config))
@@ -3756,7 +3759,7 @@ typedef struct bp_discriminator_config {
     uint64_t seed;                     /**< of the initial parameters (default 1) */
     bp_kernel kernel;                  /**< default BP_KERNEL_AUTO */
 } bp_discriminator_config;
-/** @internal */
+/** What #bp_discriminator_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_discriminator_config bp_discriminator_config_make(uint32_t cookie);
 /** Defaults. */
 #define bp_discriminator_config_default() bp_discriminator_config_make(BP_COOKIE(bp_discriminator_config))
@@ -3837,7 +3840,7 @@ typedef struct bp_replay_config {
     size_t latent_size;      /**< Z: numbers of a latent kept per step (default 0) */
     size_t state_size;       /**< numbers kept per sequence: the actor's state before row 0 (default 0); bp_rs0.state_size */
 } bp_replay_config;
-/** @internal */
+/** What #bp_replay_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_replay_config bp_replay_config_make(uint32_t cookie, const bp_spec *spec);
 /** Defaults for environments with this spec. */
 #define bp_replay_config_default(spec) bp_replay_config_make(BP_COOKIE(bp_replay_config), spec)
@@ -3930,6 +3933,14 @@ BPRIOR_API bp_status bp_replay_sample(bp_batch *batch, const bp_replay *replay, 
  *    provides: bp_retrace*      needs: 1, 4      equations: E6 E19
  * ========================================================================== */
 /** @defgroup bp_retrace 17. Retrace
+ *
+ * What the critic learns toward when the data were made by another policy: one-step errors of later steps, discounted and
+ * weighed by how likely the policy still is to act as the data did (E19).
+ *
+ *     target_t = r_t + d_t (V_{t+1} + c_{t+1} (target_{t+1} - Q_{t+1})),   c_t = lambda min(1, pi(a_t) / mu(a_t))
+ *
+ * The sequence's last target has nothing behind it: r + d V. Values are soft, V = E[Q] - alpha KL (E6); what is here takes them as
+ * given. No function of this chapter can fail or allocates; all may be called from any thread.
  * @{ */
 /** Trace coefficients c_t = lambda * min(1, exp(log_pi_t - log_mu_t)), 0 on boundary rows (E19).
  *  All arrays [T][B]. A difference that is NaN gives NaN, which the learner reports; -inf gives 0, +inf lambda. */
@@ -3941,7 +3952,7 @@ BPRIOR_API void bp_retrace_trace(bp_real *c, const bp_real *log_pi, const bp_rea
  *  @param c [T][B] traces; row 0 is not read. Rows of boundary steps get a number that no loss may use. */
 BPRIOR_API void bp_retrace(bp_real *target, const bp_real *reward, const bp_real *discount, const bp_real *value,
                            const bp_real *q, const bp_real *c, size_t T, size_t B);
-/** The same by the double sum of Munos et al. (E19), O(T^2): readable, slow, the oracle of bp_retrace(). */
+/** The same by the double sum of Munos and others (E19), O(T^2): readable, slow, the oracle of bp_retrace(). */
 BPRIOR_API void bp_retrace_reference(bp_real *target, const bp_real *reward, const bp_real *discount,
                                      const bp_real *value, const bp_real *q, const bp_real *c, size_t T, size_t B);
 /** @} */
@@ -3987,8 +3998,8 @@ BPRIOR_API void bp_retrace_reference(bp_real *target, const bp_real *reward, con
 
 /** Which copy of the policy an expectation uses (E19: the paper's box says online, the authors' code target). */
 typedef enum bp_rs0_source {
-    BP_SOURCE_TARGET = 0, /**< default */
-    BP_SOURCE_ONLINE
+    BP_SOURCE_TARGET = 0, /**< the target copy: default */
+    BP_SOURCE_ONLINE      /**< the copy that learns */
 } bp_rs0_source;
 
 /** How the policy gets better (E8, E21). */
@@ -4074,7 +4085,7 @@ typedef struct bp_rs0_config {
     bp_kernel kernel; /**< default BP_KERNEL_AUTO */
     uint64_t seed;    /**< of the initial parameters (default 1) */
 } bp_rs0_config;
-/** @internal */
+/** What #bp_rs0_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_rs0_config bp_rs0_config_make(uint32_t cookie);
 /** The authors' released settings (docs/equations.md, after E22), with 64-64 networks and no prior. */
 #define bp_rs0_config_default() bp_rs0_config_make(BP_COOKIE(bp_rs0_config))
@@ -4229,7 +4240,7 @@ typedef struct bp_clone_config {
     bp_kernel kernel;        /**< default BP_KERNEL_AUTO */
     uint64_t seed;           /**< of the initial parameters (default 1) */
 } bp_clone_config;
-/** @internal */
+/** What #bp_clone_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_clone_config bp_clone_config_make(uint32_t cookie);
 /** See the fields for the defaults. */
 #define bp_clone_config_default() bp_clone_config_make(BP_COOKIE(bp_clone_config))
@@ -4372,7 +4383,7 @@ typedef struct bp_run_config {
     bool (*stop)(void *ctx);
     void *stop_ctx; /**< handed to stop */
 } bp_run_config;
-/** @internal */
+/** What #bp_run_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_run_config bp_run_config_make(uint32_t cookie);
 /** See the fields for the defaults. */
 #define bp_run_config_default() bp_run_config_make(BP_COOKIE(bp_run_config))
@@ -4502,26 +4513,26 @@ BPRIOR_API uint32_t bp_crc32c(uint32_t crc, const void *data, size_t bytes);
 
 /** Type of a stored number. The reader indexes all of these and converts F32 and F64. */
 typedef enum bp_dtype {
-    BP_DTYPE_F32 = 0,
-    BP_DTYPE_F64,
-    BP_DTYPE_U64,
-    BP_DTYPE_U8,
-    BP_DTYPE_BOOL,
-    BP_DTYPE_I8,
-    BP_DTYPE_I16,
-    BP_DTYPE_U16,
-    BP_DTYPE_F16,
-    BP_DTYPE_BF16,
-    BP_DTYPE_I32,
-    BP_DTYPE_U32,
-    BP_DTYPE_I64,
-    BP_DTYPE_F8_E5M2,
-    BP_DTYPE_F8_E4M3,
-    BP_DTYPE_COUNT_ /**< not a type */
+    BP_DTYPE_F32 = 0, /**< IEEE single precision */
+    BP_DTYPE_F64,     /**< IEEE double precision */
+    BP_DTYPE_U64,     /**< unsigned, 8 bytes */
+    BP_DTYPE_U8,      /**< unsigned, 1 byte */
+    BP_DTYPE_BOOL,    /**< 0 or 1, 1 byte */
+    BP_DTYPE_I8,      /**< signed, 1 byte */
+    BP_DTYPE_I16,     /**< signed, 2 bytes */
+    BP_DTYPE_U16,     /**< unsigned, 2 bytes */
+    BP_DTYPE_F16,     /**< IEEE half precision */
+    BP_DTYPE_BF16,    /**< bfloat16: the upper half of an F32 */
+    BP_DTYPE_I32,     /**< signed, 4 bytes */
+    BP_DTYPE_U32,     /**< unsigned, 4 bytes */
+    BP_DTYPE_I64,     /**< signed, 8 bytes */
+    BP_DTYPE_F8_E5M2, /**< 1 byte: 5 bits of exponent, 2 of mantissa */
+    BP_DTYPE_F8_E4M3, /**< 1 byte: 4 bits of exponent, 3 of mantissa */
+    BP_DTYPE_COUNT_   /**< not a type */
 } bp_dtype;
 /** The type that bp_real is in this build. */
 #define BP_DTYPE_REAL (sizeof(bp_real) == 8 ? BP_DTYPE_F64 : BP_DTYPE_F32)
-/** "F32" etc. */
+/** "F32" for BP_DTYPE_F32, and so on. */
 BPRIOR_API const char *bp_dtype_name(bp_dtype dtype);
 /** Bytes of one number. */
 BPRIOR_API size_t bp_dtype_size(bp_dtype dtype);
@@ -4657,7 +4668,7 @@ typedef struct bp_agent {
 
 /** Load. @return BP_ERR_IO, BP_ERR_FORMAT, BP_ERR_MISMATCH (not a policy file; another version), BP_ERR_NONFINITE (weights) */
 BPRIOR_API bp_status bp_agent_load(bp_agent **out, const char *path, const bp_allocator *allocator, bp_error *error);
-/** Load from bytes, e.g. linked into a firmware image. They may go afterwards. */
+/** Load from bytes: linked into a firmware image. They may go afterwards. */
 BPRIOR_API bp_status bp_agent_load_memory(bp_agent **out, const void *data, size_t bytes,
                                           const bp_allocator *allocator, bp_error *error);
 /** Free; NULL is fine. */
