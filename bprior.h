@@ -149,6 +149,9 @@
 #define bp_compute_bytes BPI_PREFIXED(bp_compute_bytes)
 #define bp_compute_init BPI_PREFIXED(bp_compute_init)
 #define bp_gemm BPI_PREFIXED(bp_gemm)
+#define bp_compute_keep_reals BPI_PREFIXED(bp_compute_keep_reals)
+#define bp_compute_keep BPI_PREFIXED(bp_compute_keep)
+#define bp_compute_forget BPI_PREFIXED(bp_compute_forget)
 #define bp_exp BPI_PREFIXED(bp_exp)
 #define bp_log BPI_PREFIXED(bp_log)
 #define bp_tanh BPI_PREFIXED(bp_tanh)
@@ -221,6 +224,8 @@
 #define bp_mlp_forward BPI_PREFIXED(bp_mlp_forward)
 #define bp_mlp_backward BPI_PREFIXED(bp_mlp_backward)
 #define bp_mlp_backward_input BPI_PREFIXED(bp_mlp_backward_input)
+#define bp_mlp_keep_reals BPI_PREFIXED(bp_mlp_keep_reals)
+#define bp_mlp_keep BPI_PREFIXED(bp_mlp_keep)
 #define bp_mlp_macs BPI_PREFIXED(bp_mlp_macs)
 #define bp_rnn_init BPI_PREFIXED(bp_rnn_init)
 #define bp_rnn_init_params BPI_PREFIXED(bp_rnn_init_params)
@@ -1340,7 +1345,8 @@ BPRIOR_API void bp_layer_norm_forward(const bp_compute *c, bp_real *y, bp_real *
  *  @param x     [n][dim]
  *  @param gain,shift [dim]
  *  @param n,dim sizes; dim >= 1 */
-BPRIOR_API void bp_layer_norm_eval(const bp_compute *c, bp_real *y, const bp_real *x, const bp_real *gain, const bp_real *shift, size_t n, size_t dim);
+BPRIOR_API void bp_layer_norm_eval(const bp_compute *c, bp_real *y, const bp_real *x, const bp_real *gain,
+                                   const bp_real *shift, size_t n, size_t dim);
 
 /** @brief Derivative of bp_layer_norm_forward() (E35).
  *  @param c a compute
@@ -1352,8 +1358,8 @@ BPRIOR_API void bp_layer_norm_eval(const bp_compute *c, bp_real *y, const bp_rea
  *  @param x      [n][dim] the input of forward (so x must not have been overwritten by y)
  *  @param gain   [dim]
  *  @param n,dim  sizes */
-BPRIOR_API void bp_layer_norm_backward(const bp_compute *c, bp_real *dx, bp_real *dgain, bp_real *dshift, const bp_real *dy, const bp_real *saved,
-                                       const bp_real *x, const bp_real *gain, size_t n, size_t dim);
+BPRIOR_API void bp_layer_norm_backward(const bp_compute *c, bp_real *dx, bp_real *dgain, bp_real *dshift, const bp_real *dy,
+                                       const bp_real *saved, const bp_real *x, const bp_real *gain, size_t n, size_t dim);
 
 /** @brief The dx part of bp_layer_norm_backward() (E35).
  *  @param c a compute
@@ -5553,15 +5559,17 @@ BPI_ALWAYS_INLINE bp_real bpi_select(bool condition, bp_real yes, bp_real no) {
 }
 
 /* The series' coefficients 1/k!, from the last to 1/2: X(coefficient) for each */
+/* clang-format off */
 #ifdef BPRIOR_DOUBLE
 #define BPI_EXP_LAST BP_R(1.0 / 6227020800.0)
-#define BPI_EXP_SERIES(X)                                                                                            \
+#define BPI_EXP_SERIES(X)                                                                                          \
     X(1.0 / 479001600.0) X(1.0 / 39916800.0) X(1.0 / 3628800.0) X(1.0 / 362880.0) X(1.0 / 40320.0) X(1.0 / 5040.0) \
     X(1.0 / 720.0) X(1.0 / 120.0) X(1.0 / 24.0) X(1.0 / 6.0) X(0.5)
 #else
 #define BPI_EXP_LAST BP_R(1.0 / 5040.0)
 #define BPI_EXP_SERIES(X) X(1.0 / 720.0) X(1.0 / 120.0) X(1.0 / 24.0) X(1.0 / 6.0) X(0.5)
 #endif
+/* clang-format on */
 #define BPI_LOG2_E BP_R(1.44269504088896340736)
 
 /* q and the integer n (in two's complement) of the reduction above. */
@@ -6478,13 +6486,13 @@ BPI_TABLE(bpi_vector, 6, BP_KERNEL_VECTOR, bpi_vector_plain_unary, bpi_vector_pl
 #define bpi_avx2_T __m256d
 #define bpi_avx2_W ((size_t)4)
 #define bpi_avx2_mask(n) _mm256_cmpgt_epi64(_mm256_set1_epi64x((long long)(n)), _mm256_setr_epi64x(0, 1, 2, 3))
-#define bpi_avx2_pow2(t)                                                                                           \
+#define bpi_avx2_pow2(t)                                                                          \
     _mm256_castsi256_pd(_mm256_add_epi64(_mm256_slli_epi64(_mm256_castpd_si256(t), BPI_MANTISSA), \
                                          _mm256_set1_epi64x((long long)BPI_BIAS << BPI_MANTISSA)))
 #define bpi_avx512_T __m512d
 #define bpi_avx512_W ((size_t)8)
 #define bpi_avx512_MASK_T __mmask8
-#define bpi_avx512_pow2(t)                                                                                         \
+#define bpi_avx512_pow2(t)                                                                                                  \
     _mm512_castsi512_pd(_mm512_add_epi64(_mm512_maskz_slli_epi64(bpi_avx512_mask(8), _mm512_castpd_si512(t), BPI_MANTISSA), \
                                          _mm512_set1_epi64((long long)BPI_BIAS << BPI_MANTISSA)))
 #else
@@ -6495,13 +6503,13 @@ BPI_TABLE(bpi_vector, 6, BP_KERNEL_VECTOR, bpi_vector_plain_unary, bpi_vector_pl
 #define bpi_avx2_T __m256
 #define bpi_avx2_W ((size_t)8)
 #define bpi_avx2_mask(n) _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
-#define bpi_avx2_pow2(t)                                                                                           \
+#define bpi_avx2_pow2(t)                                                                          \
     _mm256_castsi256_ps(_mm256_add_epi32(_mm256_slli_epi32(_mm256_castps_si256(t), BPI_MANTISSA), \
                                          _mm256_set1_epi32((int)(BPI_BIAS << BPI_MANTISSA))))
 #define bpi_avx512_T __m512
 #define bpi_avx512_W ((size_t)16)
 #define bpi_avx512_MASK_T __mmask16
-#define bpi_avx512_pow2(t)                                                                                         \
+#define bpi_avx512_pow2(t)                                                                                                   \
     _mm512_castsi512_ps(_mm512_add_epi32(_mm512_maskz_slli_epi32(bpi_avx512_mask(16), _mm512_castps_si512(t), BPI_MANTISSA), \
                                          _mm512_set1_epi32((int)(BPI_BIAS << BPI_MANTISSA))))
 #endif
@@ -6522,9 +6530,9 @@ BPI_TABLE(bpi_vector, 6, BP_KERNEL_VECTOR, bpi_vector_plain_unary, bpi_vector_pl
 #define bpi_avx2_min(a, b) BPI_256(min)(a, b)
 #define bpi_avx2_max(a, b) BPI_256(max)(a, b)
 #define bpi_avx2_positive(x, yes, no) BPI_256(blendv)(no, yes, BPI_256(cmp)(x, bpi_avx2_zero(), _CMP_GT_OQ))
-#define bpi_avx2_sign(x) BPI_256(and)(x, bpi_avx2_set1(BP_R(-0.0)))
-#define bpi_avx2_keep(v, m) BPI_256(and)(v, BPI_256_OF(m))
-#define bpi_avx2_xor(a, b) BPI_256(xor)(a, b)
+#define bpi_avx2_sign(x) BPI_256 (and)(x, bpi_avx2_set1(BP_R(-0.0)))
+#define bpi_avx2_keep(v, m) BPI_256 (and)(v, BPI_256_OF(m))
+#define bpi_avx2_xor(a, b) BPI_256 (xor)(a, b)
 /* gcc 12 warns about some of its own unmasked AVX-512 functions; the masked ones become the same instructions */
 #define bpi_avx512_mask(n) ((bpi_avx512_MASK_T)((1u << (n)) - 1u))
 #define bpi_avx512_zero() BPI_512(setzero)()
@@ -14043,7 +14051,8 @@ BPRIOR_API bp_status bp_latent_prior_decode(bp_real *dist, bp_latent_prior *prio
     bp_mlp_eval(&prior->compute, bpi_latent_discrete(prior) ? dist : w->raw, w->net_work, w->x, y, prior->params, &prior->decoder,
                 n, 1);
     if (!bpi_latent_discrete(prior))
-        bp_gaussian_head_forward(&prior->compute, dist, dist + n * prior->spec.action_size, w->raw, n, prior->spec.action_size, &prior->config.head);
+        bp_gaussian_head_forward(&prior->compute, dist, dist + n * prior->spec.action_size, w->raw, n, prior->spec.action_size,
+                                 &prior->config.head);
     return bpi_ok(error);
 }
 
