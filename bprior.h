@@ -171,6 +171,8 @@
 #define bp_team_run BPI_PREFIXED(bp_team_run)
 #define bp_team_threads BPI_PREFIXED(bp_team_threads)
 #define bp_team_destroy BPI_PREFIXED(bp_team_destroy)
+#define bp_phase_name BPI_PREFIXED(bp_phase_name)
+#define bp_profile_text BPI_PREFIXED(bp_profile_text)
 #define bp_gaussian_log_prob BPI_PREFIXED(bp_gaussian_log_prob)
 #define bp_gaussian_log_prob_backward BPI_PREFIXED(bp_gaussian_log_prob_backward)
 #define bp_gaussian_entropy BPI_PREFIXED(bp_gaussian_entropy)
@@ -498,6 +500,7 @@
 #define bp_run_train BPI_PREFIXED(bp_run_train)
 #define bp_run_checkpoint BPI_PREFIXED(bp_run_checkpoint)
 #define bp_run_evaluate BPI_PREFIXED(bp_run_evaluate)
+#define bp_run_profile BPI_PREFIXED(bp_run_profile)
 #define bp_run_export BPI_PREFIXED(bp_run_export)
 #define bp_file_begin BPI_PREFIXED(bp_file_begin)
 #define bp_file_write BPI_PREFIXED(bp_file_write)
@@ -838,7 +841,7 @@ BPRIOR_API uint64_t bp_seed_mix(uint64_t seed, uint64_t a, uint64_t b);
 
 /* ==========================================================================
  * 4. >>linalg   Linear algebra and compute
- *    provides: bp_compute bp_gemm bp_vec_* bp_exp bp_log bp_tanh bp_softplus bp_team
+ *    provides: bp_compute bp_gemm bp_vec_* bp_exp bp_log bp_tanh bp_softplus bp_team bp_profile
  *    needs: 1 2        equations: none
  * ========================================================================== */
 
@@ -1016,6 +1019,57 @@ BPRIOR_API size_t bp_team_threads(const bp_team *team);
 
 /** @brief Ends the threads and frees the team. NULL is ignored. No job may be running. */
 BPRIOR_API void bp_team_destroy(bp_team *team);
+
+/** @brief What a training run spends its time on: X(NAME, name, meaning). A list of all, in the order of a table. */
+#define BP_PHASE_LIST(X)                                                                                \
+    X(ACT, "act", "choosing the actors' actions, keeping their sequences")                              \
+    X(PHYSICS, "physics", "step() and reset() of the actors' environments")                             \
+    X(REPLAY, "replay", "sequences into replay, batches out of it, normalisers, copies for the actors") \
+    X(NOISE, "noise", "a learner step's normal random numbers")                                         \
+    X(TARGETS, "targets", "target policy and prior, soft values, traces, Retrace (E6, E19)")            \
+    X(CRITIC, "critic", "critic loss and gradient (E20)")                                               \
+    X(POLICY, "policy", "policy loss and gradient (E21)")                                               \
+    X(PRIOR, "prior", "prior loss and gradient (E22)")                                                  \
+    X(ADAM, "adam", "adding up gradients, norms, clipping, Adam, target copies")                        \
+    X(EVALUATION, "evaluation", "evaluation episodes, with their acting and physics")                   \
+    X(FILES, "files", "CSV rows, events, the status line, checkpoints")                                 \
+    X(WAIT, "wait", "threads without work: for each other, for the other side of an asynchronous run")  \
+    X(OTHER, "other", "all the rest")
+
+/** @brief A phase of a training run. */
+typedef enum bp_phase {
+#define BPI_X(NAME, name, meaning) BP_PHASE_##NAME, /**< see #BP_PHASE_LIST */
+    BP_PHASE_LIST(BPI_X)
+#undef BPI_X
+        BP_PHASES /**< how many there are */
+} bp_phase;
+
+/** @brief Where the time went. Filled by bp_rs0_step() and by training runs whose configuration says `profile`.
+ *
+ *  Seconds are those of threads: with two threads a second of wall time is two, and the phases, ::BP_PHASE_WAIT and
+ *  ::BP_PHASE_OTHER included, add up to `total`. They are wall time, which other programs on the same cores lengthen. The clock
+ *  is the system's monotonic one where there is one, else the time of day, else ISO C's clock(). */
+typedef struct bp_profile {
+    double wall;               /**< seconds that were watched */
+    double total;              /**< thread-seconds: the sum over time of how many threads there were */
+    double seconds[BP_PHASES]; /**< thread-seconds by phase */
+    uint64_t calls[BP_PHASES]; /**< actions, environment steps, batches and sequences, learner steps, evaluations, writes */
+    uint64_t macs[BP_PHASES];  /**< multiply-adds of matrix products; 0 where they are not counted */
+    size_t threads;            /**< private: watched at the moment; 0: none */
+    double mark;               /**< private: since when the phase at hand goes on */
+} bp_profile;
+
+#define BP_PROFILE_TEXT 3000 /**< bytes that hold any table of bp_profile_text(), its NUL included */
+
+/** @brief "act", "physics", ...; "" for what is no phase. */
+BPRIOR_API const char *bp_phase_name(bp_phase phase);
+
+/** @brief Writes a table with one line per phase that has calls or seconds: calls, seconds, share of `total`, GFLOP/s (two operations
+ *         per multiply-add, per thread); then the sum.
+ *  @param out      [capacity] the text, cut where it does not fit, and a NUL; may be NULL if capacity is 0
+ *  @param capacity bytes of `out`; #BP_PROFILE_TEXT hold any table
+ *  @return the length of the whole text without its NUL, as snprintf() does */
+BPRIOR_API size_t bp_profile_text(char *out, size_t capacity, const bp_profile *profile);
 
 /** @} */
 
@@ -4090,6 +4144,7 @@ typedef struct bp_rs0_config {
                             result's definition (default 2; 1 .. B) */
     bp_kernel kernel; /**< default BP_KERNEL_AUTO */
     uint64_t seed;    /**< of the initial parameters (default 1) */
+    bool profile;     /**< fill bp_rs0.profile; changes no result (default false) */
 } bp_rs0_config;
 /** What #bp_rs0_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_rs0_config bp_rs0_config_make(uint32_t cookie);
@@ -4163,6 +4218,7 @@ typedef struct bp_rs0 {
     bp_dual alpha_dual, entropy_dual; /**< state of ADAPTED weights */
     bp_dual em_dual;                  /**< state of EM's temperature */
     bp_rs0_metrics metrics;           /**< of the newest step */
+    bp_profile profile;               /**< with config.profile: where the time of all steps so far went */
     bp_real *target_noise;            /**< [T+1][B][S][A] standard normals for V_t (row t = 0 unused) */
     bp_real *policy_noise;            /**< [T][B][S][A] for the policy's samples */
     bp_real *target_latent_noise;     /**< [T+1][B][Z] for the latents of V_t and of the critic */
@@ -4388,6 +4444,8 @@ typedef struct bp_run_config {
     /** Asked at least once per round: true makes bp_run_train() checkpoint and return BP_INTERRUPTED. NULL: never. */
     bool (*stop)(void *ctx);
     void *stop_ctx; /**< handed to stop */
+
+    bool profile; /**< watch where the time goes: bp_run_profile(). Changes no result (default false) */
 } bp_run_config;
 /** What #bp_run_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_run_config bp_run_config_make(uint32_t cookie);
@@ -4450,6 +4508,11 @@ BPRIOR_API bp_status bp_run_checkpoint(bp_run *run, bp_error *error);
  *  @return BP_ERR_UNSUPPORTED: there is no prior with parameters; BP_ERR_ENV: every episode was faulty */
 BPRIOR_API bp_status bp_run_evaluate(bp_evaluation *out, double *returns, bp_run *run, bp_rs0_who who, size_t episodes,
                                      uint64_t seed, bool stochastic, bp_error *error);
+/** Where the time inside bp_run_round(), bp_run_train() and bp_run_finish() went so far in this life of the run; zeros without
+ *  config.profile. What the caller does between two rounds is not counted.
+ *  @param work the threads that call the run and share its work: SYNC everything, ASYNC the learner's side
+ *  @param actors ASYNC: the threads of all actors, up to the newest sequence of each; SYNC: zeros. May be NULL */
+BPRIOR_API void bp_run_profile(bp_profile *work, bp_profile *actors, bp_run *run);
 /** Write the online policy (BP_PLAY_PRIOR: the prior) as a file for bp_agent_load(). */
 BPRIOR_API bp_status bp_run_export(const bp_run *run, bp_rs0_who who, const char *path, bp_error *error);
 /** @} */
@@ -4793,6 +4856,11 @@ BPRIOR_API size_t bp_status_line(char *line, size_t capacity, const bp_progress 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+#if !defined(BPRIOR_NO_POSIX) && (defined(__unix__) || defined(__APPLE__) || defined(__HAIKU__)) && !defined(_WIN32)
+#define BPI_POSIX 1
+#endif
 
 /* From here to the end of the implementation no compiler may turn a*b+c into one rounding by itself: the sums below must
  * have the same bits everywhere. Where a fused multiply-add is wanted (the matrix kernels), it is asked for by name. */
@@ -7249,6 +7317,146 @@ BPRIOR_API void bp_team_destroy(bp_team *team) {
 }
 
 #endif /* BPRIOR_THREADS */
+
+/* --- 4.10 time -------------------------------------------------------------------------------------------------------
+ *
+ * For people only: nothing that must repeat may depend on a clock. */
+
+#ifdef BPI_POSIX
+#include <sys/time.h>
+/* Seconds since 1970. */
+BPI_FN double bpi_wall_seconds(void) {
+    struct timeval now;
+    if (gettimeofday(&now, NULL) != 0) return 0.0;
+    return (double)now.tv_sec + 1e-6 * (double)now.tv_usec;
+}
+#define BPI_WALL_GRAIN 1e-6 /* by how much it may be behind */
+#else
+BPI_FN double bpi_wall_seconds(void) { return (double)time(NULL); }
+#define BPI_WALL_GRAIN 1.0
+#endif
+
+/* Seconds since some moment, never set back where the system has such a clock. (Under -std=c99 its headers hide it.) */
+BPI_FN double bpi_clock_seconds(void) {
+#if defined(BPI_POSIX) && defined(CLOCK_MONOTONIC)
+    struct timespec now;
+    if (clock_gettime(CLOCK_MONOTONIC, &now) != 0) return 0.0;
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+#elif defined(BPI_POSIX)
+    return bpi_wall_seconds();
+#else
+    const clock_t now = clock();
+    return now == (clock_t)-1 ? 0.0 : (double)now / (double)CLOCKS_PER_SEC;
+#endif
+}
+
+/* A profile is a stopwatch that never stands still: bpi_profile_lap() gives all the time since it was last looked at to
+ * one phase, and that of the threads that had nothing to do meanwhile to WAIT. So the phases add up to the total by
+ * themselves. Each job of a team and each actor has a watch of its own, with one thread, which the owner of the
+ * team takes over when they have ended: nobody writes where somebody else may. */
+
+/* From now on, if anything is to be measured at all. */
+BPI_FN void bpi_profile_begin(bp_profile *p, size_t threads, bool on) {
+    p->threads = on ? threads : 0;
+    if (on) p->mark = bpi_clock_seconds();
+}
+
+BPI_FN double bpi_profile_passed(bp_profile *p) {
+    const double now = bpi_clock_seconds(), passed = now > p->mark ? now - p->mark : 0.0;
+    p->mark = now;
+    p->wall += passed;
+    p->total += (double)p->threads * passed;
+    return passed;
+}
+
+/* What has happened since the last look was this phase. */
+BPI_FN void bpi_profile_lap(bp_profile *p, bp_phase phase, size_t calls) {
+    double passed;
+    if (p->threads == 0) return;
+    passed = bpi_profile_passed(p);
+    p->seconds[phase] += passed;
+    p->seconds[BP_PHASE_WAIT] += (double)(p->threads - 1) * passed;
+    p->calls[phase] += calls;
+}
+
+/* What has happened was work of the team, whose jobs took `busy` thread-seconds. */
+BPI_FN void bpi_profile_team(bp_profile *p, double busy) {
+    double idle;
+    if (p->threads == 0) return;
+    idle = (double)p->threads * bpi_profile_passed(p) - busy;
+    p->seconds[BP_PHASE_WAIT] += idle; /* rounding may leave a little less than nothing */
+}
+
+/* The end: what is left is OTHER. */
+BPI_FN void bpi_profile_end(bp_profile *p) {
+    bpi_profile_lap(p, BP_PHASE_OTHER, 0);
+    p->threads = 0;
+}
+
+/* p += what `from` has measured, but for wall and total; `from` begins anew. Returns its thread-seconds. */
+BPI_FN double bpi_profile_take(bp_profile *p, bp_profile *from) {
+    const double busy = from->total;
+    size_t i;
+    for (i = 0; i < BP_PHASES; i++) {
+        p->seconds[i] += from->seconds[i];
+        p->calls[i] += from->calls[i];
+        p->macs[i] += from->macs[i];
+        from->seconds[i] = 0.0;
+        from->calls[i] = from->macs[i] = 0;
+    }
+    from->wall = from->total = 0.0;
+    return busy;
+}
+
+BPRIOR_API const char *bp_phase_name(bp_phase phase) {
+    static const char *const names[] = {
+#define BPI_X(NAME, name, meaning) name,
+        BP_PHASE_LIST(BPI_X)
+#undef BPI_X
+    };
+    return (int)phase >= 0 && (int)phase < (int)BP_PHASES ? names[phase] : "";
+}
+
+/* x >= 0 with `decimals` digits after the point, whatever the locale says a point is. */
+BPI_FN void bpi_fixed(char out[32], double x, int decimals) {
+    unsigned long scale = 1;
+    double whole;
+    int i;
+    for (i = 0; i < decimals; i++) scale *= 10;
+    x = floor((x > 0.0 ? x : 0.0) * (double)scale + 0.5);
+    whole = floor(x / (double)scale);
+    if (decimals == 0) (void)snprintf(out, 32, "%.0f", whole);
+    else (void)snprintf(out, 32, "%.0f.%0*lu", whole, decimals, (unsigned long)(x - whole * (double)scale));
+}
+
+/* One line of a table at out + at, which may lie beyond the capacity. */
+BPI_FN size_t bpi_profile_line(char *out, size_t capacity, size_t at, const char *name, uint64_t calls, double seconds, double total,
+                               uint64_t macs) {
+    char count[32] = "", time[32], share[32], rate[32] = "", line[192];
+    size_t n;
+    if (calls) bpi_fixed(count, (double)calls, 0);
+    bpi_fixed(time, seconds, 3);
+    bpi_fixed(share, total > 0.0 ? 100.0 * seconds / total : 0.0, 1);
+    if (macs && seconds > 0.0) bpi_fixed(rate, 2e-9 * (double)macs / seconds, 1);
+    (void)snprintf(line, sizeof line, "%-10s %12.31s %11.31s %6.31s %% %8.31s", name, count, time, share, rate);
+    n = strlen(line);
+    while (n > 0 && line[n - 1] == ' ') n--;
+    line[n++] = '\n';
+    if (at < capacity) memcpy(out + at, line, bpi_min_size(n, capacity - at));
+    return at + n;
+}
+
+BPRIOR_API size_t bp_profile_text(char *out, size_t capacity, const bp_profile *p) {
+    static const char head[] = "phase             calls     seconds    share   GFLOP/s\n";
+    size_t at = sizeof head - 1, i;
+    if (capacity) memcpy(out, head, bpi_min_size(at, capacity));
+    for (i = 0; i < BP_PHASES; i++)
+        if (p->calls[i] || p->seconds[i] > 0.0)
+            at = bpi_profile_line(out, capacity, at, bp_phase_name((bp_phase)i), p->calls[i], p->seconds[i], p->total, p->macs[i]);
+    at = bpi_profile_line(out, capacity, at, "total", 0, p->total, p->total, 0);
+    if (capacity) out[bpi_min_size(at, capacity - 1)] = '\0';
+    return at;
+}
 
 /* ==========================================================================
  * 5. >>distributions   Distributions and their derivatives
@@ -14657,6 +14865,7 @@ struct bpi_rs0_shard {
     size_t first_sequence, count; /* of the batch */
     size_t n;                     /* T * count */
     bp_compute compute;
+    bp_profile profile; /* of this step */
     bpi_rs0_sums sums;
     bp_real *policy_grad, *prior_grad, *critic_grad;
 
@@ -15605,23 +15814,29 @@ BPI_FN void bpi_rs0_distributions(const bpi_rs0_job *job, struct bpi_rs0_shard *
             memcpy(sh->high_kl + n * Z, sh->high_value + (n + 2 * Bs) * Z, n * Z * sizeof(bp_real));
         }
         bpi_rs0_latents(job, sh, sh->z_value, sh->z_value_before, sh->high_value, l->target_latent_noise, n + Bs);
+        bpi_profile_lap(&sh->profile, BP_PHASE_TARGETS, 0);
         bp_policy_unroll_forward(c, sh->high, sh->high_saved, &now, l->policy_p.online, &l->high);
         bpi_rs0_latents(job, sh, sh->z_policy, sh->z_policy_before, sh->high, l->policy_latent_noise, n);
-        bpi_rs0_high_prior(job, sh, sh->high0_next, NULL, l->prior_p.target, sh->z_value_before, 1);
         bpi_rs0_high_prior(job, sh, sh->high0_now, NULL, l->prior_p.target, sh->z_policy_before, 0);
+        bpi_profile_lap(&sh->profile, BP_PHASE_POLICY, 0);
         if (learns && bpi_rs0_has_high_prior(l))
             bpi_rs0_high_prior(job, sh, sh->high0, sh->high0_saved, l->prior_p.online, sh->z_policy_before, 0);
+        bpi_profile_lap(&sh->profile, BP_PHASE_PRIOR, 0);
+        bpi_rs0_high_prior(job, sh, sh->high0_next, NULL, l->prior_p.target, sh->z_value_before, 1);
         if (bpi_rs0_joint(l)) bpi_rs0_policy(job, sh, sh->low_stored, NULL, source[l->config.value_source], sh->z_stored, 1);
     }
     bpi_rs0_policy(job, sh, sh->pi_value, NULL, source[l->config.value_source], sh->z_value, 1);
     if (sh->pi_kl != sh->pi_value) bpi_rs0_policy(job, sh, sh->pi_kl, NULL, source[l->config.kl_source], sh->z_value, 1);
     bpi_rs0_prior(job, sh, sh->prior_next, NULL, sh->z_value, 1);
+    bpi_profile_lap(&sh->profile, BP_PHASE_TARGETS, 0);
     bpi_rs0_prior(job, sh, sh->prior_now, sh->prior_now_saved, sh->z_policy, 0);
     if (sh->pi_old) bpi_rs0_policy(job, sh, sh->pi_old, NULL, l->policy_p.target, NULL, 0);
     bpi_rs0_policy(job, sh, sh->pi, sh->pi_saved, l->policy_p.online, sh->z_policy, 0);
+    bpi_profile_lap(&sh->profile, BP_PHASE_POLICY, 0);
     if (learns && bpi_rs0_has_low_prior(l)) {
         const bp_unroll in = bpi_rs0_unroll(job, sh, 0, BPI_STATE_PRIOR_LOW, sh->z_policy);
         bp_policy_unroll_forward(c, sh->pi0, sh->pi0_saved, &in, l->prior_p.online + bpi_rs0_low_prior_at(l), &l->prior);
+        bpi_profile_lap(&sh->profile, BP_PHASE_PRIOR, 0);
     }
 }
 
@@ -16099,6 +16314,7 @@ BPI_FN void bpi_rs0_run_shard(void *context, size_t index, size_t worker) {
     bp_real *kept;
     size_t i;
     (void)worker;
+    bpi_profile_begin(&sh->profile, 1, l->config.profile);
     memset(&sh->sums, 0, sizeof sh->sums);
     memset(sh->policy_grad, 0, l->policy_p.n * sizeof(bp_real));
     memset(sh->critic_grad, 0, l->critic_p.n * sizeof(bp_real));
@@ -16121,14 +16337,20 @@ BPI_FN void bpi_rs0_run_shard(void *context, size_t index, size_t worker) {
         kept = bp_mlp_keep(&sh->compute, kept, l->critic_p.target + i * bpi_rs0_critic_size(l), &l->critic, true);
 
     bpi_rs0_marks(job, sh);
+    bpi_profile_lap(&sh->profile, BP_PHASE_OTHER, 0);
     bpi_rs0_distributions(job, sh);
     bpi_rs0_critic_memory(job, sh);
+    bpi_profile_lap(&sh->profile, BP_PHASE_CRITIC, 0);
     bpi_rs0_values(job, sh);
     bpi_rs0_stored_values(job, sh);
     bpi_rs0_targets(job, sh);
+    bpi_profile_lap(&sh->profile, BP_PHASE_TARGETS, 0);
     bpi_rs0_critic_loss(job, sh);
+    bpi_profile_lap(&sh->profile, BP_PHASE_CRITIC, 0);
     bpi_rs0_policy_loss(job, sh);
+    bpi_profile_lap(&sh->profile, BP_PHASE_POLICY, 0);
     bpi_rs0_prior_loss(job, sh);
+    bpi_profile_lap(&sh->profile, BP_PHASE_PRIOR, 0);
     bp_compute_forget(&sh->compute);
 
     for (i = 0; i < n; i++) {
@@ -16148,6 +16370,7 @@ BPI_FN void bpi_rs0_run_shard(void *context, size_t index, size_t worker) {
         for (i = 0; i < n * A; i++)
             if (sh->weight[i / A] > BP_R(0)) sh->sums.std += (double)sh->weight[i / A] * (double)sh->pi[n * A + i] / (double)A;
     }
+    bpi_profile_end(&sh->profile);
     (void)T;
 }
 
@@ -16175,7 +16398,45 @@ BPI_FN double bpi_rs0_add_up(const bp_rs0 *l, bp_learned *p, size_t part_offset)
     return bp_global_norm(&l->shard[0].compute, p->grad, p->n);
 }
 
-BPRIOR_API bp_status bp_rs0_gradients(bp_rs0 *l, const bp_batch *batch, bp_team *team, bp_error *error) {
+/* Multiply-adds of one step by phase, the first layer's state part counted once per state. */
+BPI_FN void bpi_rs0_phase_macs(uint64_t macs[BP_PHASES], const bp_rs0 *l) {
+    const size_t T = l->config.length, B = l->config.batch, n = T * B, S = bpi_rs0_n_samples(l);
+    const bool categorical = l->policy.output == BP_OUTPUT_CATEGORICAL, learns = l->config.prior_kind == BP_PRIOR_LEARNED;
+    const uint64_t C = bpi_rs0_n_critics(l), policy = bp_policy_macs(&l->policy, T, B), critic = bp_mlp_macs(&l->critic, n, 1);
+    const uint64_t prior = bpi_rs0_has_low_prior(l) ? bp_policy_macs(&l->prior, T, B) : 0;
+    const uint64_t high_prior = bpi_rs0_has_high_prior(l) ? bp_policy_macs(&l->high_prior, T, B) : 0;
+    const uint64_t values = bp_mlp_macs(&l->critic, n, categorical ? S : S + 1), samples = bp_mlp_macs(&l->critic, n, S);
+    memset(macs, 0, BP_PHASES * sizeof *macs);
+    macs[BP_PHASE_TARGETS] = C * values + policy + prior;
+    macs[BP_PHASE_CRITIC] = 3 * C * critic; /* forward, back to weights and back to activations */
+    macs[BP_PHASE_POLICY] = C * samples + 3 * policy + prior;
+    if (!categorical) /* back to the action, but not through the state's part of the first layer */
+        macs[BP_PHASE_POLICY] += C * (samples - (uint64_t)n * l->critic.config.input * l->critic.layer[0].out);
+    if (learns) macs[BP_PHASE_PRIOR] = 3 * (prior + high_prior);
+    if (bpi_rs0_has_levels(l)) { /* the high levels, and the low prior's way back to z */
+        const uint64_t high = bp_policy_macs(&l->high, T, B);
+        macs[BP_PHASE_TARGETS] += 2 * high + high_prior + (bpi_rs0_joint(l) ? policy + critic : 0);
+        macs[BP_PHASE_POLICY] += 3 * high + high_prior + prior;
+    }
+    if (l->critic_rnn.units) macs[BP_PHASE_CRITIC] += C * 4 * bp_rnn_macs(&l->critic_rnn, T, B);
+}
+
+/* The shards have ended: take over their time. A step is one call of each of its phases, into however many shards it was cut. */
+BPI_FN void bpi_rs0_profile_shards(bp_rs0 *l) {
+    uint64_t macs[BP_PHASES];
+    double busy = 0.0;
+    size_t i;
+    if (l->profile.threads == 0) return;
+    for (i = 0; i < l->config.shards; i++) busy += bpi_profile_take(&l->profile, &l->shard[i].profile);
+    bpi_profile_team(&l->profile, busy);
+    bpi_rs0_phase_macs(macs, l);
+    for (i = 0; i < BP_PHASES; i++) {
+        l->profile.macs[i] += macs[i];
+        if (macs[i]) l->profile.calls[i]++;
+    }
+}
+
+BPI_FN bp_status bpi_rs0_gradients(bp_rs0 *l, const bp_batch *batch, bp_team *team, bp_error *error) {
     const size_t T = l->config.length, B = l->config.batch;
     bp_rs0_metrics *m = &l->metrics;
     bpi_rs0_job job;
@@ -16202,7 +16463,9 @@ BPRIOR_API bp_status bp_rs0_gradients(bp_rs0 *l, const bp_batch *batch, bp_team 
     job.alpha = bpi_rs0_alpha(l);
     job.entropy_cost = bpi_rs0_entropy_cost(l);
     job.temperature = bp_dual_value(&l->em_dual);
+    bpi_profile_lap(&l->profile, BP_PHASE_OTHER, 0);
     bp_team_run(team, bpi_rs0_run_shard, &job, l->config.shards);
+    bpi_rs0_profile_shards(l);
 
     memset(m, 0, sizeof *m);
     m->alpha = job.alpha;
@@ -16244,6 +16507,15 @@ BPRIOR_API bp_status bp_rs0_gradients(bp_rs0 *l, const bp_batch *batch, bp_team 
     return bpi_ok(error);
 }
 
+BPRIOR_API bp_status bp_rs0_gradients(bp_rs0 *l, const bp_batch *batch, bp_team *team, bp_error *error) {
+    bp_status status;
+    bpi_profile_begin(&l->profile, bp_team_threads(team), l->config.profile);
+    status = bpi_rs0_gradients(l, batch, team, error);
+    bpi_profile_lap(&l->profile, BP_PHASE_ADAM, 0);
+    bpi_profile_end(&l->profile);
+    return status;
+}
+
 BPI_FN void bpi_rs0_descend(bp_rs0 *l, bp_learned *p, const bp_adam_config *adam, double norm) {
     if (p->n == 0) return;
     bp_adam_step(p->online, p->m, p->v, p->grad, p->n, adam, l->steps, 1.0, bp_clip_scale(norm, adam->clip_norm));
@@ -16255,8 +16527,8 @@ BPI_FN void bpi_rs0_follow(const bp_rs0 *l, bp_learned *p) {
     else if (l->steps % l->config.target_period == 0) memcpy(p->target, p->online, p->n * sizeof(bp_real));
 }
 
-BPRIOR_API bp_status bp_rs0_step_with_noise(bp_rs0 *l, const bp_batch *batch, bp_team *team, bp_error *error) {
-    bp_status status = bp_rs0_gradients(l, batch, team, error);
+BPI_FN bp_status bpi_rs0_update(bp_rs0 *l, const bp_batch *batch, bp_team *team, bp_error *error) {
+    const bp_status status = bpi_rs0_gradients(l, batch, team, error);
     if (status == BP_ERR_NONFINITE) l->rejected++;
     if (status != BP_OK) return status;
     l->steps++;
@@ -16270,11 +16542,22 @@ BPRIOR_API bp_status bp_rs0_step_with_noise(bp_rs0 *l, const bp_batch *batch, bp
     bpi_rs0_follow(l, &l->critic_p);
     bpi_rs0_follow(l, &l->policy_p);
     if (l->config.prior_kind == BP_PRIOR_LEARNED) bpi_rs0_follow(l, &l->prior_p);
+    bpi_profile_lap(&l->profile, BP_PHASE_ADAM, 1);
     return BP_OK;
+}
+
+BPRIOR_API bp_status bp_rs0_step_with_noise(bp_rs0 *l, const bp_batch *batch, bp_team *team, bp_error *error) {
+    bp_status status;
+    bpi_profile_begin(&l->profile, bp_team_threads(team), l->config.profile);
+    status = bpi_rs0_update(l, batch, team, error);
+    bpi_profile_end(&l->profile);
+    return status;
 }
 
 BPRIOR_API bp_status bp_rs0_step(bp_rs0 *l, const bp_batch *batch, bp_rng *rng, bp_team *team, bp_error *error) {
     const size_t latents = l->config.batch * l->latent.size;
+    bp_status status;
+    bpi_profile_begin(&l->profile, bp_team_threads(team), l->config.profile);
     if (latents) {
         bp_rng_normals(l->target_latent_noise, rng, (l->config.length + 1) * latents);
         bp_rng_normals(l->policy_latent_noise, rng, l->config.length * latents);
@@ -16284,26 +16567,18 @@ BPRIOR_API bp_status bp_rs0_step(bp_rs0 *l, const bp_batch *batch, bp_rng *rng, 
         bp_rng_normals(l->target_noise + per_step, rng, l->config.length * per_step);
         bp_rng_normals(l->policy_noise, rng, l->config.length * per_step);
     }
-    return bp_rs0_step_with_noise(l, batch, team, error);
+    bpi_profile_lap(&l->profile, BP_PHASE_NOISE, 1);
+    status = bpi_rs0_update(l, batch, team, error);
+    bpi_profile_end(&l->profile);
+    return status;
 }
 
 BPRIOR_API uint64_t bp_rs0_macs(const bp_rs0 *l) {
-    const size_t n = l->config.length * l->config.batch, S = bpi_rs0_n_samples(l);
-    const size_t T = l->config.length, B = l->config.batch;
-    const bool categorical = l->policy.output == BP_OUTPUT_CATEGORICAL, learns = l->config.prior_kind == BP_PRIOR_LEARNED;
-    const uint64_t policy = bp_policy_macs(&l->policy, T, B), critic = bp_mlp_macs(&l->critic, n, 1);
-    const uint64_t prior = bpi_rs0_has_low_prior(l) ? bp_policy_macs(&l->prior, T, B) : 0;
-    const uint64_t high_prior = bpi_rs0_has_high_prior(l) ? bp_policy_macs(&l->high_prior, T, B) : 0;
-    const uint64_t values = bp_mlp_macs(&l->critic, n, categorical ? S : S + 1), samples = bp_mlp_macs(&l->critic, n, S);
-    /* values; samples forward and, but for the state's part of the first layer, back to the action; critic forward,
-     * back to weights and back to activations; the same for the policy, which is also evaluated as target */
-    uint64_t macs = bpi_rs0_n_critics(l) * (values + samples + 3 * critic) + 4 * policy + 2 * prior;
-    if (!categorical) macs += bpi_rs0_n_critics(l) * (samples - (uint64_t)n * l->critic.config.input * l->critic.layer[0].out);
-    if (learns) macs += 3 * (prior + high_prior);
-    if (bpi_rs0_has_levels(l)) /* the high levels, and the low prior's way back to z */
-        macs += 5 * bp_policy_macs(&l->high, T, B) + 2 * high_prior + prior + (bpi_rs0_joint(l) ? policy + critic : 0);
-    if (l->critic_rnn.units) macs += bpi_rs0_n_critics(l) * 4 * bp_rnn_macs(&l->critic_rnn, T, B);
-    return macs;
+    uint64_t macs[BP_PHASES], sum = 0;
+    size_t i;
+    bpi_rs0_phase_macs(macs, l);
+    for (i = 0; i < BP_PHASES; i++) sum += macs[i];
+    return sum;
 }
 
 /* ---- reading and writing ------------------------------------------------------ */
@@ -16728,7 +17003,9 @@ typedef struct bpi_actor {
     bp_real *state;           /* [state_size] what it remembers */
     bp_real *work;            /* bp_rs0_act_work_reals() */
     bp_real *params;          /* ASYNC: snapshot of all parameters that acting needs */
+    uint64_t version;         /* ASYNC: which; 0: none yet */
     bp_normaliser normaliser; /* ASYNC: snapshot of the run's */
+    bp_profile profile;       /* since it was last fetched */
     char fault[256];          /* text of the newest fault */
 } bpi_actor;
 
@@ -16778,17 +17055,22 @@ struct bpi_run {
     size_t status_width;
     bp_status failed; /* sticky */
     bp_error failure;
+    bp_profile profile;   /* of the threads that call the run, without the learner's steps */
+    bp_profile acting;    /* ASYNC: of the actors' threads */
+    uint64_t macs_to_act; /* multiply-adds of one action */
 #ifdef BPRIOR_THREADS
     bool threads_ready; /* mutex and conditions exist */
     bool threads_running;
-    pthread_mutex_t lock; /* guards replay, tallies, published, normaliser and the fields below */
+    pthread_mutex_t lock; /* guards replay, tallies, counters, normaliser, what is due, and the fields below */
     pthread_cond_t wake_actors, wake_learner;
     pthread_t *thread;      /* [actors] */
     size_t active, waiting; /* actor threads that live, and of these that wait */
     bool quit, pause;
-    size_t held;        /* depth of bpi_async_hold(); the learner's thread only */
-    bp_real *published; /* parameters that actors copy: bpi_publish() */
-    uint64_t in_flight; /* ASYNC: steps that running sequences may still add */
+    size_t held;                    /* depth of bpi_async_hold(); the learner's thread only */
+    bp_real *published, *unseen;    /* parameters that actors copy, and where the learner writes the next: bpi_publish() */
+    uint64_t version;               /* of what is published */
+    uint64_t in_flight;             /* ASYNC: steps that running sequences may still add */
+    bp_normaliser judge_normaliser; /* ASYNC: evaluation's snapshot of the run's */
 #endif
 };
 
@@ -16828,7 +17110,6 @@ BPI_FN double bpi_std(double sum, double square, double n) {
 }
 
 /* From chapter 20's implementation, which comes after this one. */
-BPI_FN double bpi_wall_seconds(void);
 BPI_FN bool bpi_path_join(char *out, const char *directory, const char *name);
 BPI_FN void bpi_io_remove(const char *path);
 BPI_FN void bpi_io_sync_directory(const char *directory);
@@ -16855,6 +17136,17 @@ BPI_FN bool bpi_spec_difference(char *text, size_t capacity, const bp_spec *have
 
 /* ---- 19.2 acting ---------------------------------------------------------- */
 
+/* Multiply-adds of bp_rs0_act(). */
+BPI_FN uint64_t bpi_rs0_macs_to_act(const bp_rs0 *l) {
+    uint64_t macs = bp_policy_macs(&l->policy, 1, 1);
+    if (bpi_rs0_has_levels(l)) macs += bp_policy_macs(&l->high, 1, 1);
+    if (l->config.memory_start != BP_MEMORY_STORED) return macs;
+    if (bpi_rs0_state_part(l, BPI_STATE_PRIOR_HIGH)) macs += bp_policy_macs(&l->high_prior, 1, 1);
+    if (bpi_rs0_state_part(l, BPI_STATE_PRIOR_LOW)) macs += bp_policy_macs(&l->prior, 1, 1);
+    if (l->critic_rnn.units) macs += bpi_rs0_n_critics(l) * bp_rnn_macs(&l->critic_rnn, 1, 1);
+    return macs;
+}
+
 BPI_FN bool bpi_all_finite(const bp_real *x, size_t n) {
     size_t i;
     for (i = 0; i < n; i++)
@@ -16875,7 +17167,10 @@ BPI_FN bool bpi_actor_reset(bpi_actor *actor) {
     int attempt;
     for (attempt = 0; attempt < 10; attempt++) {
         const uint64_t seed = bp_seed_mix(actor->run->config.seed, (uint64_t)actor->index, actor->episode++);
-        const bp_status status = actor->env.reset(actor->env.self, seed, actor->next);
+        bp_status status;
+        bpi_profile_lap(&actor->profile, BP_PHASE_ACT, 0);
+        status = actor->env.reset(actor->env.self, seed, actor->next);
+        bpi_profile_lap(&actor->profile, BP_PHASE_PHYSICS, 0);
         actor->length = 0;
         actor->sum = 0.0;
         if (status == BP_OK && bpi_all_finite(actor->next, actor->run->spec.observation_size)) return true;
@@ -16940,7 +17235,10 @@ BPI_FN void bpi_actor_collect(bpi_actor *actor, const bp_compute *compute, const
         step.discount = 1;
         step.last = false;
         bp_policy_squash(actor->boxed, actor->action, &l->policy, 1);
+        actor->profile.macs[BP_PHASE_ACT] += run->self->macs_to_act;
+        bpi_profile_lap(&actor->profile, BP_PHASE_ACT, 1);
         status = actor->env.step(actor->env.self, actor->boxed, actor->next, &step);
+        bpi_profile_lap(&actor->profile, BP_PHASE_PHYSICS, 1);
         if (status != BP_OK || !bpi_finite(step.reward) || !bpi_finite(step.discount) || !bpi_finite(log_mu) ||
             !bpi_all_finite(actor->next, O)) {
             /* The row is not stored: the episode ends, like a time limit, at the last observation that was good. */
@@ -16965,8 +17263,11 @@ BPI_FN void bpi_actor_collect(bpi_actor *actor, const bp_compute *compute, const
 
 BPI_FN void bpi_run_act_job(void *ctx, size_t index, size_t worker) {
     bp_run *run = (bp_run *)ctx;
+    bpi_actor *actor = &run->self->actor[index];
     const bpi_acting online = bpi_acting_online(run->learner);
-    bpi_actor_collect(&run->self->actor[index], &run->self->compute[worker], &online, &run->normaliser);
+    bpi_profile_begin(&actor->profile, 1, run->config.profile);
+    bpi_actor_collect(actor, &run->self->compute[worker], &online, &run->normaliser);
+    bpi_profile_lap(&actor->profile, BP_PHASE_ACT, 0);
 }
 
 /* Take over what an actor brings: its tally, its sequence, its observations. Always in the actors' order. */
@@ -17029,6 +17330,7 @@ BPI_FN bp_status bpi_run_learn(bp_run *run, bp_error *error) {
     struct bpi_run *self = run->self;
     const bp_status status = bp_rs0_step(run->learner, &self->batch, &self->learner_rng, self->team, error);
     size_t i;
+    self->profile.mark = run->learner->profile.mark; /* the learner has watched its step itself */
     if (status == BP_ERR_NONFINITE) {
         bpi_log_line(&run->config.log, 1, "learner step undone: %s", error ? error->text : bp_status_str(status));
         if (run->learner->rejected <= (uint64_t)run->config.max_rejected) return bpi_ok(error);
@@ -17050,6 +17352,8 @@ BPI_FN void bpi_async_go_on(bp_run *run);
 BPI_FN void bpi_async_join(bp_run *run);
 BPI_FN void bpi_async_lock(bp_run *run);
 BPI_FN void bpi_async_unlock(bp_run *run);
+/* The normaliser as it is now: in ASYNC mode a copy, since the actors move the run's own. */
+BPI_FN const bp_normaliser *bpi_async_normaliser(bp_run *run);
 
 BPI_FN bp_status bpi_run_open_files(bp_run *run, bp_error *error);
 BPI_FN void bpi_run_fingerprint(bp_run *run);
@@ -17062,6 +17366,7 @@ BPRIOR_API bp_status bp_run_evaluate(bp_evaluation *out, double *returns, bp_run
     const size_t O = run->spec.observation_size;
     bp_behavior behavior;
     bp_rng rng = bp_rng_make(seed, BPI_STREAM_EVALUATION);
+    const bp_normaliser *normaliser;
     double sum = 0.0, square = 0.0, length = 0.0;
     size_t k;
 
@@ -17071,7 +17376,8 @@ BPRIOR_API bp_status bp_run_evaluate(bp_evaluation *out, double *returns, bp_run
         const bp_status status = bp_rs0_behavior(&behavior, run->learner, who, self->judge_observation, error);
         if (status != BP_OK) return status;
     }
-    bpi_async_hold(run);
+    bpi_profile_lap(&self->profile, BP_PHASE_OTHER, 0);
+    normaliser = bpi_async_normaliser(run);
     for (k = 0; k < episodes; k++) {
         /* The seed sequence of actor 2^64-1, which no run has. */
         bp_status status = self->judge.reset(self->judge.self, bp_seed_mix(seed, UINT64_MAX, k), self->judge_observation);
@@ -17084,8 +17390,8 @@ BPRIOR_API bp_status bp_run_evaluate(bp_evaluation *out, double *returns, bp_run
         while (good && !step.last) {
             const bp_real *shown = self->judge_observation;
             (void)bp_rs0_behavior(&behavior, run->learner, who, shown, NULL); /* the task decides whose parameters */
-            if (run->normaliser.size) {
-                bp_normaliser_apply(self->judge_seen, &run->normaliser, shown, 1);
+            if (normaliser->size) {
+                bp_normaliser_apply(self->judge_seen, normaliser, shown, 1);
                 shown = self->judge_seen;
             }
             bp_behavior_act(&self->compute[0], self->judge_action, NULL, NULL, self->judge_dist, self->judge_state,
@@ -17108,7 +17414,7 @@ BPRIOR_API bp_status bp_run_evaluate(bp_evaluation *out, double *returns, bp_run
         square += total * total;
         length += (double)steps;
     }
-    bpi_async_go_on(run);
+    bpi_profile_lap(&self->profile, BP_PHASE_EVALUATION, 1);
     if (out->episodes) {
         const double n = (double)out->episodes;
         out->mean = sum / n;
@@ -17168,6 +17474,7 @@ BPI_FN bp_status bpi_run_row(bp_run *run, bp_error *error) {
     bp_status status = BP_OK;
 
     bpi_run_tick(run);
+    bpi_async_lock(run); /* while the numbers are taken, not while they are written */
     row[n++] = (double)run->env_steps;
     row[n++] = (double)run->learner->steps;
     row[n++] = (double)run->episodes;
@@ -17183,17 +17490,19 @@ BPI_FN bp_status bpi_run_row(bp_run *run, bp_error *error) {
     row[n++] = (double)run->faults;
     row[n++] = (double)run->learner->rejected;
     row[n++] = floor(run->seconds * 1000.0) / 1000.0;
+    memset(&self->window, 0, sizeof self->window);
+    bpi_async_unlock(run);
     run->recent_return = row[3];
+    memset(self->metric_sum, 0, sizeof self->metric_sum);
+    self->metric_steps = 0;
+    self->evaluated = false;
 
     if (self->csv.stream) status = bp_csv_row(&self->csv, row, error);
     if (self->events.stream)
         for (i = 1; i < columns && status == BP_OK; i++)
             if (row[i] == row[i])
-                status = bp_events_scalar(&self->events, names[i], run->env_steps, row[i], self->clock, error);
-    memset(&self->window, 0, sizeof self->window);
-    memset(self->metric_sum, 0, sizeof self->metric_sum);
-    self->metric_steps = 0;
-    self->evaluated = false;
+                status = bp_events_scalar(&self->events, names[i], (uint64_t)row[0], row[i], self->clock, error);
+    bpi_profile_lap(&self->profile, BP_PHASE_FILES, 1);
     return status;
 }
 
@@ -17212,21 +17521,23 @@ BPI_FN void bpi_run_status(bp_run *run, bool last) {
     bpi_run_tick(run);
     passed = self->clock - self->status_clock;
     if (!last && passed < every && passed >= 0.0) return;
-    if (passed > 0.0 && run->env_steps > self->status_steps) {
-        const double rate = (double)(run->env_steps - self->status_steps) / passed;
+    bpi_async_lock(run);
+    progress.done = run->env_steps;
+    progress.episode_return = self->window.episodes ? self->window.sum_return / (double)self->window.episodes
+                                                    : run->recent_return;
+    bpi_async_unlock(run);
+    if (passed > 0.0 && progress.done > self->status_steps) {
+        const double rate = (double)(progress.done - self->status_steps) / passed;
         self->rate = self->rate > 0.0 ? 0.7 * self->rate + 0.3 * rate : rate; /* a steadier number to read */
     }
     self->status_clock = self->clock;
-    self->status_steps = run->env_steps;
-    progress.done = run->env_steps;
+    self->status_steps = progress.done;
     progress.total = config->env_steps;
     progress.steps_per_second = self->rate;
-    progress.episode_return = self->window.episodes ? self->window.sum_return / (double)self->window.episodes
-                                                    : run->recent_return;
     progress.evaluation = run->evaluation.episodes ? run->evaluation.mean : nan;
     progress.kl = run->learner->steps && run->learner->config.prior_kind != BP_PRIOR_NONE ? run->learner->metrics.kl : nan;
-    progress.seconds_left = self->rate > 0.0 && config->env_steps > run->env_steps
-                                ? (double)(config->env_steps - run->env_steps) / self->rate
+    progress.seconds_left = self->rate > 0.0 && config->env_steps > progress.done
+                                ? (double)(config->env_steps - progress.done) / self->rate
                                 : nan;
     if (config->terminal) text[n++] = '\r';
     n += bp_status_line(text + n, 160, &progress);
@@ -17238,6 +17549,7 @@ BPI_FN void bpi_run_status(bp_run *run, bool last) {
     if (!config->terminal || last) text[n++] = '\n';
     text[n] = '\0';
     config->status(config->status_ctx, text);
+    bpi_profile_lap(&self->profile, BP_PHASE_FILES, 1);
 }
 
 /* ---- 19.6 rounds ---------------------------------------------------------- */
@@ -17264,32 +17576,32 @@ BPI_FN uint64_t bpi_next_due(uint64_t steps, uint64_t every) {
     return every == 0 || steps > UINT64_MAX - every ? UINT64_MAX : (steps / every + 1) * every;
 }
 
+/* What the run owes to people by now: evaluation, CSV row, checkpoint. In ASYNC mode called with the lock. */
+BPI_FN bool bpi_run_evaluation_due(const bp_run *run) {
+    return run->config.evaluate_every && run->env_steps >= run->self->next_evaluation;
+}
+BPI_FN bool bpi_run_row_due(const bp_run *run) { return run->config.log_every && run->env_steps >= run->self->next_log; }
+BPI_FN bool bpi_run_checkpoint_due(const bp_run *run) {
+    return run->config.checkpoint_every && run->env_steps >= run->self->next_checkpoint;
+}
+
 BPI_FN bp_status bpi_run_due(bp_run *run, bp_error *error) {
     struct bpi_run *self = run->self;
     bp_status status = BP_OK;
     bool evaluate, log, save;
     bpi_async_lock(run);
     bpi_run_look_if_done(run);
-    evaluate = !run->done && run->config.evaluate_every && run->env_steps >= self->next_evaluation;
-    log = !run->done && run->config.log_every && run->env_steps >= self->next_log;
-    save = !run->done && run->config.checkpoint_every && run->env_steps >= self->next_checkpoint;
-    bpi_run_status(run, false);
+    evaluate = !run->done && bpi_run_evaluation_due(run);
+    log = !run->done && bpi_run_row_due(run);
+    save = !run->done && bpi_run_checkpoint_due(run);
+    if (evaluate) self->next_evaluation = bpi_next_due(run->env_steps, run->config.evaluate_every);
+    if (log) self->next_log = bpi_next_due(run->env_steps, run->config.log_every);
+    if (save) self->next_checkpoint = bpi_next_due(run->env_steps, run->config.checkpoint_every);
     bpi_async_unlock(run);
-    if (!evaluate && !log && !save) return BP_OK;
-    bpi_async_hold(run);
-    if (evaluate) {
-        bpi_run_scheduled_evaluation(run);
-        self->next_evaluation = bpi_next_due(run->env_steps, run->config.evaluate_every);
-    }
-    if (log) {
-        status = bpi_run_row(run, error);
-        self->next_log = bpi_next_due(run->env_steps, run->config.log_every);
-    }
-    if (save && status == BP_OK) {
-        self->next_checkpoint = bpi_next_due(run->env_steps, run->config.checkpoint_every);
-        status = bp_run_checkpoint(run, error);
-    }
-    bpi_async_go_on(run);
+    bpi_run_status(run, false);
+    if (evaluate) bpi_run_scheduled_evaluation(run);
+    if (log) status = bpi_run_row(run, error);
+    if (save && status == BP_OK) status = bp_run_checkpoint(run, error);
     return status;
 }
 
@@ -17298,9 +17610,16 @@ BPI_FN bp_status bpi_run_round_sync(bp_run *run, bp_error *error) {
     bp_status status = BP_OK;
     size_t i;
     bp_team_run(self->team, bpi_run_act_job, run, run->config.actors);
+    if (run->config.profile) {
+        double busy = 0.0;
+        for (i = 0; i < run->config.actors; i++) busy += bpi_profile_take(&self->profile, &self->actor[i].profile);
+        bpi_profile_team(&self->profile, busy);
+    }
     for (i = 0; i < run->config.actors && status == BP_OK; i++) status = bpi_run_receive(run, &self->actor[i], error);
+    bpi_profile_lap(&self->profile, BP_PHASE_REPLAY, run->config.actors);
     while (status == BP_OK && bpi_run_may_learn(run)) {
         status = bpi_run_sample(run, error);
+        bpi_profile_lap(&self->profile, BP_PHASE_REPLAY, 1);
         if (status == BP_OK) status = bpi_run_learn(run, error);
     }
     return status;
@@ -17309,7 +17628,7 @@ BPI_FN bp_status bpi_run_round_sync(bp_run *run, bp_error *error) {
 BPI_FN bp_status bpi_run_round_async(bp_run *run, bp_error *error);
 BPI_FN bp_status bpi_run_reserve(bp_run *run, bp_error *error);
 
-BPRIOR_API bp_status bp_run_round(bp_run *run, bp_error *error) {
+BPI_FN bp_status bpi_run_round(bp_run *run, bp_error *error) {
     bp_error detail;
     bp_status status;
     bpi_async_lock(run);
@@ -17330,6 +17649,15 @@ BPRIOR_API bp_status bp_run_round(bp_run *run, bp_error *error) {
     if (status == BP_OK) status = bpi_run_due(run, &detail);
     if (status != BP_OK) return bpi_run_stick(run, status, &detail, error);
     return bpi_ok(error);
+}
+
+BPRIOR_API bp_status bp_run_round(bp_run *run, bp_error *error) {
+    bp_profile *profile = &run->self->profile;
+    bp_status status;
+    bpi_profile_begin(profile, run->config.threads, run->config.profile);
+    status = bpi_run_round(run, error);
+    bpi_profile_end(profile);
+    return status;
 }
 
 BPRIOR_API bp_status bp_run_train(bp_run *run, bp_error *error) {
@@ -17353,9 +17681,10 @@ BPRIOR_API bp_status bp_run_train(bp_run *run, bp_error *error) {
 
 BPI_FN bp_status bpi_run_export_all(bp_run *run, bp_error *error);
 
-BPRIOR_API bp_status bp_run_finish(bp_run *run, bp_error *error) {
+BPI_FN bp_status bpi_run_finish(bp_run *run, bp_error *error) {
     bp_status status = BP_OK;
     bpi_async_join(run);
+    bpi_profile_lap(&run->self->profile, BP_PHASE_WAIT, 0);
     if (run->finished) return bpi_run_export_all(run, error); /* it may have been killed between checkpoint and export */
     if (run->config.evaluate_every) bpi_run_scheduled_evaluation(run);
     status = bpi_run_row(run, error);
@@ -17370,13 +17699,41 @@ BPRIOR_API bp_status bp_run_finish(bp_run *run, bp_error *error) {
     return bpi_ok(error);
 }
 
+BPRIOR_API bp_status bp_run_finish(bp_run *run, bp_error *error) {
+    bp_profile *profile = &run->self->profile;
+    bp_status status;
+    bpi_profile_begin(profile, run->config.threads, run->config.profile);
+    status = bpi_run_finish(run, error);
+    bpi_profile_end(profile);
+    return status;
+}
+
+BPRIOR_API void bp_run_profile(bp_profile *work, bp_profile *actors, bp_run *run) {
+    bp_profile learner = run->learner->profile;
+    *work = run->self->profile;
+    work->wall += learner.wall;
+    work->total += learner.total;
+    (void)bpi_profile_take(work, &learner);
+    if (!actors) return;
+    bpi_async_lock(run);
+    *actors = run->self->acting;
+    bpi_async_unlock(run);
+}
+
 /* ---- 19.7 free-running actors ---------------------------------------------
  * The limiter compares what was sampled with what may be sampled:
  *
  *     ahead = ratio * (inserted - min) - sampled
  *
- * The learner waits while ahead < B. Actors wait while ahead > slack = 2 B + ratio * actors. As slack > B, one side can
- * always go on. Actors ask before they begin a sequence, so a paused run stands at sequence boundaries. */
+ * The learner waits while ahead < B. Actors wait when ahead > slack = 8 B + 2 ratio * actors, until the learner has come down
+ * to half of that. As slack / 2 > B, one side can always go on. Actors ask before they begin a sequence, so a paused run
+ * stands at sequence boundaries.
+ *
+ * What it costs to work side by side. Both sides take the lock once per sequence or step, and hold it while a sequence or a
+ * batch is copied. Parameters are written beside those that actors read and then exchanged; an actor copies only what it has
+ * not seen. Who waits sleeps. To wake a sleeper costs some 50 microseconds on a virtual machine, so it is done rarely and
+ * outside the lock: the learner is woken by the sequence that it waits for, not by each; actors when there is room for
+ * several sequences. Only a checkpoint stops the actors: they go on while the learner evaluates or writes. */
 /* Actors of their own threads work on copies: of the policy, and if anything else remembers of prior and critic, too. */
 BPI_FN bool bpi_publishes_all(const bp_rs0 *l) {
     return l->config.memory_start == BP_MEMORY_STORED &&
@@ -17393,23 +17750,48 @@ BPI_FN bpi_acting bpi_acting_published(const bp_rs0 *l, const bp_real *copy) {
     a.critic = a.prior + l->prior_p.n; /* beyond the copy where only the policy is published: never read then */
     return a;
 }
-BPI_FN void bpi_publish(bp_real *copy, const bp_rs0 *l) {
+/* Called without the lock by the learner's thread, the only one that reads or writes `unseen`. */
+BPI_FN void bpi_publish(bp_run *run) {
+    struct bpi_run *self = run->self;
+    const bp_rs0 *l = run->learner;
+    bp_real *copy = self->unseen;
     memcpy(copy, l->policy_p.online, l->policy_p.n * sizeof(bp_real));
-    if (!bpi_publishes_all(l)) return;
-    copy += l->policy_p.n;
-    if (l->prior_p.n) memcpy(copy, l->prior_p.online, l->prior_p.n * sizeof(bp_real));
-    memcpy(copy + l->prior_p.n, l->critic_p.online, l->critic_p.n * sizeof(bp_real));
+    if (bpi_publishes_all(l)) {
+        copy += l->policy_p.n;
+        if (l->prior_p.n) memcpy(copy, l->prior_p.online, l->prior_p.n * sizeof(bp_real));
+        memcpy(copy + l->prior_p.n, l->critic_p.online, l->critic_p.n * sizeof(bp_real));
+    }
+    (void)pthread_mutex_lock(&self->lock);
+    copy = self->unseen;
+    self->unseen = self->published;
+    self->published = copy;
+    self->version++;
+    (void)pthread_mutex_unlock(&self->lock);
 }
 
-BPI_FN bool bpi_async_may_act(const bp_run *run) {
+/* share: 1 may actors begin a sequence? .5 are there several that they may begin? */
+BPI_FN bool bpi_async_may_act(const bp_run *run, double share) {
     const bp_run_config *c = &run->config;
-    const double slack = 2.0 * (double)c->learner.batch + c->samples_per_insert * (double)c->actors;
-    return bpi_run_allowance(run) - (double)run->self->sampled <= slack;
+    const double slack = 8.0 * (double)c->learner.batch + 2.0 * c->samples_per_insert * (double)c->actors;
+    return bpi_run_allowance(run) - (double)run->self->sampled <= share * slack;
 }
 
 /* Claims of the sequences under way included: who comes last waits whether they suffice. */
 BPI_FN bool bpi_async_enough(const bp_run *run) {
     return run->env_steps + run->self->in_flight >= run->config.env_steps;
+}
+
+/* Is there something for the learner's thread to do? */
+BPI_FN bool bpi_async_learner_wanted(const bp_run *run) {
+    return run->self->failed != BP_OK || bpi_run_may_learn(run) || bpi_run_evaluation_due(run) || bpi_run_row_due(run) ||
+           bpi_run_checkpoint_due(run);
+}
+
+/* With the lock. */
+BPI_FN void bpi_async_take_profile(struct bpi_run *self, bpi_actor *actor) {
+    const double passed = bpi_profile_take(&self->acting, &actor->profile);
+    self->acting.total += passed;
+    self->acting.wall += passed / (double)actor->run->config.actors;
 }
 
 BPI_FN void *bpi_async_actor(void *ctx) {
@@ -17419,37 +17801,53 @@ BPI_FN void *bpi_async_actor(void *ctx) {
     const bp_compute *compute = &self->compute[run->config.threads + actor->index];
     const size_t n_params = bpi_published_reals(run->learner);
     const bpi_acting acting = bpi_acting_published(run->learner, actor->params);
+    bool wanted = false; /* by the newest sequence */
 
+    bpi_profile_begin(&actor->profile, 1, run->config.profile);
     (void)pthread_mutex_lock(&self->lock);
     for (;;) {
         bp_error detail;
         uint64_t claim;
+        bool enough;
         while (!self->quit && self->failed == BP_OK && run->env_steps < run->config.env_steps &&
-               (self->pause || bpi_async_enough(run) || !bpi_async_may_act(run))) {
+               (self->pause || bpi_async_enough(run) || !bpi_async_may_act(run, 1.0))) {
             self->waiting++;
             (void)pthread_cond_signal(&self->wake_learner);
             (void)pthread_cond_wait(&self->wake_actors, &self->lock);
             self->waiting--;
         }
+        bpi_profile_lap(&actor->profile, BP_PHASE_WAIT, 0);
         if (self->quit || self->failed != BP_OK || run->env_steps >= run->config.env_steps) break;
         claim = (uint64_t)run->config.learner.length;
         self->in_flight += claim;
-        memcpy(actor->params, self->published, n_params * sizeof(bp_real));
+        if (actor->version != self->version) {
+            memcpy(actor->params, self->published, n_params * sizeof(bp_real));
+            actor->version = self->version;
+        }
         if (run->normaliser.size)
             memcpy(actor->normaliser.state, run->normaliser.state, run->normaliser.n_state * sizeof(double));
         (void)pthread_mutex_unlock(&self->lock);
+        if (wanted) (void)pthread_cond_signal(&self->wake_learner);
+        bpi_profile_lap(&actor->profile, BP_PHASE_REPLAY, 0);
 
         bpi_actor_collect(actor, compute, &acting, &actor->normaliser);
+        bpi_profile_lap(&actor->profile, BP_PHASE_ACT, 0);
 
         (void)pthread_mutex_lock(&self->lock);
+        bpi_profile_lap(&actor->profile, BP_PHASE_WAIT, 0);
+        enough = bpi_async_enough(run);
         self->in_flight -= claim;
         if (self->failed == BP_OK && bpi_run_receive(run, actor, &detail) != BP_OK) {
             self->failed = detail.status;
             self->failure = detail;
         }
-        (void)pthread_cond_signal(&self->wake_learner);
-        (void)pthread_cond_broadcast(&self->wake_actors); /* boundary rows are no steps: the claim may have been too large */
+        wanted = bpi_async_learner_wanted(run);
+        /* boundary rows are no steps: the claim may have been too large, and another sequence is needed after all */
+        if (enough && !bpi_async_enough(run)) (void)pthread_cond_broadcast(&self->wake_actors);
+        bpi_profile_lap(&actor->profile, BP_PHASE_REPLAY, 1);
+        bpi_async_take_profile(self, actor);
     }
+    bpi_async_take_profile(self, actor);
     self->active--;
     (void)pthread_cond_signal(&self->wake_learner);
     (void)pthread_cond_broadcast(&self->wake_actors);
@@ -17493,7 +17891,7 @@ BPI_FN bp_status bpi_async_launch(bp_run *run, bp_error *error) {
     self->active = n;
     self->waiting = 0;
     self->in_flight = 0;
-    bpi_publish(self->published, run->learner);
+    bpi_publish(run);
     for (i = 0; i < n; i++) {
         if (pthread_create(&self->thread[i], NULL, bpi_async_actor, &self->actor[i]) != 0) {
             const size_t made = i;
@@ -17530,31 +17928,50 @@ BPI_FN void bpi_async_go_on(bp_run *run) {
     (void)pthread_mutex_unlock(&self->lock);
 }
 
-/* A learner round: one step, or, while there is not enough data, one look at what an actor brought. */
+BPI_FN const bp_normaliser *bpi_async_normaliser(bp_run *run) {
+    struct bpi_run *self = run->self;
+    if (!self->threads_running || run->normaliser.size == 0) return &run->normaliser;
+    (void)pthread_mutex_lock(&self->lock);
+    memcpy(self->judge_normaliser.state, run->normaliser.state, run->normaliser.n_state * sizeof(double));
+    (void)pthread_mutex_unlock(&self->lock);
+    return &self->judge_normaliser;
+}
+
+/* Sleep until an actor wakes the learner, but not longer than a quarter of a second: somebody may want to stop the run, or
+ * to see the status line. Called with the lock. */
+BPI_FN void bpi_async_sleep(struct bpi_run *self) {
+    const double until = bpi_wall_seconds() + BPI_WALL_GRAIN + 0.25, whole = floor(until);
+    struct timespec deadline;
+    deadline.tv_sec = (time_t)whole;
+    deadline.tv_nsec = (long)(1e9 * (until - whole));
+    (void)pthread_cond_timedwait(&self->wake_learner, &self->lock, &deadline);
+}
+
+/* A learner round: one step; or, where there is not enough data, one sleep. */
 BPI_FN bp_status bpi_run_round_async(bp_run *run, bp_error *error) {
     struct bpi_run *self = run->self;
     bp_status status = bpi_async_launch(run, error);
-    bool learn;
+    bool learn, room = false;
     if (status != BP_OK) return status;
     (void)pthread_mutex_lock(&self->lock);
+    bpi_profile_lap(&self->profile, BP_PHASE_OTHER, 0);
+    if (!bpi_async_learner_wanted(run) && self->active > 0) bpi_async_sleep(self);
+    bpi_profile_lap(&self->profile, BP_PHASE_WAIT, 0);
     learn = bpi_run_may_learn(run);
-    if (!learn && self->active > 0 && self->failed == BP_OK) {
-        (void)pthread_cond_wait(&self->wake_learner, &self->lock);
-        learn = bpi_run_may_learn(run);
-    }
     if (self->failed != BP_OK) {
         status = self->failed;
         if (error) *error = self->failure;
     } else if (learn) {
         status = bpi_run_sample(run, error);
-        (void)pthread_cond_broadcast(&self->wake_actors);
+        room = bpi_async_may_act(run, 0.5);
     }
     (void)pthread_mutex_unlock(&self->lock);
+    if (room) (void)pthread_cond_broadcast(&self->wake_actors);
+    bpi_profile_lap(&self->profile, BP_PHASE_REPLAY, learn ? 1 : 0);
     if (status == BP_OK && learn) {
         status = bpi_run_learn(run, error);
-        (void)pthread_mutex_lock(&self->lock);
-        bpi_publish(self->published, run->learner);
-        (void)pthread_mutex_unlock(&self->lock);
+        bpi_publish(run);
+        bpi_profile_lap(&self->profile, BP_PHASE_REPLAY, 0);
     }
     return status;
 }
@@ -17565,6 +17982,7 @@ BPI_FN bool bpi_async_over(const bp_run *run) { return run->env_steps >= run->co
 BPI_FN void bpi_async_join(bp_run *run) { BPI_UNUSED(run); }
 BPI_FN void bpi_async_hold(bp_run *run) { BPI_UNUSED(run); }
 BPI_FN void bpi_async_go_on(bp_run *run) { BPI_UNUSED(run); }
+BPI_FN const bp_normaliser *bpi_async_normaliser(bp_run *run) { return &run->normaliser; }
 BPI_FN bp_status bpi_run_round_async(bp_run *run, bp_error *error) {
     BPI_UNUSED(run);
     return bpi_fail(error, BP_ERR_UNSUPPORTED, "run: ASYNC mode needs BPRIOR_THREADS");
@@ -17631,6 +18049,16 @@ BPI_FN bp_status bpi_run_make_env(bp_env *env, bp_spec *raw, const bp_run_config
     return status;
 }
 
+/* Room for a copy of the run's normaliser, if it has one. */
+BPI_FN void bpi_run_layout_normaliser(const bp_run *run, bp_normaliser *copy, bp_arena *arena) {
+    size_t bytes = 0;
+    void *state;
+    if (run->normaliser.size == 0) return;
+    (void)bp_normaliser_size(run->normaliser.size, &bytes, NULL);
+    state = bp_arena_take(arena, bytes, 1);
+    if (state) (void)bp_normaliser_init(copy, run->normaliser.size, state, bytes, NULL);
+}
+
 /* All arrays whose sizes follow from learner and configuration, in one block: run once to measure, once to place. */
 BPI_FN void bpi_run_layout(bp_run *run, bp_arena *arena) {
     struct bpi_run *self = run->self;
@@ -17676,13 +18104,7 @@ BPI_FN void bpi_run_layout(bp_run *run, bp_arena *arena) {
         actor->work = bp_arena_real(arena, work);
         if (async) {
             actor->params = bp_arena_real(arena, bpi_published_reals(l));
-            if (run->normaliser.size) {
-                size_t bytes = 0;
-                void *state;
-                (void)bp_normaliser_size(O, &bytes, NULL);
-                state = bp_arena_take(arena, bytes, 1);
-                if (state) (void)bp_normaliser_init(&actor->normaliser, O, state, bytes, NULL);
-            }
+            bpi_run_layout_normaliser(run, &actor->normaliser, arena);
         }
     }
     self->actor_u64 = (uint64_t *)bp_arena_take(arena, c->actors * BPI_ACTOR_U64, sizeof(uint64_t));
@@ -17693,6 +18115,8 @@ BPI_FN void bpi_run_layout(bp_run *run, bp_arena *arena) {
     if (async) {
         self->thread = (pthread_t *)bp_arena_take(arena, c->actors, sizeof(pthread_t));
         self->published = bp_arena_real(arena, bpi_published_reals(l));
+        self->unseen = bp_arena_real(arena, bpi_published_reals(l));
+        bpi_run_layout_normaliser(run, &self->judge_normaliser, arena);
     }
 #endif
 }
@@ -17721,9 +18145,11 @@ BPI_FN bp_status bpi_run_build(bp_run *run, bp_error *error) {
         }
     }
 
+    if (c->profile) c->learner.profile = true;
     status = bp_rs0_create(&run->learner, &run->spec, &c->learner, memory, error);
     if (status != BP_OK) return status;
     c->learner = run->learner->config;
+    self->macs_to_act = bpi_rs0_macs_to_act(run->learner);
 
     replay = bp_rs0_replay_config(run->learner);
     replay.capacity = c->replay_capacity;
@@ -18488,9 +18914,12 @@ BPI_FN bp_status bpi_run_write_checkpoint(bp_run *run, bp_error *error) {
 BPRIOR_API bp_status bp_run_checkpoint(bp_run *run, bp_error *error) {
     bp_status status;
     if (!run->config.directory) return bpi_ok(error);
+    bpi_profile_lap(&run->self->profile, BP_PHASE_OTHER, 0);
     bpi_async_hold(run);
+    bpi_profile_lap(&run->self->profile, BP_PHASE_WAIT, 0);
     status = bpi_run_write_checkpoint(run, error);
     bpi_async_go_on(run);
+    bpi_profile_lap(&run->self->profile, BP_PHASE_FILES, 1);
     return status;
 }
 
@@ -18728,11 +19157,9 @@ BPI_FN bp_status bpi_run_open_files(bp_run *run, bp_error *error) {
  * under -std=c99, when <stdio.h> came first and hides fileno() and ftruncate(). Only fsync() hides; we
  * declare it ourselves, in the form in which every POSIX system has it. Elsewhere stdio does, without
  * forcing bytes to the disk. */
-#if !defined(BPRIOR_NO_POSIX) && (defined(__unix__) || defined(__APPLE__) || defined(__HAIKU__)) && !defined(_WIN32)
-#define BPI_POSIX 1
+#ifdef BPI_POSIX
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/time.h>
 #include <sys/types.h>
 #include <unistd.h>
 #ifdef __cplusplus
@@ -18740,11 +19167,8 @@ extern "C" int fsync(int);
 #else
 extern int fsync(int);
 #endif
-#else
-#include <time.h>
-#ifdef _WIN32
+#elif defined(_WIN32)
 #include <direct.h>
-#endif
 #endif
 
 #if defined(_WIN32)
@@ -18839,12 +19263,6 @@ BPI_FN void bpi_io_sync_directory(const char *directory) {
     (void)close(fd);
 }
 
-/* Seconds since 1970. For people only: nothing that must repeat may depend on it. */
-BPI_FN double bpi_wall_seconds(void) {
-    struct timeval now;
-    if (gettimeofday(&now, NULL) != 0) return 0.0;
-    return (double)now.tv_sec + 1e-6 * (double)now.tv_usec;
-}
 #else
 BPI_FN void *bpi_io_open(const char *path, int mode) {
     return (void *)fopen(path, mode == BPI_IO_READ ? "rb" : mode == BPI_IO_CREATE ? "wb"
@@ -18886,7 +19304,6 @@ BPI_FN bool bpi_io_mkdir(const char *path) {
 #endif
 }
 BPI_FN void bpi_io_sync_directory(const char *directory) { BPI_UNUSED(directory); }
-BPI_FN double bpi_wall_seconds(void) { return (double)time(NULL); }
 #endif
 
 /* BP_ERR_IO with the path and the system's reason. */
