@@ -2266,8 +2266,8 @@ typedef struct bp_pool_config {
     size_t threads;      /**< of a team of the pool's own, the caller counted, >= 1 (default 1). More need `BPRIOR_THREADS` */
     bp_team *team;       /**< work on this team instead, which stays the caller's and must outlive the pool; `threads` is
                           *   then ignored (default NULL) */
-    size_t per_job;      /**< environments a thread takes at a time; 0: large shares first, single ones at the end, which
-                          *   costs little and balances well (default 0) */
+    size_t per_job;      /**< environments a thread takes at a time; 0: half of what is left of its part, which costs little and
+                          *   balances well (default 0) */
     uint64_t max_faults; /**< more faults than this since the reset stop the pool (default 100) */
 } bp_pool_config;
 /** What #bp_pool_config_default() calls, with the cookie of its caller. */
@@ -2292,6 +2292,10 @@ BPRIOR_API bp_pool_config bp_pool_config_make(uint32_t cookie);
  * observation: last and `fault` are set, reward 0, discount 1, arrived = the observation before the step. Such a row is no
  * transition: leave it out. It is counted, the first text of each environment is kept, and a new episode begins. A reset
  * that fails is tried with the seeds of later episodes; ten failures in a row, or more than max_faults in all, stop the pool.
+ *
+ * **Threads.** Each has an equal part of the environments, the same in every step, and helps the others when it is done. A second
+ * thread pays when a step of all environments takes some 10 microseconds and more; to wake one that has fallen asleep
+ * meanwhile takes some 50 (docs/results/growth). So cheap environments are best stepped by one thread, or by the hundred.
  *
  * **Repeatable.** Environments do not see each other, so results are the same bits for any number of threads - as
  * long as yours share nothing that they write to (a normaliser with update = true, say).
@@ -9772,13 +9776,22 @@ typedef struct bpi_pool_seat {
     char text[240]; /* of the first fault; 256 bytes in all: whole cache lines, which only one thread writes to */
 } bpi_pool_seat;
 
+/* The shares that a thread begins with. */
+typedef struct bpi_pool_home {
+    size_t next;                              /* that nobody has taken yet */
+    size_t begin, end;                        /* all of them */
+    char rest[BP_ALIGN - 3 * sizeof(size_t)]; /* a cache line of its own: threads write `next` */
+} bpi_pool_home;
+
 struct bpi_pool {
     bp_owner owner;
     void *block;
     bp_team *team;
     bool own_team;
-    size_t jobs;
-    size_t *first; /* [jobs + 1] job j has the environments first[j] .. first[j + 1] - 1 */
+    size_t shares, homes;
+    size_t *first;                        /* [shares + 1] share j has the environments first[j] .. first[j + 1] - 1 */
+    bpi_pool_home *home;                  /* [homes] one for each thread */
+    void (*one)(bp_pool *pool, size_t i); /* what is done with each environment */
     bpi_pool_seat *seat;
     uint64_t seed;
     bool started;     /* there are running episodes */
@@ -9796,13 +9809,27 @@ BPRIOR_API bp_pool_config bp_pool_config_make(uint32_t cookie) {
     return config;
 }
 
-/* How many of the `left` environments the next job gets. Half a fair share each time: whoever is late finds only
- * little left to do, and 1000 environments on two threads still are but some 25 jobs. */
-BPI_FN size_t bpi_pool_share(size_t left, size_t threads, size_t per_job) {
-    size_t share = per_job ? per_job : threads > 1 ? left / 2 / threads
-                                                   : left;
-    if (share < 1) share = 1;
-    return share < left ? share : left;
+/* Who steps which environment? Each thread has a home: an equal part of them, the same in every step, so that what it works on stays
+ * in its own cache. Who is done at home helps the others. A home is cut into shares, each half of what is left: whoever
+ * comes to help, or comes late, finds little to wait for, and 1000 environments on two threads still are but 20 shares.
+ *
+ * Writes the shares of N environments; with first NULL, home NULL it only counts. @return how many shares */
+BPI_FN size_t bpi_pool_cut(size_t *first, bpi_pool_home *home, size_t N, size_t homes, size_t per_job) {
+    size_t n = 0, h, at = 0;
+    for (h = 0; h < homes; h++) {
+        const size_t end = N / homes * (h + 1) + bpi_min_size(h + 1, N % homes); /* N (h+1) / homes, which might overflow */
+        if (home) home[h].begin = n;
+        while (at < end) {
+            const size_t left = end - at, share = per_job ? per_job : homes > 1 ? (left + 1) / 2
+                                                                                : left;
+            if (first) first[n] = at;
+            at += bpi_min_size(share, left);
+            n++;
+        }
+        if (home) home[h].end = n;
+    }
+    if (first) first[n] = N;
+    return n;
 }
 
 BPI_FN void bpi_pool_note(bp_pool *pool, size_t i, const char *what, bp_status status, uint64_t episode, uint64_t step) {
@@ -9865,13 +9892,6 @@ BPI_FN void bpi_pool_step_one(bp_pool *pool, size_t i) {
     else memcpy(observation, arrived, O * sizeof(bp_real));
 }
 
-BPI_FN void bpi_pool_step_job(void *ctx, size_t index, size_t worker) {
-    bp_pool *pool = (bp_pool *)ctx;
-    size_t i;
-    BPI_UNUSED(worker);
-    for (i = pool->self->first[index]; i < pool->self->first[index + 1]; i++) bpi_pool_step_one(pool, i);
-}
-
 /* The results say: no step yet. */
 BPI_FN void bpi_pool_quiet(bp_pool *pool, size_t i) {
     const size_t O = pool->spec.observation_size;
@@ -9881,17 +9901,51 @@ BPI_FN void bpi_pool_quiet(bp_pool *pool, size_t i) {
     pool->last[i] = pool->fault[i] = false;
 }
 
-BPI_FN void bpi_pool_reset_job(void *ctx, size_t index, size_t worker) {
+BPI_FN void bpi_pool_reset_one(bp_pool *pool, size_t i) {
+    memset(&pool->self->seat[i], 0, sizeof pool->self->seat[i]);
+    pool->faults[i] = pool->length[i] = 0;
+    pool->total[i] = 0.0;
+    bpi_pool_begin(pool, i);
+    bpi_pool_quiet(pool, i);
+}
+
+/* Threads help themselves to shares with one atomic addition each: some of a team's jobs, with a mutex around each, would cost more
+ * than environments that step in a tenth of a microsecond. Where the compiler knows no such addition a share is a job. */
+#ifndef BPRIOR_THREADS
+#define BPI_POOL_TAKE(next) ((*(next))++)
+#elif (defined(__GNUC__) || defined(__clang__)) && !defined(__TINYC__)
+#define BPI_POOL_TAKE(next) __atomic_fetch_add((next), 1, __ATOMIC_RELAXED) /* order is the team's business */
+#endif
+BPI_FN void bpi_pool_job(void *ctx, size_t index, size_t worker) {
     bp_pool *pool = (bp_pool *)ctx;
-    size_t i;
-    BPI_UNUSED(worker);
-    for (i = pool->self->first[index]; i < pool->self->first[index + 1]; i++) {
-        memset(&pool->self->seat[i], 0, sizeof pool->self->seat[i]);
-        pool->faults[i] = pool->length[i] = 0;
-        pool->total[i] = 0.0;
-        bpi_pool_begin(pool, i);
-        bpi_pool_quiet(pool, i);
+    const struct bpi_pool *self = pool->self;
+    size_t i, share;
+#ifdef BPI_POOL_TAKE
+    size_t k;
+    BPI_UNUSED(index);
+    for (k = 0; k < self->homes; k++) {
+        bpi_pool_home *home = &self->home[(worker + k) % self->homes];
+        while ((share = BPI_POOL_TAKE(&home->next)) < home->end)
+            for (i = self->first[share]; i < self->first[share + 1]; i++) self->one(pool, i);
     }
+#else
+    BPI_UNUSED(worker);
+    share = index;
+    for (i = self->first[share]; i < self->first[share + 1]; i++) self->one(pool, i);
+#endif
+}
+
+BPI_FN void bpi_pool_all(bp_pool *pool, void (*one)(bp_pool *pool, size_t i)) {
+    struct bpi_pool *self = pool->self;
+    size_t h;
+    self->one = one;
+    for (h = 0; h < self->homes; h++) self->home[h].next = self->home[h].begin;
+#ifdef BPI_POOL_TAKE
+    bp_team_run(self->team, bpi_pool_job, pool, bpi_min_size(self->shares, self->homes));
+#undef BPI_POOL_TAKE
+#else
+    bp_team_run(self->team, bpi_pool_job, pool, self->shares);
+#endif
 }
 
 /* After all have moved: must the pool stop? Only if there were new faults, so mostly this is one sum. */
@@ -9922,7 +9976,7 @@ BPRIOR_API bp_status bp_pool_reset(bp_pool *pool, uint64_t seed, bp_error *error
     self->seed = seed;
     pool->n_steps = pool->n_episodes = pool->n_faults = 0;
     memset(pool->action, 0, pool->config.envs * pool->spec.action_size * sizeof(bp_real));
-    bp_team_run(self->team, bpi_pool_reset_job, pool, self->jobs);
+    bpi_pool_all(pool, bpi_pool_reset_one);
     self->started = true;
     return bpi_pool_look(pool, error);
 }
@@ -9941,7 +9995,7 @@ BPRIOR_API bp_status bp_pool_step(bp_pool *pool, bp_error *error) {
             return bpi_fail(error, BP_ERR_ARGUMENT, "bp_pool_step: row %zu of the actions is not acceptable to '%s': %s", i,
                             pool->spec.name,
                             pool->spec.action_kind == BP_ACTION_DISCRETE ? "it is none of the choices" : "a number is not finite");
-    bp_team_run(self->team, bpi_pool_step_job, pool, self->jobs);
+    bpi_pool_all(pool, bpi_pool_step_one);
     for (i = 0; i < pool->config.envs; i++) {
         if (pool->fault[i]) continue;
         pool->n_steps++;
@@ -10056,7 +10110,7 @@ BPRIOR_API bp_status bp_pool_load(bp_pool *pool, const void *buffer, size_t byte
 }
 
 /* All of a pool's memory is one block: runs once to count and once to place, as everywhere. */
-BPI_FN void bpi_pool_layout(bp_pool *view, bp_arena *arena, size_t N, size_t jobs) {
+BPI_FN void bpi_pool_layout(bp_pool *view, bp_arena *arena, size_t N, size_t shares, size_t homes) {
     size_t cells;
     view->self = (struct bpi_pool *)bp_arena_take(arena, 1, sizeof(struct bpi_pool));
     if (!bp_size_mul(&cells, N, view->spec.action_size)) arena->overflow = true;
@@ -10075,8 +10129,10 @@ BPI_FN void bpi_pool_layout(bp_pool *view, bp_arena *arena, size_t N, size_t job
     view->env = (bp_env *)bp_arena_take(arena, N, sizeof(bp_env));
     if (view->self) view->self->seat = (bpi_pool_seat *)bp_arena_take(arena, N, sizeof(bpi_pool_seat));
     else (void)bp_arena_take(arena, N, sizeof(bpi_pool_seat));
-    if (view->self) view->self->first = (size_t *)bp_arena_take(arena, jobs + 1, sizeof(size_t));
-    else (void)bp_arena_take(arena, jobs + 1, sizeof(size_t));
+    if (view->self) view->self->first = (size_t *)bp_arena_take(arena, shares + 1, sizeof(size_t));
+    else (void)bp_arena_take(arena, shares + 1, sizeof(size_t));
+    if (view->self) view->self->home = (bpi_pool_home *)bp_arena_take(arena, homes, sizeof(bpi_pool_home));
+    else (void)bp_arena_take(arena, homes, sizeof(bpi_pool_home));
 }
 
 /* Ask the maker for environment i. What is made has functions and a whole spec, or the status says why not. */
@@ -10102,7 +10158,7 @@ BPRIOR_API bp_status bp_pool_create(bp_pool **out, const bp_env_maker *maker, co
     bp_pool view, *pool = NULL;
     bp_team *team;
     bp_env zeroth;
-    size_t threads, jobs = 0, left, bytes = 0, i;
+    size_t threads, shares, bytes = 0, i;
     void *block = NULL;
     bp_status status;
     int pass;
@@ -10125,13 +10181,13 @@ BPRIOR_API bp_status bp_pool_create(bp_pool **out, const bp_env_maker *maker, co
         return status;
     }
     threads = bp_team_threads(team);
-    for (left = c->envs; left; jobs++) left -= bpi_pool_share(left, threads, c->per_job);
+    shares = bpi_pool_cut(NULL, NULL, c->envs, threads, c->per_job);
 
     memset(&view, 0, sizeof view);
     view.spec = zeroth.spec;
     for (pass = 0; pass < 2; pass++) {
         pool = (bp_pool *)bp_arena_take(&arena, 1, sizeof *pool);
-        bpi_pool_layout(&view, &arena, c->envs, jobs);
+        bpi_pool_layout(&view, &arena, c->envs, shares, threads);
         if (arena.overflow) {
             status = bpi_fail(error, BP_ERR_SIZE, "bp_pool_create: %zu environments overflow a size", c->envs);
             break;
@@ -10157,10 +10213,9 @@ BPRIOR_API bp_status bp_pool_create(bp_pool **out, const bp_env_maker *maker, co
     pool->env[0] = zeroth;
     pool->self->team = team;
     pool->self->own_team = !c->team;
-    pool->self->jobs = jobs;
-    for (i = 0; i < jobs; i++)
-        pool->self->first[i + 1] =
-            pool->self->first[i] + bpi_pool_share(c->envs - pool->self->first[i], threads, c->per_job);
+    pool->self->shares = shares;
+    pool->self->homes = threads;
+    (void)bpi_pool_cut(pool->self->first, pool->self->home, c->envs, threads, c->per_job);
     bpi_own(&pool->self->owner, allocator, bytes);
     pool->self->block = block;
     for (i = 1; i < c->envs && status == BP_OK; i++) {

@@ -18,6 +18,7 @@
 #define BPRIOR_MUJOCO_IMPLEMENTATION
 #include "bprior_mujoco.h"
 #endif
+#include <sched.h>
 #include <sys/mman.h>
 #ifdef __GLIBC__
 #include <malloc.h>
@@ -69,6 +70,21 @@ static double measure(void (*work)(void *), void *ctx, double budget) {
     }
     return bench_median(sample, n);
 }
+
+/* Threads that are made between these two run on the second processor only, the caller after them on the first only. Left alone
+ * some kernels keep both threads of a team on one processor for seconds; which of the two happens would be all that is measured. */
+static void pin(size_t cpu) {
+#ifdef __linux__
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(cpu, &set);
+    (void)sched_setaffinity(0, sizeof set, &set); /* fails where there is but one */
+#else
+    (void)cpu;
+#endif
+}
+static void pin_others(void) { pin(1); }
+static void pin_me(void) { pin(0); }
 
 static FILE *csv_open(const char *name, const char *columns) {
     char path[1200];
@@ -170,7 +186,9 @@ static cost learner_cost(const shape *at, size_t threads) {
     if (bp_rs0_create(&s.learner, &spec, &config, NULL, &error) != BP_OK) fail(&error);
     c.allocated = heap_bytes() - before;
     c.bytes = (double)bytes;
+    pin_others();
     if (bp_team_create(&s.team, threads, NULL, &error) != BP_OK) fail(&error);
+    pin_me();
     rows = bp_rs0_replay_config(s.learner);
     n = bp_batch_reals(&rows, at->batch);
     data = (bp_real *)bp_alloc(NULL, n * sizeof *data);
@@ -245,12 +263,15 @@ static void step_curve(const char *name, size_t offset, const size_t *x, size_t 
 }
 
 static void step_curves(void) {
+    FILE *machine = csv_open("machine", "peak_gflops,gemm_ns_per_mac");
     static const size_t batch[] = {8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096};
     static const size_t width[] = {16, 32, 64, 128, 256, 512, 1024};
     static const size_t ragged[] = {20, 30, 50, 100, 200, 300, 500, 1000};
     static const size_t length[] = {1, 2, 3, 5, 10, 20, 40, 80};
     static const size_t samples[] = {1, 2, 4, 8, 16, 32, 64};
     static const size_t observation[] = {3, 8, 16, 32, 64, 128, 256, 512, 1024};
+    CSV(machine, bench_peak(), gemm_ns(2560, 256));
+    fclose(machine);
 #define CURVE(name, member, x, plain, lstm) \
     step_curve(name, offsetof(shape, member), x, sizeof(x) / sizeof(x)[0], plain, lstm)
     CURVE("step_batch", batch, batch, false, 0);
@@ -472,8 +493,10 @@ static void pool_curve(const char *name, const bp_env_maker *maker, double per_s
             swimmer s;
             config.envs = envs[i];
             config.threads = threads;
+            pin_others();
             if (bp_pool_create(&s.pool, maker, &config, NULL, &error) != BP_OK || bp_pool_reset(s.pool, 1, &error) != BP_OK)
                 fail(&error);
+            pin_me();
             if (threads == 1) bytes = heap_bytes() - before;
             cells = envs[i] * s.pool->spec.action_size;
             s.at = 0;
@@ -521,7 +544,9 @@ static void hand_over_curve(void) {
             burner b;
             b.adds = adds[i];
             b.runs = 1 + 500000 / adds[i];
+            pin_others();
             if (bp_team_create(&b.team, k + 1, NULL, &error) != BP_OK) fail(&error);
+            pin_me();
             us[k] = 1e6 * measure(burn_twice, &b, 0.2) / (double)b.runs;
             bp_team_destroy(b.team);
         }
