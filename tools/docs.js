@@ -4,6 +4,7 @@
 //                               CONTRIBUTING.md, and the index of equations, into build/docs/pages/
 //   node tools/docs.js finish   after Doxygen: in docs/html, links that leave it are turned into links to the page or the copy of the
 //                               file that they mean; every function gets a line that says where it is computed; every link is followed
+//   node tools/docs.js links    follow every link of docs/html
 'use strict';
 const fs = require('fs');
 const path = require('path');
@@ -325,6 +326,8 @@ function finish() {
                     links.push(`<a class="el" href="${sourcePage(test.file)}#l${String(lineOf(test.file, test.name)).padStart(5, '0')}">${test.name}</a>`);
                 return `${doc}\n<p class="where">${links.join(' &middot; ')}</p>${end}`;
             });
+        // MathJax is 2 MB of script: only where there is a formula.
+        if (!/\\[(\[]/.test(text.replace(/^.*<\/head>/s, ''))) text = text.replace(/<script [^>]*id="MathJax-script"[^>]*><\/script>\n/, '');
         if (text !== before) fs.writeFileSync(file, text);
     }
     followLinks();
@@ -363,6 +366,7 @@ function followLinks() {
 
 if (process.argv[2] === 'pages') makePages();
 else if (process.argv[2] === 'finish') finish();
-else complain('usage: node tools/docs.js pages|finish');
+else if (process.argv[2] === 'links') followLinks();
+else complain('usage: node tools/docs.js pages|finish|links');
 for (const text of complaints) console.error(text);
 process.exit(complaints.length ? 1 : 0);
