@@ -26,7 +26,7 @@ sed -i -e '/type="\(classmembers\|globals\|interfaces\|namespaces\)"/s/visible="
     -e '/<tab type="modules"/s/title=""/title="Chapters of the headers"/' \
     -e '/<tab type="pages"/s/title=""/title="More pages"/' \
     -e '/<tab type="files"/s/title=""/title="Sources"/' \
-    -e '/<group>/,/<\/group>/{/<detaileddescription/d;s/<memberdecl>/<detaileddescription title="About this chapter"\/>\n    &/}' $out/layout.xml
+    -e '/<group>/,/<\/group>/{s/<briefdescription visible="yes"/<briefdescription visible="no"/;/<detaileddescription/d;s/<memberdecl>/<detaileddescription title="About this chapter"\/>\n    &/}' $out/layout.xml
 doxygen docs/Doxyfile && doxygen docs/Doxyfile.internal || exit 1
 # A hundred pages of lists by first letter, which nothing leads to now: the search does that.
 rm -f docs/html/functions*.html docs/html/globals*.html docs/html/internal/functions*.html docs/html/internal/globals*.html
@@ -38,6 +38,17 @@ cp -r .deps/mathjax/es5/a11y .deps/mathjax/es5/sre docs/html/mathjax/es5/
 root=$(pwd)
 sort -u $out/warnings $out/warnings.internal | sed "s,^$root/,,"
 warnings=$(sort -u $out/warnings $out/warnings.internal | grep -c 'warning:')
-node tools/docs.js finish && links=0 || links=1
+node tools/docs.js finish && wrong=0 || wrong=1
+
+# The same on one page, formulas and pictures inside it, and that page on paper.
+node tools/docs.js single || exit 1
+if command -v chromium >/dev/null 2>&1; then
+    chromium --headless --no-sandbox --disable-gpu --no-pdf-header-footer --generate-pdf-document-outline \
+        --print-to-pdf=docs/html/bprior.pdf "file://$root/docs/html/bprior-reference.html" >$out/print.log 2>&1 ||
+        { tail -n 3 $out/print.log; exit 1; }
+else
+    echo "docs: no chromium, no docs/html/bprior.pdf"
+fi
+node tools/docs.js links || wrong=1
 echo "docs: $warnings warnings; open docs/html/index.html"
-[ "$warnings" = 0 ] && [ $links = 0 ]
+[ "$warnings" = 0 ] && [ $wrong = 0 ]

@@ -108,7 +108,8 @@ list != "" {
         if (line ~ /@code/) code = 1
         if (line ~ /@endcode/) code = 0
         at = index(line, "/**")
-        if (line ~ /E[0-9]/ || line ~ /@f/) line = at ? substr(line, 1, at - 1) linked(substr(line, at)) : linked(line)
+        # (A line that begins five blanks after its star is code.)
+        if (line !~ /^ \*     / && (line ~ /E[0-9]/ || line ~ /@f/)) line = at ? substr(line, 1, at - 1) linked(substr(line, at)) : linked(line)
         if (line ~ /\*\/[^*]*$/ ) in_doc = 0
     }
     print line

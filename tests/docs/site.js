@@ -48,6 +48,8 @@ function examine() {
         const raw = node.data.match(/\\\(|\\\)|\\\[|\\\]|[\\@]f[$[\]{]|\$\$|\\(?:frac|alpha|pi|sum|mid|left)\b|(?:^|\s)@(?:ref|param|snippet|subpage|image)\b/);
         if (raw) wrong.push(`raw "${raw[0].trim()}" in "${node.data.trim().slice(0, 60)}"`);
     }
+    const unread = document.body.textContent.match(/[@\\]ref eq_\w*|[@\\]snippet\b.*/);
+    if (unread) wrong.push(`raw "${unread[0].slice(0, 60)}"`);
     for (const image of document.images)
         if (!image.complete || image.naturalWidth === 0) wrong.push(`picture ${image.getAttribute('src')} does not load`);
     for (const object of document.querySelectorAll('object[type="image/svg+xml"]'))
@@ -232,6 +234,7 @@ function codeAndCommands() {
     if (!only || only.startsWith('page')) await everyPage(browser);
     await browser.close();
     codeAndCommands();
+    if (passed + failed === 0) report(`no check has "${only}" in its name`, ['nothing was looked at']);
     console.log(`${passed} passed, ${failed} failed`);
     process.exit(failed ? 1 : 0);
 })();
