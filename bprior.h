@@ -108,6 +108,8 @@
  */
 #ifndef BPRIOR_H
 #define BPRIOR_H
+/** @file
+ *  @brief The library: declarations, and below them the implementation, for the one file that asks for it. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdbool.h>
@@ -571,7 +573,7 @@ extern "C" {
  *  DETERMINISM. Random numbers, the reference kernel and everything exact are
  *  built from + - * / and sqrt alone, which IEEE 754 defines to the last bit. Two
  *  compiler habits spoil that: -ffast-math, which lets the compiler reorder sums
- *  and forget NaN (refused with an #error), and contraction of a*b+c into one
+ *  and forget NaN (refused at compile time), and contraction of a*b+c into one
  *  rounding. Contraction is switched off where the compiler has a switch inside
  *  the source; -ffp-contract=off on the command line settles it everywhere.
  *  @{ */
@@ -2159,7 +2161,7 @@ typedef struct bp_pool_config {
                           *   costs little and balances well (default 0) */
     uint64_t max_faults; /**< more faults than this since the reset stop the pool (default 100) */
 } bp_pool_config;
-/** @internal */
+/** What #bp_pool_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_pool_config bp_pool_config_make(uint32_t cookie);
 /** 16 environments, one thread. */
 #define bp_pool_config_default() bp_pool_config_make(BP_COOKIE(bp_pool_config))
@@ -2273,7 +2275,7 @@ typedef struct bp_pendulum_config {
     double max_torque; /**< Nm, > 0: the action box (default 2) */
     double max_speed;  /**< rad/s, > 0 (default 8) */
 } bp_pendulum_config;
-/** @internal */
+/** What #bp_pendulum_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_pendulum_config bp_pendulum_config_make(uint32_t cookie);
 /** Pendulum-v1. */
 #define bp_pendulum_config_default() bp_pendulum_config_make(BP_COOKIE(bp_pendulum_config))
@@ -2316,7 +2318,7 @@ typedef struct bp_pointmass_config {
     bool random_target;   /**< a new target each episode (default true) */
     double target[2];     /**< the target if not random, inside the room (default 0, 0) */
 } bp_pointmass_config;
-/** @internal */
+/** What #bp_pointmass_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_pointmass_config bp_pointmass_config_make(uint32_t cookie);
 /** The suite's body with a sparse, random target. */
 #define bp_pointmass_config_default() bp_pointmass_config_make(BP_COOKIE(bp_pointmass_config))
@@ -2468,11 +2470,12 @@ BPRIOR_API void bp_inference_marginals(double *marginal, const double *f, const 
 /* ---- grid worlds --------------------------------------------------------- */
 
 /** Actions of a grid world, in this order. */
-typedef enum bp_grid_action { BP_GRID_STAY = 0,
-                              BP_GRID_UP,
-                              BP_GRID_DOWN,
-                              BP_GRID_LEFT,
-                              BP_GRID_RIGHT } bp_grid_action;
+typedef enum bp_grid_action { BP_GRID_STAY = 0, /**< stay where you are */
+                              BP_GRID_UP,       /**< one row up */
+                              BP_GRID_DOWN,     /**< one row down */
+                              BP_GRID_LEFT,     /**< one column to the left */
+                              BP_GRID_RIGHT     /**< one column to the right */
+} bp_grid_action;
 
 /** What things cost. The defaults are those of the Distral paper's two-room world (Teh et al. 2017). */
 typedef struct bp_gridworld_config {
@@ -2484,7 +2487,7 @@ typedef struct bp_gridworld_config {
     bool goal_ends;     /**< goals are terminal (default true) */
     double slip;        /**< probability in [0,1] that one of the four moves happens instead, each as likely (default 0) */
 } bp_gridworld_config;
-/** @internal */
+/** What #bp_gridworld_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_gridworld_config bp_gridworld_config_make(uint32_t cookie);
 /** The Distral paper's costs. */
 #define bp_gridworld_config_default() bp_gridworld_config_make(BP_COOKIE(bp_gridworld_config))
@@ -2759,7 +2762,7 @@ typedef struct bp_distral_config {
     size_t rollout;      /**< steps of a rollout, >= 1 (default 10) */
     bool learn_prior;    /**< false: the prior stays uniform, so that every task learns by itself (default true) */
 } bp_distral_config;
-/** @internal used by bp_distral_config_default() */
+/** What #bp_distral_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_distral_config bp_distral_config_make(uint32_t cookie);
 /** The settings of the paper's grid world. */
 #define bp_distral_config_default() bp_distral_config_make(BP_COOKIE(bp_distral_config))
@@ -2810,16 +2813,16 @@ BPRIOR_API void bp_distral_learner_policies(double *pi, const bp_distral_learner
  *  where all others cost step_reward, so (previous action, previous reward) is this list and nothing else; goals pay
  *  more, but nobody acts after them. */
 typedef enum bp_tworooms_memory {
-    BP_MEMORY_START = 0, /**< an episode begins: there was no step */
-    BP_MEMORY_STAY,
-    BP_MEMORY_UP,
-    BP_MEMORY_DOWN,
-    BP_MEMORY_LEFT,
-    BP_MEMORY_RIGHT, /**< BP_MEMORY_START + 1 + the action of ::bp_grid_action */
-    BP_MEMORY_UP_BUMPED,
-    BP_MEMORY_DOWN_BUMPED,
-    BP_MEMORY_LEFT_BUMPED,
-    BP_MEMORY_RIGHT_BUMPED
+    BP_MEMORY_START = 0,   /**< an episode begins: there was no step */
+    BP_MEMORY_STAY,        /**< BP_MEMORY_START + 1 + the action of ::bp_grid_action: stayed */
+    BP_MEMORY_UP,          /**< moved up */
+    BP_MEMORY_DOWN,        /**< moved down */
+    BP_MEMORY_LEFT,        /**< moved left */
+    BP_MEMORY_RIGHT,       /**< moved right */
+    BP_MEMORY_UP_BUMPED,   /**< went up and was stopped */
+    BP_MEMORY_DOWN_BUMPED, /**< went down and was stopped */
+    BP_MEMORY_LEFT_BUMPED, /**< went left and was stopped */
+    BP_MEMORY_RIGHT_BUMPED /**< went right and was stopped */
 } bp_tworooms_memory;
 #define BP_MEMORIES 10 /**< how many memories there are */
 
@@ -2840,7 +2843,7 @@ typedef struct bp_tworooms_config {
     size_t tasks;              /**< W: so many different goals, drawn uniformly from the '.' cells (default 10) */
     uint64_t seed;             /**< of that draw (default 1) */
 } bp_tworooms_config;
-/** @internal used by bp_tworooms_config_default() */
+/** What #bp_tworooms_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_tworooms_config bp_tworooms_config_make(uint32_t cookie);
 /** The paper's costs, ten tasks. */
 #define bp_tworooms_config_default() bp_tworooms_config_make(BP_COOKIE(bp_tworooms_config))
@@ -3114,7 +3117,7 @@ typedef struct bp_policy_config {
                                               Raising it: longer and finer memory, at a cost that grows with its square */
 } bp_policy_config;
 
-/** @internal used by bp_policy_config_default() */
+/** What #bp_policy_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_policy_config bp_policy_config_make(uint32_t cookie);
 /** The authors' released settings, with 64-64 hidden units and all fields visible. */
 #define bp_policy_config_default() bp_policy_config_make(BP_COOKIE(bp_policy_config))
@@ -3250,7 +3253,7 @@ typedef struct bp_latent_config {
     bool joint_ratio;            /**< E30: learn about the z that was acted on (kept in replay; ratio of (z,a)), not about one
                                       redrawn from the policy (ratio of a given it). Default false: the paper's Algorithm 2 */
 } bp_latent_config;
-/** @internal */
+/** What #bp_latent_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_latent_config bp_latent_config_make(uint32_t cookie, size_t size);
 /** Defaults for a latent of this many numbers. */
 #define bp_latent_config_default(size) bp_latent_config_make(BP_COOKIE(bp_latent_config), size)
@@ -3612,7 +3615,7 @@ typedef struct bp_latent_prior_config {
     uint64_t seed;                     /**< of the initial parameters (default 1) */
     bp_kernel kernel;                  /**< default BP_KERNEL_AUTO */
 } bp_latent_prior_config;
-/** @internal */
+/** What #bp_latent_prior_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_latent_prior_config bp_latent_prior_config_make(uint32_t cookie);
 /** Defaults. */
 #define bp_latent_prior_config_default() bp_latent_prior_config_make(BP_COOKIE(bp_latent_prior_config))
@@ -3707,7 +3710,7 @@ typedef struct bp_discriminator_config {
     uint64_t seed;                     /**< of the initial parameters (default 1) */
     bp_kernel kernel;                  /**< default BP_KERNEL_AUTO */
 } bp_discriminator_config;
-/** @internal */
+/** What #bp_discriminator_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_discriminator_config bp_discriminator_config_make(uint32_t cookie);
 /** Defaults. */
 #define bp_discriminator_config_default() bp_discriminator_config_make(BP_COOKIE(bp_discriminator_config))
@@ -3788,7 +3791,7 @@ typedef struct bp_replay_config {
     size_t latent_size;      /**< Z: numbers of a latent kept per step (default 0) */
     size_t state_size;       /**< numbers kept per sequence: the actor's state before row 0 (default 0); bp_rs0.state_size */
 } bp_replay_config;
-/** @internal */
+/** What #bp_replay_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_replay_config bp_replay_config_make(uint32_t cookie, const bp_spec *spec);
 /** Defaults for environments with this spec. */
 #define bp_replay_config_default(spec) bp_replay_config_make(BP_COOKIE(bp_replay_config), spec)
@@ -3938,8 +3941,8 @@ BPRIOR_API void bp_retrace_reference(bp_real *target, const bp_real *reward, con
 
 /** Which copy of the policy an expectation uses (E19: the paper's box says online, the authors' code target). */
 typedef enum bp_rs0_source {
-    BP_SOURCE_TARGET = 0, /**< default */
-    BP_SOURCE_ONLINE
+    BP_SOURCE_TARGET = 0, /**< the target copy: default */
+    BP_SOURCE_ONLINE      /**< the copy that learns */
 } bp_rs0_source;
 
 /** How the policy gets better (E8, E21). */
@@ -4025,7 +4028,7 @@ typedef struct bp_rs0_config {
     bp_kernel kernel; /**< default BP_KERNEL_AUTO */
     uint64_t seed;    /**< of the initial parameters (default 1) */
 } bp_rs0_config;
-/** @internal */
+/** What #bp_rs0_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_rs0_config bp_rs0_config_make(uint32_t cookie);
 /** The authors' released settings (docs/equations.md, after E22), with 64-64 networks and no prior. */
 #define bp_rs0_config_default() bp_rs0_config_make(BP_COOKIE(bp_rs0_config))
@@ -4180,7 +4183,7 @@ typedef struct bp_clone_config {
     bp_kernel kernel;        /**< default BP_KERNEL_AUTO */
     uint64_t seed;           /**< of the initial parameters (default 1) */
 } bp_clone_config;
-/** @internal */
+/** What #bp_clone_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_clone_config bp_clone_config_make(uint32_t cookie);
 /** See the fields for the defaults. */
 #define bp_clone_config_default() bp_clone_config_make(BP_COOKIE(bp_clone_config))
@@ -4319,7 +4322,7 @@ typedef struct bp_run_config {
     bool (*stop)(void *ctx);
     void *stop_ctx; /**< handed to stop */
 } bp_run_config;
-/** @internal */
+/** What #bp_run_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_run_config bp_run_config_make(uint32_t cookie);
 /** See the fields for the defaults. */
 #define bp_run_config_default() bp_run_config_make(BP_COOKIE(bp_run_config))
@@ -4448,22 +4451,22 @@ BPRIOR_API uint32_t bp_crc32c(uint32_t crc, const void *data, size_t bytes);
 
 /** Type of a stored number. The reader indexes all of these and converts F32 and F64. */
 typedef enum bp_dtype {
-    BP_DTYPE_F32 = 0,
-    BP_DTYPE_F64,
-    BP_DTYPE_U64,
-    BP_DTYPE_U8,
-    BP_DTYPE_BOOL,
-    BP_DTYPE_I8,
-    BP_DTYPE_I16,
-    BP_DTYPE_U16,
-    BP_DTYPE_F16,
-    BP_DTYPE_BF16,
-    BP_DTYPE_I32,
-    BP_DTYPE_U32,
-    BP_DTYPE_I64,
-    BP_DTYPE_F8_E5M2,
-    BP_DTYPE_F8_E4M3,
-    BP_DTYPE_COUNT_ /**< not a type */
+    BP_DTYPE_F32 = 0, /**< IEEE single precision */
+    BP_DTYPE_F64,     /**< IEEE double precision */
+    BP_DTYPE_U64,     /**< unsigned, 8 bytes */
+    BP_DTYPE_U8,      /**< unsigned, 1 byte */
+    BP_DTYPE_BOOL,    /**< 0 or 1, 1 byte */
+    BP_DTYPE_I8,      /**< signed, 1 byte */
+    BP_DTYPE_I16,     /**< signed, 2 bytes */
+    BP_DTYPE_U16,     /**< unsigned, 2 bytes */
+    BP_DTYPE_F16,     /**< IEEE half precision */
+    BP_DTYPE_BF16,    /**< bfloat16: the upper half of an F32 */
+    BP_DTYPE_I32,     /**< signed, 4 bytes */
+    BP_DTYPE_U32,     /**< unsigned, 4 bytes */
+    BP_DTYPE_I64,     /**< signed, 8 bytes */
+    BP_DTYPE_F8_E5M2, /**< 1 byte: 5 bits of exponent, 2 of mantissa */
+    BP_DTYPE_F8_E4M3, /**< 1 byte: 4 bits of exponent, 3 of mantissa */
+    BP_DTYPE_COUNT_   /**< not a type */
 } bp_dtype;
 /** The type that bp_real is in this build. */
 #define BP_DTYPE_REAL (sizeof(bp_real) == 8 ? BP_DTYPE_F64 : BP_DTYPE_F32)
