@@ -217,7 +217,7 @@ $(foreach c,$(shell tests/portability/run.sh list),$(eval $(call one_check,$(c))
 
 CHOSEN = $(if $(T),$(foreach i,$(IDS),$(if $(findstring $(T),$(i)),$(i))),$(IDS))
 
-.PHONY: _test _tally _parity _examples _demo _bench $(addprefix run/,$(IDS))
+.PHONY: _test _tally _parity _examples _lessons _demo _bench $(addprefix run/,$(IDS))
 _test: $(addprefix run/,$(CHOSEN))
 _tally:
 	$(if $(MJ_TAG)$(filter none,$(MUJOCO)),,@echo 'no MuJoCo: its $(words $(MJ_TESTS) $(MJ_PAPER)) test programs were left out')
@@ -227,6 +227,8 @@ _tally:
 _parity: $(call bin,double,tests/test_mujoco_parity.c,mujoco)
 
 _examples: $(EXAMPLE_BINS)
+# Those with a page of their own in docs/lessons: tools/lesson-output.sh runs them.
+_lessons: $(filter-out build/examples/paper/%,$(EXAMPLE_BINS))
 
 DEMO_BIN := build/demo-bin/$(or $(MJ_TAG),none)/demo
 $(eval $(call program,examples/demo.c,$(DEMO_BIN),$(CFLAGS) -DBPRIOR_THREADS $(MJ_CFLAGS),$(MJ_LIBS)))

@@ -7472,6 +7472,7 @@ BPRIOR_API size_t bp_profile_text(char *out, size_t capacity, const bp_profile *
 
 /* --- 5.1 The diagonal Gaussian (E32) ------------------------------------- */
 
+/* [e32_log_prob] */
 /* The density of one component, with z = (a - mean) / std:
  *     p(a)     = exp(-z^2/2) / (std sqrt(2 pi))
  *     log p(a) = -z^2/2 - log std - log(2 pi)/2
@@ -7484,6 +7485,7 @@ BPRIOR_API bp_real bp_gaussian_log_prob(const bp_real *a, const bp_real *mean, c
     }
     return -sum - BP_R(0.5) * BPI_LOG_2PI * (bp_real)dim;
 }
+/* [e32_log_prob] */
 
 /* dz/da = 1/std, dz/dmean = -1/std, dz/dstd = -z/std, and so
  *     d log p / da    = -z / std
@@ -7518,6 +7520,7 @@ BPRIOR_API void bp_gaussian_entropy_backward(bp_real *dstd, bp_real dout, const 
     for (size_t i = 0; i < dim; i++) dstd[i] += dout / std[i];
 }
 
+/* [e32_minus_log1p] */
 /* q - log(1 + q) for q > -1, given ratio^2 = 1 + q: zero at q = 0, positive elsewhere, about q^2/2 near 0.
  *
  * Subtracting the two directly leaves an error of eps*q where the answer is q^2/2. With s = q/(2+q), hence
@@ -7539,7 +7542,9 @@ BPI_FN bp_real bpi_minus_log1p(bp_real q, bp_real ratio) {
     series = series * w + BP_R(1.0 / 3);
     return q * s - 2 * s * w * series;
 }
+/* [e32_minus_log1p] */
 
+/* [e32_kl] */
 /* KL[N(mean,std) || N(mean0,std0)] of one component. Under the first density E[(a-mean)^2] = std^2 and
  * E[(a-mean0)^2] = std^2 + (mean-mean0)^2, so
  *     KL = E[log p - log p0] = log(std0/std) - 1/2 + (std^2 + (mean-mean0)^2) / (2 std0^2).
@@ -7558,7 +7563,9 @@ BPRIOR_API bp_real bp_gaussian_kl(const bp_real *mean, const bp_real *std, const
     }
     return BP_R(0.5) * sum;
 }
+/* [e32_kl] */
 
+/* [e32_kl_backward] */
 /* The four partial derivatives, from the first form above and then in the code's q and z:
  *     dKL/dmean  =  (mean - mean0) / std0^2                                     =  z / std0
  *     dKL/dmean0 = -(mean - mean0) / std0^2                                     = -z / std0
@@ -7579,16 +7586,20 @@ BPRIOR_API void bp_gaussian_kl_backward(bp_real *dmean, bp_real *dstd, bp_real *
         if (dstd0) dstd0[i] -= dout * (q + z * z) / std0[i];
     }
 }
+/* [e32_kl_backward] */
 
 /* KL[p || uniform] = E[log p] - E[log(1/volume)] = -H + log volume, for a p that lives inside the box. */
 BPRIOR_API bp_real bp_gaussian_kl_uniform_box(const bp_real *std, size_t dim, bp_real log_volume) {
     return log_volume - bp_gaussian_entropy(std, dim);
 }
 
+/* [e18_sample] */
 BPRIOR_API void bp_gaussian_sample(bp_real *a, const bp_real *mean, const bp_real *std, const bp_real *noise, size_t dim) {
     for (size_t i = 0; i < dim; i++) a[i] = mean[i] + std[i] * noise[i];
 }
+/* [e18_sample] */
 
+/* [e18_pullback] */
 BPRIOR_API void bp_gaussian_sample_backward(bp_real *dmean, bp_real *dstd, const bp_real *da, const bp_real *noise, size_t dim) {
     for (size_t i = 0; i < dim; i++) {
         // in the forward pass this was:
@@ -7597,6 +7608,7 @@ BPRIOR_API void bp_gaussian_sample_backward(bp_real *dmean, bp_real *dstd, const
         if (dstd) dstd[i] += da[i] * noise[i];
     }
 }
+/* [e18_pullback] */
 
 /* --- 5.2 The categorical distribution (E33) ------------------------------- */
 
@@ -7623,6 +7635,7 @@ BPI_FN bpi_normaliser_logits bpi_logits_normaliser(const bp_real *logits, size_t
     return z;
 }
 
+/* [e32_squash] */
 /* Squashing. With a = tanh(u), da/du = 1 - a^2. As u grows, tanh(u) rounds to 1 and the logarithm would be -infinity;
  *
  *     1 - tanh^2 u = 4 / (e^u + e^-u)^2 = 4 e^{-2u} / (1 + e^{-2u})^2
@@ -7636,6 +7649,7 @@ BPRIOR_API bp_real bp_squash_log_det(const bp_real *u, size_t dim) {
     for (i = 0; i < dim; i++) sum += BP_R(2) * (BP_R(0.69314718055994530942) - u[i] - bp_softplus(BP_R(-2) * u[i]));
     return sum;
 }
+/* [e32_squash] */
 
 BPRIOR_API void bp_squash_log_det_backward(bp_real *du, bp_real dout, const bp_real *u, size_t dim) {
     size_t i;
@@ -7701,6 +7715,7 @@ BPRIOR_API void bp_categorical_entropy_backward(bp_real *dlogits, bp_real dout, 
     }
 }
 
+/* [e33_kl_term] */
 /* One choice's share of KL[p||p0] = sum p (log p - log p0). With r = log p - log p0 the sum of p r has terms of both
  * signs that nearly cancel when p is close to p0. Adding p0 - p to each, which sums to zero, gives terms
  *     p r + p0 - p = p (exp(-r) - 1 + r)
@@ -7716,6 +7731,7 @@ BPI_FN bp_real bpi_categorical_kl_term(bp_real logp, bp_real logp0) {
     for (int k = 11; k >= 3; k--) series = 1 - r / (bp_real)k * series;
     return p * r * r * BP_R(0.5) * series;
 }
+/* [e33_kl_term] */
 
 BPRIOR_API bp_real bp_categorical_kl(const bp_real *logits, const bp_real *logits0, size_t n) {
     const bpi_normaliser_logits z = bpi_logits_normaliser(logits, n), z0 = bpi_logits_normaliser(logits0, n);
@@ -7724,6 +7740,7 @@ BPRIOR_API bp_real bp_categorical_kl(const bp_real *logits, const bp_real *logit
     return sum;
 }
 
+/* [e33_kl_backward] */
 /* By the first logits: d/dlogp[j] of sum p (log p - log p0) is p[j] (r[j] + 1), r = log p - log p0, and through the softmax
  *     dKL/dlogits[i]  = p[i] (r[i] + 1) - p[i] sum_j p[j] (r[j] + 1) = p[i] (r[i] - KL)
  * By the second: d/dlogp0[j] is -p[j], these sum to -1, and
@@ -7743,6 +7760,7 @@ BPRIOR_API void bp_categorical_kl_backward(bp_real *dlogits, bp_real *dlogits0, 
         if (dlogits0) dlogits0[i] += dout * (bp_exp(logp0) - p);
     }
 }
+/* [e33_kl_backward] */
 
 BPRIOR_API bp_real bp_categorical_kl_uniform(const bp_real *logits, size_t n) {
     const bpi_normaliser_logits z = bpi_logits_normaliser(logits, n);
@@ -7811,6 +7829,7 @@ BPRIOR_API bp_real bp_mixture_log_prob(const bp_real *a, const bp_real *logits, 
     return n.top + n.log_sum;
 }
 
+/* [e34_responsibilities] */
 /* r_k = exp(l_k - log p(a)) */
 BPRIOR_API void bp_mixture_responsibilities(bp_real *r, const bp_real *a, const bp_real *logits, const bp_real *mean,
                                             const bp_real *std, size_t K, size_t dim) {
@@ -7818,7 +7837,9 @@ BPRIOR_API void bp_mixture_responsibilities(bp_real *r, const bp_real *a, const 
     const bpi_normaliser_logits n = bpi_mixture_normaliser(a, logits, mean, std, K, dim);
     for (size_t k = 0; k < K; k++) r[k] = bp_exp(bpi_logp(bpi_mixture_term(a, logits, z, mean, std, k, dim), n));
 }
+/* [e34_responsibilities] */
 
+/* [e34_backward] */
 /* d log p / d l_k = exp(l_k) / sum_j exp(l_j) = r_k. So with l_k = log w_k + log N(a; m_k, std_k^2)
  *     d log p / d(a, m_k, std_k) = r_k d log N_k / d(a, m_k, std_k)      (the point collects from all components)
  *     d log p / d logits_k       = r_k - w_k sum_j r_j = r_k - w_k       (through the log-softmax)
@@ -7840,6 +7861,7 @@ BPRIOR_API void bp_mixture_log_prob_backward(bp_real *da, bp_real *dlogits, bp_r
                                           mean + k * dim, std + k * dim, dim);
     }
 }
+/* [e34_backward] */
 
 BPRIOR_API size_t bp_mixture_sample(bp_real *a, bp_rng *rng, const bp_real *logits, const bp_real *mean, const bp_real *std,
                                     size_t K, size_t dim) {
@@ -7867,6 +7889,7 @@ BPRIOR_API void bp_linear_forward(const bp_compute *c, bp_real *y, const bp_real
     bp_linear_eval(c, y, x, w, b, n, in, out, act);
 }
 
+/* [e35_linear_backward] */
 /* y[i][j] = sum_k x[i][k] w[k][j] + b[j]. Each product hands its derivative to both factors:
  *     dx[i][k] += sum_j dy[i][j] w[k][j]     dx += dy w^T    (n x out times out x in)
  *     dw[k][j] += sum_i x[i][k] dy[i][j]     dw += x^T dy    (in x n times n x out)
@@ -7881,6 +7904,7 @@ BPRIOR_API void bp_linear_backward(const bp_compute *c, bp_real *dx, bp_real *dw
     if (db) bp_vec_sum_rows(c, db, dy, n, out, out);
     if (dx) bp_linear_backward_input(c, dx, dy, w, n, in, out);
 }
+/* [e35_linear_backward] */
 
 BPRIOR_API void bp_linear_backward_input(const bp_compute *c, bp_real *dx, const bp_real *dy, const bp_real *w, size_t n,
                                          size_t in, size_t out) {
@@ -8904,6 +8928,7 @@ BPI_FN double bpi_power(double base, uint64_t n) {
     return result;
 }
 
+/* [e36_adam] */
 /* With g = grad_scale * grad and t = step,
  *     m <- beta1 m + (1 - beta1) g                 average of the gradient
  *     v <- beta2 v + (1 - beta2) g^2               average of its square
@@ -8941,6 +8966,7 @@ BPRIOR_API void bp_adam_step(bp_real *params, bp_real *m, bp_real *v, const bp_r
     if (fast->adam) fast->adam(params, m, v, grad, n, &k);
     else bpi_adam_plain(params, m, v, grad, n, &k);
 }
+/* [e36_adam] */
 
 /* --- 8.2 Clipping ---------------------------------------------------------------- */
 
@@ -9025,6 +9051,7 @@ BPRIOR_API bp_status bp_dual_check(const bp_dual *dual, bp_error *error) {
 
 BPRIOR_API double bp_dual_value(const bp_dual *dual) { return exp(dual->log_value); }
 
+/* [e36_dual] */
 /* Minimise loss(theta) subject to measured(theta) <= target: the saddle point of loss + weight (measured - target), which the
  * parameters make small and the weight, kept positive, makes large. Gradient ascent in the weight itself would add
  * lr (measured - target) and could go below zero; here that is added to its logarithm instead, so that a step multiplies the
@@ -9036,6 +9063,7 @@ BPRIOR_API void bp_dual_update(bp_dual *dual, double measured) {
     dual->log_value = moved < low ? low : moved > high ? high
                                                        : moved;
 }
+/* [e36_dual] */
 
 /* --- 8.5 Target networks --------------------------------------------------------------- */
 
@@ -11003,6 +11031,7 @@ BPI_FN double bpi_kl_row(const double *p, const double *q, size_t n) {
     return kl;
 }
 
+/* [e3_backup] */
 /* r + gamma E[V(s')] of one state-action. */
 BPI_FN double bpi_mdp_backup(const bp_mdp *m, const double *V, size_t s, size_t a) {
     const double *p = m->P + (s * m->A + a) * m->S;
@@ -11011,6 +11040,7 @@ BPI_FN double bpi_mdp_backup(const bp_mdp *m, const double *V, size_t s, size_t 
     for (k = 0; k < m->S; k++) v += p[k] * V[k];
     return m->R[s * m->A + a] + m->gamma * v;
 }
+/* [e3_backup] */
 
 BPI_FN void bpi_mdp_all_q(double *Q, const bp_mdp *m, const double *V) {
     size_t s, a;
@@ -11036,6 +11066,7 @@ BPI_FN bp_status bpi_mdp_singular(const bp_mdp *m, bp_error *error) {
                     "I - gamma P is singular: with gamma %g this policy never ends, so its value is not defined", m->gamma);
 }
 
+/* [e6_soft_evaluate] */
 /* V = E_pi[r + gamma V'] - alpha KL is linear in V:   (I - gamma P_pi) V = r_pi - alpha KL[pi || pi0]. */
 BPRIOR_API bp_status bp_mdp_soft_evaluate(double *V, double *Q, const bp_mdp *mdp, const double *pi,
                                           const double *pi0, double alpha, bp_error *error) {
@@ -11056,11 +11087,13 @@ BPRIOR_API bp_status bp_mdp_soft_evaluate(double *V, double *Q, const bp_mdp *md
     if (Q) bpi_mdp_all_q(Q, mdp, V);
     return bpi_ok(error);
 }
+/* [e6_soft_evaluate] */
 
 BPRIOR_API bp_status bp_mdp_evaluate(double *V, double *Q, const bp_mdp *mdp, const double *pi, bp_error *error) {
     return bp_mdp_soft_evaluate(V, Q, mdp, pi, NULL, 0.0, error);
 }
 
+/* [e2_visitation] */
 /* d = p0 + gamma P_pi^T d, restricted to states that are not terminal. */
 BPRIOR_API bp_status bp_mdp_visitation(double *d, const bp_mdp *mdp, const double *pi, bp_error *error) {
     double *M = bpi_mdp_matrix(mdp);
@@ -11072,9 +11105,11 @@ BPRIOR_API bp_status bp_mdp_visitation(double *d, const bp_mdp *mdp, const doubl
         if (d[s] < 0.0) d[s] = 0.0; /* rounding of a state that is never seen */
     return bpi_ok(error);
 }
+/* [e2_visitation] */
 
 /* ---- best values --------------------------------------------------------- */
 
+/* [e7_row] */
 /* One row of E7:  V = alpha log sum_a p(a) exp(Q(a)/alpha),  pi(a) = p(a) exp((Q(a) - V)/alpha).
  *
  * Written so the exponentials cannot overflow: with m = max of Q where p > 0,
@@ -11103,6 +11138,7 @@ BPI_FN double bpi_soft_max_row(double *pi, const double *Q, const double *p, dou
     for (i = 0; pi && i < n; i++) pi[i] /= sum;
     return alpha > 0.0 ? m + alpha * (sum > 0.5 ? log1p(less) : log(sum)) : m;
 }
+/* [e7_row] */
 
 /* A prior that can be planned with: distributions in all states that matter. */
 BPI_FN bp_status bpi_check_prior(const bp_mdp *mdp, const double *pi0, double alpha, bp_error *error) {
@@ -11131,6 +11167,7 @@ BPRIOR_API bp_status bp_mdp_soft_value_iteration(double *V, double *Q, double *p
     if (status != BP_OK) return status;
     if (!(tolerance > 0.0)) return bpi_fail(error, BP_ERR_ARGUMENT, "tolerance is %g; it must be positive", tolerance);
     for (s = 0; s < S; s++) V[s] = 0.0;
+    /* [e7_sweep] */
     for (sweep = 1;; sweep++) {
         bpi_mdp_all_q(table, mdp, V);
         delta = 0.0;
@@ -11150,6 +11187,7 @@ BPRIOR_API bp_status bp_mdp_soft_value_iteration(double *V, double *Q, double *p
         if (sweep == 1 && g < 1.0) budget = 2.0 + log(tolerance / (left * delta)) / log(g);
         if (g < 1.0 && (double)sweep > budget) break;
     }
+    /* [e7_sweep] */
     if (iterations) *iterations = sweep;
     bpi_mdp_all_q(table, mdp, V);
     if (pi)
@@ -11199,6 +11237,7 @@ BPRIOR_API bp_status bp_mdp_soft_horizon(double *V, double *Q, double *pi, const
     return bpi_ok(error);
 }
 
+/* [e3b_q_learning] */
 BPRIOR_API double bp_q_learning_update(double *Q, size_t s, size_t a, double reward, double discount, size_t next,
                                        double rate, size_t A) {
     const double *row = Q + next * A;
@@ -11211,6 +11250,7 @@ BPRIOR_API double bp_q_learning_update(double *Q, size_t s, size_t a, double rew
     Q[s * A + a] += rate * td;
     return td;
 }
+/* [e3b_q_learning] */
 
 /* ---- control as inference ------------------------------------------------ */
 
@@ -11240,6 +11280,7 @@ BPRIOR_API bp_status bp_inference_backward_messages(double *log_beta_sa, double 
     if (status != BP_OK) return status;
     for (a = 0; a < A; a++) flat[a] = 1.0 / (double)A;
     for (s = 0; s < S; s++) log_beta[T * S + s] = 0.0;
+    /* [e9_backward] */
     for (t = T; t-- > 0;)
         for (s = 0; s < S; s++) {
             double *row = log_beta_sa + (t * S + s) * A;
@@ -11251,9 +11292,11 @@ BPRIOR_API bp_status bp_inference_backward_messages(double *log_beta_sa, double 
             /* log beta_t(s) = log sum_a p(a|s) beta_t(s,a) */
             log_beta[t * S + s] = mdp->terminal[s] ? 0.0 : bpi_log_mean_exp(prior ? prior + s * A : flat, row, A);
         }
+    /* [e9_backward] */
     return bpi_ok(error);
 }
 
+/* [e9_policy] */
 BPRIOR_API void bp_inference_policy(double *pi, const double *log_beta_sa, const double *log_beta, const bp_mdp *mdp,
                                     const double *prior, size_t T) {
     const size_t S = mdp->S, A = mdp->A;
@@ -11266,6 +11309,7 @@ BPRIOR_API void bp_inference_policy(double *pi, const double *log_beta_sa, const
                 pi[i] = mdp->terminal[s] || !(p > 0.0) ? p : p * exp(log_beta_sa[i] - log_beta[t * S + s]);
             }
 }
+/* [e9_policy] */
 
 BPRIOR_API bp_status bp_inference_forward_messages(double *f, const bp_mdp *mdp, const double *prior, double alpha,
                                                    size_t T, bp_error *error) {
@@ -11611,9 +11655,12 @@ BPRIOR_API double bp_box_log_volume(const bp_spec *spec) {
     return sum;
 }
 
+/* [e8_uniform] */
 /* KL[pi || u] = E[log pi] - E[log 1/Omega] = -H + log Omega */
 BPRIOR_API double bp_uniform_kl(double entropy, double log_volume) { return log_volume - entropy; }
+/* [e8_uniform] */
 
+/* [e4_objective] */
 /* Both parts are sums over states, weighted by how much time is spent there:
  *     J = sum_s d(s) sum_a pi(a|s) r(s,a)         divergence = sum_s d(s) KL(s) */
 BPRIOR_API bp_status bp_mdp_objective(bp_objective *out, const bp_mdp *mdp, const double *pi, const double *pi0,
@@ -11637,6 +11684,7 @@ BPRIOR_API bp_status bp_mdp_objective(bp_objective *out, const bp_mdp *mdp, cons
         return bpi_fail(error, BP_ERR_NONFINITE, "the policy has mass where the prior has none: the KL is infinite");
     return bpi_ok(error);
 }
+/* [e4_objective] */
 
 BPRIOR_API void bp_mdp_softmax(double *pi, const double *logits, size_t S, size_t A) {
     size_t s, a;
@@ -11677,6 +11725,7 @@ BPRIOR_API bp_status bp_mdp_objective_backward(double *dlogits, double *dlogits0
     bp_status status = bp_mdp_soft_evaluate(V, Q, mdp, pi, pi0, alpha, error);
     if (status == BP_OK) status = bp_mdp_visitation(d, mdp, pi, error);
     if (status != BP_OK) return status;
+    /* [e4_gradient] */
     for (s = 0; s < S; s++)
         for (a = 0; a < A && d[s] > 0.0; a++) {
             const size_t i = s * A + a;
@@ -11685,6 +11734,7 @@ BPRIOR_API bp_status bp_mdp_objective_backward(double *dlogits, double *dlogits0
             if (dlogits) dlogits[i] += dL * d[s] * pi[i] * (Q[i] - alpha * log_ratio - V[s]);
             if (dlogits0) dlogits0[i] += dL * alpha * d[s] * (pi[i] - p0);
         }
+    /* [e4_gradient] */
     return bpi_ok(error);
 }
 
@@ -11697,6 +11747,7 @@ typedef struct bpi_enumeration {
     bool impossible; /* pi0 forbids what pi did */
 } bpi_enumeration;
 
+/* [e1_enumerate] */
 /* p, p0: probabilities of the trajectory so far under pi and pi0 (E1); log_ratio = sum gamma^t log pi/pi0; ret = sum gamma^t r. */
 BPI_FN void bpi_enumerate_from(bpi_enumeration *e, size_t t, size_t s, double p, double p0, double log_ratio,
                                double ret, double discount) {
@@ -11726,6 +11777,7 @@ BPI_FN void bpi_enumerate_from(bpi_enumeration *e, size_t t, size_t s, double p,
         }
     }
 }
+/* [e1_enumerate] */
 
 BPRIOR_API bp_status bp_trajectory_enumerate(bp_trajectory_sums *out, const bp_mdp *mdp, const double *pi,
                                              size_t pi_stride, const double *pi0, size_t pi0_stride, size_t T,
@@ -11776,6 +11828,7 @@ BPI_FN double bpi_mixture_loss(const double *prior, const double *d, const doubl
     return loss;
 }
 
+/* [e11_mixture] */
 /* Of that loss only -sum_{s in c} d(s) sum_a pi(a|s) log prior(a|c) depends on the prior: a cross-entropy whose target is
  * the unnormalised mixture m(a) = sum_{s in c} d(s) pi(a|s). Gibbs' inequality: it is least at prior = m / sum m. With
  * several tasks there are only more terms in m: p(w) d_w(s) pi_w(a|s), and dividing by their sum makes of p(w) d_w the
@@ -11786,7 +11839,9 @@ BPI_FN void bpi_mixture_add(double *mixture, double weight, const double *d, con
     for (s = 0; s < S; s++)
         for (a = 0; a < A && d[s] > 0.0; a++) mixture[bpi_class(phi, s) * A + a] += weight * d[s] * pi[s * A + a];
 }
+/* [e11_mixture] */
 
+/* [e11_normalise] */
 /* ... and the division; rows without mass become uniform. */
 BPI_FN void bpi_mixture_normalise(double *mixture, size_t C, size_t A) {
     size_t a, c;
@@ -11796,6 +11851,7 @@ BPI_FN void bpi_mixture_normalise(double *mixture, size_t C, size_t A) {
         for (a = 0; a < A; a++) mixture[c * A + a] = sum > 0.0 ? mixture[c * A + a] / sum : 1.0 / (double)A;
     }
 }
+/* [e11_normalise] */
 
 /* ---- tasks --------------------------------------------------------------- */
 
@@ -11864,6 +11920,7 @@ BPRIOR_API bp_status bp_distral_objective(bp_distral_value *out, bp_distral_valu
     memset(out, 0, sizeof *out);
     if (status == BP_OK) status = bpi_check_prices(c_kl, c_ent, false, error);
     if (status != BP_OK) return status;
+    /* [e10_objective] */
     for (w = 0; w < tasks->n; w++) {
         const bp_mdp *m = &tasks->mdp[w];
         const double *policy = pi + w * m->S * m->A, p = bpi_task_weight(tasks, w);
@@ -11889,6 +11946,7 @@ BPRIOR_API bp_status bp_distral_objective(bp_distral_value *out, bp_distral_valu
         out->divergence += p * v.divergence;
         out->entropy += p * v.entropy;
     }
+    /* [e10_objective] */
     return bpi_ok(error);
 }
 
@@ -11907,6 +11965,7 @@ BPRIOR_API bp_status bp_distral_loss(double *loss, const bp_distral_tasks *tasks
     return status;
 }
 
+/* [e11_best_prior] */
 BPRIOR_API bp_status bp_distral_best_prior(double *prior, const bp_distral_tasks *tasks, const double *pi,
                                            bp_error *error) {
     bp_status status = bpi_distral_check(tasks, error);
@@ -11924,6 +11983,7 @@ BPRIOR_API bp_status bp_distral_best_prior(double *prior, const bp_distral_tasks
     bpi_mixture_normalise(prior, bp_distral_classes(tasks), tasks->mdp[0].A);
     return status;
 }
+/* [e11_best_prior] */
 
 /* ---- E13 is E7 with another prior and another reward ---------------------------
  * Derivation. One step's regulariser, with tau = c_kl + c_ent = 1/beta and alpha' = c_kl/tau:
@@ -11942,6 +12002,7 @@ BPRIOR_API bp_status bp_distral_best_prior(double *prior, const bp_distral_tasks
  *
  *     V = tau log sum_a rho exp((Q + tau log Z)/tau) = (1/beta) log sum_a pi0^alpha' exp(beta Q) */
 
+/* [e13_temper] */
 /* One row: rho [n] = pi0^power / Z. Returns log Z. pi0 NULL: uniform. */
 BPI_FN double bpi_temper_row(double *rho, const double *pi0, double power, size_t n) {
     double Z = 0.0;
@@ -11955,6 +12016,7 @@ BPI_FN double bpi_temper_row(double *rho, const double *pi0, double power, size_
     for (a = 0; a < n; a++) rho[a] /= Z;
     return log(Z);
 }
+/* [e13_temper] */
 
 /* A view of mdp with the reward r + tau log Z, and rho [S][A]: both in mdp's scratch tables 1 and 2. prior [C][A], or NULL:
  * uniform. */
@@ -12015,6 +12077,7 @@ BPRIOR_API bp_status bp_distral_best_policies(double *pi, double *V, const bp_di
     return status;
 }
 
+/* [e12_solve] */
 /* Why each half cannot lower L: given the prior, L is a sum over tasks, and bp_distral_best_policies() maximises each of its
  * terms. Given the policies, visitations and rewards are fixed, and of L only -c_kl times bp_distral_loss() moves, which
  * bp_distral_best_prior() minimises. Stopping value iteration at a tolerance costs L only its square: L is flat at its top. */
@@ -12037,6 +12100,7 @@ BPRIOR_API bp_status bp_distral_solve(double *pi, double *prior, double *L, cons
     }
     return status;
 }
+/* [e12_solve] */
 
 /* ---- two columns ---------------------------------------------------------- */
 
@@ -12103,6 +12167,7 @@ BPRIOR_API bp_status bp_distral_backward(double *dh, double *df, double dL, cons
         if (status == BP_OK) status = bp_mdp_soft_evaluate(V, Q, &view, policy, rho, tau, error);
         if (status == BP_OK) status = bp_mdp_visitation(d, m, policy, error);
         if (status != BP_OK) return bpi_in_task(status, w, error);
+        /* [e13_gradient] */
         for (s = 0; s < m->S; s++)
             for (a = 0; a < m->A && d[s] > 0.0; a++) {
                 const size_t i = s * m->A + a, c = bpi_class(tasks->phi, s) * m->A + a;
@@ -12113,6 +12178,7 @@ BPRIOR_API bp_status bp_distral_backward(double *dh, double *df, double dL, cons
                 /* and  - c_kl sum_a pi (log pi - log pi0),  pi0 = softmax(h) */
                 if (dh) dh[c] += c_kl / tau * g + dL * p * d[s] * c_kl * (policy[i] - prior[c]);
             }
+        /* [e13_gradient] */
     }
     return status;
 }
@@ -12243,12 +12309,14 @@ BPRIOR_API void bp_distral_learner_destroy(bp_distral_learner *learner) {
     if (learner) bpi_disown(&learner->owner, learner);
 }
 
+/* [e13_row] */
 /* E13 for a learner:  pi0^alpha' exp(beta Q) = exp(beta (Q + c_kl log pi0)), so V and pi are a softmax of Q + bias. */
 BPI_FN double bpi_distral_row(double *pi, const bp_distral_learner *self, size_t w, size_t s) {
     const size_t S = self->tasks.mdp[0].S, A = self->tasks.mdp[0].A;
     return bpi_soft_row(pi, self->Q + (w * S + s) * A, self->bias + bpi_class(self->tasks.phi, s) * A,
                         1.0 / (self->config.c_kl + self->config.c_ent), A);
 }
+/* [e13_row] */
 
 BPRIOR_API void bp_distral_learner_round(bp_distral_learner *learner, bp_rng *rng) {
     const bp_distral_config *c = &learner->config;
@@ -12262,6 +12330,7 @@ BPRIOR_API void bp_distral_learner_round(bp_distral_learner *learner, bp_rng *rn
         /* every task is played once a round; p(w) decides what its actions count for */
         const double weight = bpi_task_weight(tasks, w) * (double)tasks->n;
         size_t s = bpi_draw(bp_rng_uniform(rng), m->p0, S);
+        /* [e13_rollout] */
         for (t = 0; t < c->rollout && !m->terminal[s]; t++) {
             double *pi = learner->row, target;
             size_t a, next;
@@ -12277,6 +12346,7 @@ BPRIOR_API void bp_distral_learner_round(bp_distral_learner *learner, bp_rng *rn
             learner->steps++;
             s = next;
         }
+        /* [e13_rollout] */
     }
     if (c->learn_prior) bpi_distral_distil(learner);
     learner->rounds++;
@@ -12495,6 +12565,7 @@ BPRIOR_API bool bp_field_set_has(const bp_field_set *set, size_t field_index) {
     return false;
 }
 
+/* [e14_gather] */
 BPRIOR_API void bp_field_gather(bp_real *out, const bp_real *observation, const bp_field_set *set,
                                 size_t observation_size, size_t n, const size_t *rows) {
     size_t r, k;
@@ -12506,6 +12577,7 @@ BPRIOR_API void bp_field_gather(bp_real *out, const bp_real *observation, const 
         }
     }
 }
+/* [e14_gather] */
 
 BPRIOR_API void bp_field_gather_backward(bp_real *dobservation, const bp_real *dout, const bp_field_set *set,
                                          size_t observation_size, size_t n, const size_t *rows) {
@@ -12522,10 +12594,12 @@ BPRIOR_API void bp_field_gather_backward(bp_real *dobservation, const bp_real *d
 
 /* ---- the same on finite MDPs --------------------------------------------- */
 
+/* [e14_expand] */
 BPRIOR_API void bp_asymmetric_expand(double *pi0, const double *prior, const size_t *phi, size_t S, size_t A) {
     size_t s;
     for (s = 0; s < S; s++) memcpy(pi0 + s * A, prior + phi[s] * A, A * sizeof(double));
 }
+/* [e14_expand] */
 
 BPRIOR_API bp_status bp_asymmetric_objective(bp_objective *out, const bp_mdp *mdp, const double *pi,
                                              const double *prior, const size_t *phi, size_t C, double alpha,
@@ -12542,6 +12616,7 @@ BPRIOR_API double bp_distillation_loss(const double *prior, const double *d, con
     return bpi_mixture_loss(prior, d, pi, phi, S, A);
 }
 
+/* [e17_gradient] */
 BPRIOR_API void bp_distillation_backward(double *dlogits, double dloss, const double *prior, const double *d,
                                          const double *pi, const size_t *phi, size_t S, size_t A) {
     size_t s, a;
@@ -12552,7 +12627,9 @@ BPRIOR_API void bp_distillation_backward(double *dlogits, double dloss, const do
             dlogits[i] += dloss * d[s] * (prior[i] - pi[s * A + a]);
         }
 }
+/* [e17_gradient] */
 
+/* [e17_best] */
 /* E11 with a single task (chapter 12 has the derivation). */
 BPRIOR_API void bp_distilled_prior(double *prior, const double *d, const double *pi, const size_t *phi, size_t S,
                                    size_t A, size_t C) {
@@ -12561,7 +12638,9 @@ BPRIOR_API void bp_distilled_prior(double *prior, const double *d, const double 
     bpi_mixture_add(prior, 1.0, d, pi, phi, S, A);
     bpi_mixture_normalise(prior, C, A);
 }
+/* [e17_best] */
 
+/* [e15_solve] */
 BPRIOR_API bp_status bp_asymmetric_solve(double *pi, double *prior, double *L, double *pi0, double *d,
                                          const bp_mdp *mdp, const size_t *phi, size_t C, double alpha,
                                          size_t rounds, bp_error *error) {
@@ -12583,6 +12662,7 @@ BPRIOR_API bp_status bp_asymmetric_solve(double *pi, double *prior, double *L, d
     }
     return s == BP_OK ? bpi_ok(error) : s;
 }
+/* [e15_solve] */
 
 /* ---- the information bottleneck ------------------------------------------- */
 
@@ -12628,6 +12708,7 @@ BPRIOR_API bp_status bp_bottleneck_objective(bp_bottleneck *out, double *margina
     bp_distilled_prior(marginal, d, pi, phi, S, A, C);
 
     out->alpha = alpha;
+    /* [e16_sums] */
     for (s = 0; s < S; s++) {
         const double *p = pi + s * A, *q = marginal + phi[s] * A;
         double kl = 0.0;
@@ -12649,6 +12730,7 @@ BPRIOR_API bp_status bp_bottleneck_objective(bp_bottleneck *out, double *margina
         if (kl > 0.0) out->gap += dc * kl;
     }
     out->value = out->reward - alpha * out->information;
+    /* [e16_sums] */
     out->lower = out->reward;
     if (alpha > 0.0) out->lower -= alpha * out->bound;
     if (out->steps > 0.0) { /* an episode that starts at its end decides nothing */
@@ -12723,6 +12805,7 @@ BPRIOR_API bp_status bp_bottleneck_estimate(bp_bottleneck_sample *out, const bp_
         if (n > 0.0) out->sequences++;
     }
     if (out->sequences == 0) return bpi_fail(error, BP_ERR_EMPTY, "no step of the %zu x %zu is in use", T, B);
+    /* [e16_estimate] */
     out->mean = sum / out->steps;
     for (b = 0; b < B; b++) {
         double e = 0.0;
@@ -12735,6 +12818,7 @@ BPRIOR_API bp_status bp_bottleneck_estimate(bp_bottleneck_sample *out, const bp_
     out->standard_error = (double)INFINITY;
     if (out->sequences > 1)
         out->standard_error = sqrt((double)out->sequences / (double)(out->sequences - 1) * squares) / out->steps;
+    /* [e16_estimate] */
     return bpi_ok(error);
 }
 
@@ -13204,6 +13288,7 @@ BPRIOR_API bool bp_latent_due(const bp_latent *latent, double age) {
     return age < 1.0 || (latent->hold > 0 && age >= (double)latent->hold);
 }
 
+/* [e29_ar1] */
 /* dist [2][n][Z] of an AR(1) high level (E29), previous [n][Z], first [n] nonzero: there is no previous one.
  * If z_{t-1} ~ N(0, 1) then z_t = phi z_{t-1} + sqrt(1 - phi^2) noise has variance phi^2 + 1 - phi^2 = 1. */
 BPI_FN void bpi_latent_ar1(bp_real *dist, double phi, const bp_real *previous, const bp_real *first, size_t n, size_t Z) {
@@ -13217,6 +13302,7 @@ BPI_FN void bpi_latent_ar1(bp_real *dist, double phi, const bp_real *previous, c
         }
     }
 }
+/* [e29_ar1] */
 
 /* dist [2][n][Z] = N(0, 1) everywhere */
 BPI_FN void bpi_latent_isotropic(bp_real *dist, size_t n, size_t Z) {
@@ -13225,6 +13311,7 @@ BPI_FN void bpi_latent_isotropic(bp_real *dist, size_t n, size_t Z) {
     for (i = 0; i < n * Z; i++) dist[n * Z + i] = BP_R(1);
 }
 
+/* [behavior_act] */
 BPRIOR_API void bp_behavior_act(const bp_compute *c, bp_real *action, bp_real *log_prob, bp_real *log_latent, bp_real *dist,
                                 bp_real *state, bp_real *work, bp_rng *rng, const bp_real *observation, const bp_behavior *b) {
     const size_t Z = b->latent.size, high_state = bpi_behavior_high_state(b);
@@ -13263,6 +13350,7 @@ BPRIOR_API void bp_behavior_act(const bp_compute *c, bp_real *action, bp_real *l
         if (log_prob) bp_policy_log_prob(log_prob, action, dist, b->policy, 1);
     }
 }
+/* [behavior_act] */
 
 /* ==========================================================================
  * 15. >>latent-impl   Latent lower bounds
@@ -13272,6 +13360,7 @@ BPRIOR_API void bp_behavior_act(const bp_compute *c, bp_real *action, bp_real *l
 
 /* --- 15.1 Bounds on log-probabilities (E24, E25, E26) ------------------------ */
 
+/* [e23_marginal] */
 /* From the largest down, as ever; all impossible: -infinity. */
 BPRIOR_API double bp_latent_marginal(const double *log_joint, size_t M) {
     double top = -(double)INFINITY, sum = 0.0;
@@ -13282,6 +13371,7 @@ BPRIOR_API double bp_latent_marginal(const double *log_joint, size_t M) {
     for (m = 0; m < M; m++) sum += exp(log_joint[m] - top);
     return top + log(sum);
 }
+/* [e23_marginal] */
 
 BPRIOR_API void bp_latent_posterior(double *log_posterior, const double *log_joint, size_t M) {
     const double log_marginal = bp_latent_marginal(log_joint, M);
@@ -13310,6 +13400,7 @@ BPI_FN double bpi_log_add(double x, double y) {
     return top > -(double)INFINITY ? top + log1p(exp(other - top)) : top;
 }
 
+/* [e24_row] */
 /* All three bounds are one expression in two joints, given as  log p(tau,z) = p + log_p[z]  and  log q(tau,z) = q + log_q[z]:
  *
  *     row = sum_z w[z] r[z],    w[z] = p(z|tau) = exp(log_p[z]) / sum exp(log_p),    r[z] = p + log_p[z] - q - log_q[z]
@@ -13330,6 +13421,7 @@ BPI_FN double bpi_bound_row(double p, const double *log_p, double q, const doubl
     }
     return row;
 }
+/* [e24_row] */
 
 /* dw[z]/dlog_p[k] = w[z] ((z == k) - w[k]), so
  *     d row / d log_p[k] = w[k] (r[k] - row) + w[k]
@@ -13375,10 +13467,13 @@ BPRIOR_API void bp_bound_both_backward(double *dlog_joint, double *dlog_joint0, 
     bpi_bound_row_backward(dlog_joint, dlog_joint0, dout, 0.0, log_joint, 0.0, log_joint0, M);
 }
 
+/* [e25_bonus] */
 /* E25's bound is log pi(tau|z) + log pi(z) - log g(z|tau) - log pi0(tau): the plain log ratio minus this. Its mean,
  *     E[log g(z|tau) - log pi(z)] = I[z; tau] - E KL[pi(z|tau) || g(z|tau)] <= I[z; tau]                              */
 BPRIOR_API double bp_information_bonus(double log_g, double log_pi) { return log_g - log_pi; }
+/* [e25_bonus] */
 
+/* [e24_exact] */
 /* Three sums over the same table. Where p is 0 nothing is added; where q is 0 and p is not, they are infinite. */
 BPRIOR_API void bp_bound_exact(bp_bound *out, const double *log_p, const double *log_q, size_t N, size_t M) {
     size_t n, z;
@@ -13396,6 +13491,7 @@ BPRIOR_API void bp_bound_exact(bp_bound *out, const double *log_p, const double 
         }
     }
 }
+/* [e24_exact] */
 
 BPRIOR_API void bp_bound_exact_backward(double *dlog_p, double *dlog_q, double dout, const double *log_p, const double *log_q,
                                         size_t N, size_t M) {
@@ -13575,6 +13671,7 @@ BPRIOR_API size_t bp_latent_paths(const bp_latent_tables *tables, size_t T) {
     return paths;
 }
 
+/* [e23_path] */
 /* Along one trajectory and one sequence of latents,
  *
  *     log p(tau,y) = log dynamics + log p(y_0|s_0) + log p(a_0|s_0,y_0)
@@ -13617,6 +13714,7 @@ BPI_FN double bpi_latent_path(double *dlogp, double d, const bp_trajectories *tr
     if ((!tables->held || steps == 0) && path > 0) return -(double)INFINITY;
     return sum;
 }
+/* [e23_path] */
 
 BPRIOR_API void bp_latent_log_joint(double *log_joint, const bp_trajectories *trajectories, const double *logp,
                                     const bp_latent_tables *tables) {
@@ -13639,6 +13737,7 @@ BPRIOR_API void bp_latent_log_joint_backward(double *dlogp, const double *dlog_j
 
 /* --- 15.3 One step, two levels (E27, E28) -------------------------------------- */
 
+/* [e27_two_level] */
 /* The chain rule with z first: KL of the joints = KL of the latents + the mean over piH of the KL of the actions given z. With
  * the action first it is KL of the actions + the mean KL of the posteriors: that is kl + gap. */
 BPRIOR_API void bp_bound_two_level(bp_two_level *out, const double *log_high, const double *log_high0, const double *log_low,
@@ -13670,6 +13769,7 @@ BPRIOR_API void bp_bound_two_level(bp_two_level *out, const double *log_high, co
         }
     }
 }
+/* [e27_two_level] */
 
 BPRIOR_API void bp_bound_two_level_backward(double *dlog_high, double *dlog_high0, double *dlog_low, double *dlog_low0,
                                             double dout, const double *log_high, const double *log_high0, const double *log_low,
@@ -13694,11 +13794,13 @@ BPRIOR_API void bp_bound_two_level_backward(double *dlog_high, double *dlog_high
     }
 }
 
+/* [e28_gaussian] */
 BPRIOR_API bp_real bp_bound_two_level_gaussian(const bp_gaussian_pair *high, const bp_gaussian_pair *low) {
     bp_real sum = bp_gaussian_kl(high->mean, high->std, high->mean0, high->std0, high->dim);
     if (low) sum += bp_gaussian_kl(low->mean, low->std, low->mean0, low->std0, low->dim);
     return sum;
 }
+/* [e28_gaussian] */
 
 BPRIOR_API void bp_bound_two_level_gaussian_backward(const bp_gaussian_pair_grad *dhigh, const bp_gaussian_pair_grad *dlow,
                                                      bp_real dout, const bp_gaussian_pair *high, const bp_gaussian_pair *low) {
@@ -13755,6 +13857,7 @@ BPRIOR_API bp_status bp_two_level_objective(bp_objective *out, double *pi, const
 BPI_FN bp_real bpi_log_redraw(bp_real u) { return -bp_softplus(-u); }
 BPI_FN bp_real bpi_log_keep(bp_real u) { return -bp_softplus(u); }
 
+/* [e31_predict] */
 /* log p(y_t) = log[ exp(log_keep + belief) + exp(log_redraw + log_option) ], from the larger of the two:
  *     log(e^x + e^y) = x + log(1 + e^(y-x)) = x + softplus(y - x) */
 BPRIOR_API void bp_option_predict(bp_real *log_predict, const bp_real *belief, const bp_real *log_option, bp_real redraw,
@@ -13770,7 +13873,9 @@ BPRIOR_API void bp_option_predict(bp_real *log_predict, const bp_real *belief, c
         log_predict[y] = other > -BP_R(INFINITY) ? top + bp_softplus(other - top) : top;
     }
 }
+/* [e31_predict] */
 
+/* [e31_update] */
 BPRIOR_API bp_real bp_option_update(bp_real *belief, const bp_real *log_predict, const bp_real *log_emission, size_t K) {
     bp_real top = -BP_R(INFINITY), sum = 0, log_prob;
     size_t y;
@@ -13785,6 +13890,7 @@ BPRIOR_API bp_real bp_option_update(bp_real *belief, const bp_real *log_predict,
     for (y = 0; y < K; y++) belief[y] = (log_predict[y] + log_emission[y] - top) - log_prob;
     return top + log_prob;
 }
+/* [e31_update] */
 
 BPRIOR_API size_t bp_option_saved_reals(size_t T, size_t B, size_t K) {
     size_t n, bytes;
@@ -13797,6 +13903,7 @@ BPI_FN bool bpi_option_starts(const bp_real *restart, size_t t, size_t row) {
     return t == 0 || (restart && !(restart[row] == BP_R(0)));
 }
 
+/* [e31_forward] */
 BPRIOR_API void bp_option_forward(bp_real *log_prob, bp_real *saved, const bp_real *log_emission, const bp_real *log_option,
                                   const bp_real *redraw, const bp_real *restart, size_t T, size_t B, size_t K) {
     bp_real *predict = saved, *belief = saved + T * B * K;
@@ -13809,6 +13916,7 @@ BPRIOR_API void bp_option_forward(bp_real *log_prob, bp_real *saved, const bp_re
             log_prob[row] = bp_option_update(belief + at, predict + at, log_emission + at, K);
         }
 }
+/* [e31_forward] */
 
 /* The recursion differentiated from the last step to the first. Let G(y) be the derivative of the loss by belief_t(y), as it
  * comes from the steps after t (0 after the last), and d = dlog_prob_t. With u(y) = predict(y) + emission(y), the step was
@@ -14222,10 +14330,12 @@ BPI_FN void bpi_latent_forward(bp_latent_prior *p, const bp_real *observation, c
     }
     p->metrics.rows = rows;
     p->metrics.latents = w->n_latents;
+    /* [e24_loss] */
     p->metrics.log_prob = log_prob / (double)rows;
     p->metrics.kl = kl / (double)rows;
     p->metrics.bound = p->metrics.log_prob - p->metrics.kl;
     p->metrics.loss = -p->metrics.log_prob + p->config.kl_weight * p->metrics.kl;
+    /* [e24_loss] */
 }
 
 /* The passes of the forward function in reverse order. */
@@ -14811,6 +14921,7 @@ BPRIOR_API bp_status bp_replay_sample(bp_batch *batch, const bp_replay *replay, 
  * 17. >>retrace   Retrace with soft values
  * ========================================================================== */
 
+/* [e19_retrace] */
 /* Where the recursion comes from. Munos et al. (2016) correct a value by a sum of discounted temporal
  * differences, each weighted by the product of the traces passed on the way:
  *
@@ -14838,7 +14949,9 @@ BPRIOR_API void bp_retrace(bp_real *target, const bp_real *reward, const bp_real
         }
     }
 }
+/* [e19_retrace] */
 
+/* [e19_double_sum] */
 BPRIOR_API void bp_retrace_reference(bp_real *target, const bp_real *reward, const bp_real *discount,
                                      const bp_real *value, const bp_real *q, const bp_real *c, size_t T, size_t B) {
     size_t t, i, b;
@@ -14856,7 +14969,9 @@ BPRIOR_API void bp_retrace_reference(bp_real *target, const bp_real *reward, con
         }
     }
 }
+/* [e19_double_sum] */
 
+/* [e19_trace] */
 BPRIOR_API void bp_retrace_trace(bp_real *c, const bp_real *log_pi, const bp_real *log_mu, const bp_real *mask,
                                  double lambda, size_t T, size_t B) {
     size_t i;
@@ -14868,6 +14983,7 @@ BPRIOR_API void bp_retrace_trace(bp_real *c, const bp_real *log_pi, const bp_rea
         c[i] = mask[i] > BP_R(0) ? BP_R(lambda) * ratio : BP_R(0);
     }
 }
+/* [e19_trace] */
 
 /* ==========================================================================
  * 18. >>learner   The SVG(0)/Retrace learner
@@ -15683,12 +15799,14 @@ BPI_FN void bpi_rs0_policy_backward(const bpi_rs0_job *job, struct bpi_rs0_shard
 
 /* ---- one shard of a step ---------------------------------------------------- */
 
+/* [boxed] */
 /* An action as the environment takes it: clipped to the box or squashed into it. */
 BPI_FN bp_real bpi_rs0_boxed(bp_real a, const bp_rs0 *l) {
     if (l->policy.squash) return bp_tanh(a);
     return a < BP_R(-1) ? BP_R(-1) : a > BP_R(1) ? BP_R(1)
                                                  : a;
 }
+/* [boxed] */
 
 /* u [U] = a stored or sampled action as the critic sees it: in the box, or one-hot. */
 BPI_FN void bpi_rs0_critic_action(bp_real *u, const bp_real *action, const bp_rs0 *l) {
@@ -15729,6 +15847,7 @@ BPI_FN bp_real bpi_rs0_log_det(const bp_real *dist, const bp_real *noise, const 
     return sum / BP_R(S);
 }
 
+/* [e8_kl] */
 /* kl [n] of `dist` to the prior's `dist0`, by kind (E8). NONE has none; for a uniform density on the box
  * [-1,1]^A the volume is 2^A and KL = -H + A log 2. */
 BPI_FN void bpi_rs0_kl(bp_real *kl, const bp_rs0 *l, const bp_real *dist, const bp_real *dist0, size_t n) {
@@ -15740,7 +15859,9 @@ BPI_FN void bpi_rs0_kl(bp_real *kl, const bp_rs0 *l, const bp_real *dist, const 
             kl[i] = bp_gaussian_kl_uniform_box(dist + (n + i) * A, A, BP_R(A) * BP_R(0.69314718055994530942));
     else bp_policy_kl(kl, dist, dist0, &l->policy, n);
 }
+/* [e8_kl] */
 
+/* [e8_prior] */
 /* dist0 of the rows now or next: what the (low) prior says, in its target copy where it has one. */
 BPI_FN void bpi_rs0_prior(const bpi_rs0_job *job, struct bpi_rs0_shard *sh, bp_real *dist0, bp_real *saved, const bp_real *latent,
                           size_t skip) {
@@ -15760,6 +15881,7 @@ BPI_FN void bpi_rs0_prior(const bpi_rs0_job *job, struct bpi_rs0_shard *sh, bp_r
         break;
     }
 }
+/* [e8_prior] */
 
 /* 0. What was remembered before the first row, where episodes begin, and in which rows z is drawn. The row after a boundary
  *    row (mask 0) is the first of its episode. */
@@ -15799,6 +15921,7 @@ BPI_FN void bpi_rs0_marks(const bpi_rs0_job *job, struct bpi_rs0_shard *sh) {
     for (i = 0; i < sh->n; i++) memcpy(sh->z_stored + i * Z, batch->latent + sh->rows[i] * Z, Z * sizeof(bp_real));
 }
 
+/* [e30_latents] */
 /* z of `rows` rows from t = 0: drawn from `high` [2][rows][Z] with the noise [.][B][Z], or held; `before` is each row's z_{t-1}.
  * What is held is the z of the row before, with the joint ratio the one that was acted on there. */
 BPI_FN void bpi_rs0_latents(const bpi_rs0_job *job, const struct bpi_rs0_shard *sh, bp_real *z, bp_real *before,
@@ -15817,6 +15940,7 @@ BPI_FN void bpi_rs0_latents(const bpi_rs0_job *job, const struct bpi_rs0_shard *
         }
     }
 }
+/* [e30_latents] */
 
 /* dist0 [2][n][Z] of the high-level prior in the rows now or next (E29), given each row's z before. params: its target or online copy. */
 BPI_FN void bpi_rs0_high_prior(const bpi_rs0_job *job, struct bpi_rs0_shard *sh, bp_real *dist0, bp_real *saved,
@@ -16012,6 +16136,7 @@ BPI_FN void bpi_rs0_values(const bpi_rs0_job *job, struct bpi_rs0_shard *sh) {
             const size_t row = piece.row[i], stored = row + Bs;
             const bp_real *q = smallest + i * S1;
             bp_real v = BP_R(0);
+            /* [e19_value] */
             if (categorical) {
                 const bp_real *logits = sh->pi_value + row * S;
                 for (s = 0; s < S; s++) v += bp_exp(bp_categorical_log_prob(logits, s, S)) * q[s];
@@ -16020,6 +16145,7 @@ BPI_FN void bpi_rs0_values(const bpi_rs0_job *job, struct bpi_rs0_shard *sh) {
                 v /= BP_R(S);
             }
             sh->value[stored] = v - BP_R(job->alpha) * sh->row_a[row];
+            /* [e19_value] */
             if (stored < n) sh->target_q[stored] = q[categorical ? bpi_choice(sh->action[stored * A], S) : S];
         }
     }
@@ -16059,12 +16185,14 @@ BPI_FN void bpi_rs0_targets(const bpi_rs0_job *job, struct bpi_rs0_shard *sh) {
         } else
             sh->log_pi[i] = bp_gaussian_log_prob(sh->action + i * A, dist + (i - Bs) * A, dist + (n + i - Bs) * A, A);
     }
+    /* [e30_ratio] */
     if (bpi_rs0_joint(l)) { /* log pi(z,a) = log pi^L(a|z) + log pi^H(z), the latter where z was drawn */
         const size_t Z = l->latent.size;
         for (i = Bs; i < n; i++)
             if (sh->drawn[i] > BP_R(0))
                 sh->log_pi[i] += bp_gaussian_log_prob(sh->z_stored + i * Z, sh->high_value + i * Z, sh->high_value + (n + Bs + i) * Z, Z);
     }
+    /* [e30_ratio] */
     memset(sh->trace, 0, Bs * sizeof(bp_real)); /* c_0 does not exist */
     bp_retrace_trace(sh->trace + Bs, sh->log_pi + Bs, sh->log_mu + Bs, sh->mask + Bs, l->config.lambda, T - 1, Bs);
     bp_retrace(sh->target, sh->reward, sh->discount, sh->value, sh->target_q, sh->trace, T, Bs);
@@ -16089,6 +16217,7 @@ BPI_FN void bpi_rs0_critic_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
             bp_real *q = sh->critic_out[k];
             bpi_rs0_critic_x(job, sh, &piece, 0, z, sh->h[k], k);
             bp_mlp_forward(&sh->compute, q, sh->critic_saved[k], sh->x, sh->u, params, &l->critic, m, 1);
+            /* [e20_critic] */
             for (i = 0; i < m; i++) {
                 const size_t row = piece.row[i], t = row / Bs, b = sh->first_sequence + row % Bs;
                 const bp_real w = sh->weight[row];
@@ -16097,6 +16226,7 @@ BPI_FN void bpi_rs0_critic_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
                 l->q[(k * T + t) * B + b] = q[i];
                 if (!(w > BP_R(0))) continue;
                 sh->sums.critic_loss += 0.5 * (double)w * (double)td * (double)td;
+                /* [e20_critic] */
                 if (k > 0) continue;
                 sh->sums.td_abs += (double)w * (td < BP_R(0) ? -(double)td : (double)td);
                 sh->sums.q += (double)w * (double)q[i];
@@ -16119,6 +16249,7 @@ BPI_FN void bpi_rs0_critic_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
     }
 }
 
+/* [e30_high_backward] */
 /* The way from the latents into the high level (E30). dz holds what the low level passed back; row_a is dL/dKL.
  *      z = mean + std eps  where it is drawn:  dmean += dz, dstd += dz eps
  *      z = z_{t-1}         where it is held:   dz_{t-1} += dz   (a z that was acted on is data: nothing)
@@ -16151,7 +16282,9 @@ BPI_FN void bpi_rs0_high_backward(const bpi_rs0_job *job, struct bpi_rs0_shard *
     bp_policy_unroll_backward(&sh->compute, sh->policy_grad, NULL, sh->high_saved, sh->policy_work, sh->dhigh, sh->high, &in,
                               l->policy_p.online, &l->high);
 }
+/* [e30_high_backward] */
 
+/* [em_rows] */
 /* EM for the rows of a piece, given Q' [m][S] at the actions in question.
  *
  *  E-step. Which reweighting q of the target policy's actions earns most, if it may cost eps nats?
@@ -16195,6 +16328,7 @@ BPI_FN void bpi_rs0_em_rows(const bpi_rs0_job *job, struct bpi_rs0_shard *sh, co
         }
     }
 }
+/* [em_rows] */
 
 /* What a nat of entropy is worth: c_H, and alpha if the KL to a uniform prior is its other name. */
 BPI_FN double bpi_rs0_entropy_price(const bpi_rs0_job *job) {
@@ -16246,11 +16380,13 @@ BPI_FN void bpi_rs0_policy_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
                 const bp_real w = sh->weight[row];
                 bp_real expected = BP_R(0);
                 if (!(w > BP_R(0))) continue;
+                /* [e18_choices] */
                 for (s = 0; s < S; s++) expected += bp_exp(bp_categorical_log_prob(logits, s, S)) * q[s];
                 for (s = 0; s < S; s++) {
                     const bp_real p = bp_exp(bp_categorical_log_prob(logits, s, S));
                     sh->ddist[row * S + s] -= w * p * (q[s] - expected);
                 }
+                /* [e18_choices] */
                 sh->sums.policy_loss -= (double)w * (double)expected;
             }
             continue;
@@ -16258,6 +16394,7 @@ BPI_FN void bpi_rs0_policy_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
         /* each sample's gradient goes through the critic that was believed */
         memset(sh->du, 0, m * S * U * sizeof(bp_real));
         for (k = 0; k < C; k++) {
+            /* [e21_believed] */
             for (i = 0; i < m; i++) {
                 const bp_real w = sh->weight[piece.row[i]];
                 for (s = 0; s < S; s++) {
@@ -16268,6 +16405,7 @@ BPI_FN void bpi_rs0_policy_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
                     if (mine) sh->sums.policy_loss -= (double)w * (double)sh->critic_out[k][j] / (double)S;
                 }
             }
+            /* [e21_believed] */
             bp_mlp_backward_input(&sh->compute, NULL, sh->du, sh->critic_saved[k], sh->critic_work, sh->critic_dout,
                                   sh->x, sh->u, l->critic_p.target + bpi_rs0_critic_at(l, piece.group, k), &l->critic, m, S);
         }
@@ -16275,6 +16413,7 @@ BPI_FN void bpi_rs0_policy_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
             const size_t row = piece.row[i], at = (row / Bs) * B + sh->first_sequence + row % Bs;
             const bp_real *noise = l->policy_noise + at * S * A;
             bp_real *dmean = sh->ddist + row * A, *dstd = sh->ddist + (n + row) * A;
+            /* [e18_learner] */
             for (s = 0; s < S; s++) {
                 for (k = 0; k < A; k++) {
                     const size_t j = (i * S + s) * A + k;
@@ -16288,6 +16427,7 @@ BPI_FN void bpi_rs0_policy_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
                     dstd[k] += da * noise[s * A + k];
                 }
             }
+            /* [e18_learner] */
         }
     }
 
@@ -16305,6 +16445,7 @@ BPI_FN void bpi_rs0_policy_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
         sh->row_b[i] += sh->log_det[i];
         if (l->config.prior_kind == BP_PRIOR_UNIFORM) sh->row_a[i] -= sh->log_det[i];
     }
+    /* [e21_penalties] */
     for (i = 0; i < n; i++) {
         const double w = (double)sh->weight[i];
         if (!(w > 0.0)) continue;
@@ -16312,6 +16453,7 @@ BPI_FN void bpi_rs0_policy_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
         sh->sums.entropy += w * (double)sh->row_b[i];
         sh->sums.policy_loss += w * (job->alpha * (double)sh->row_a[i] - job->entropy_cost * (double)sh->row_b[i]);
     }
+    /* [e21_penalties] */
     for (i = 0; i < n; i++) {
         sh->row_a[i] = BP_R(job->alpha) * sh->weight[i];         /* dL/dKL */
         sh->row_b[i] = BP_R(-job->entropy_cost) * sh->weight[i]; /* dL/dH */
@@ -16335,6 +16477,7 @@ BPI_FN void bpi_rs0_prior_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh)
     size_t i;
     if (l->config.prior_kind != BP_PRIOR_LEARNED) return;
     memset(sh->row_a, 0, n * sizeof(bp_real));
+    /* [e22_prior] */
     if (bpi_rs0_has_low_prior(l)) {
         const bp_unroll in = bpi_rs0_unroll(job, sh, 0, BPI_STATE_PRIOR_LOW, sh->z_policy);
         bp_policy_kl(sh->row_a, sh->pi, sh->pi0, &l->policy, n);
@@ -16343,6 +16486,7 @@ BPI_FN void bpi_rs0_prior_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh)
         bp_policy_unroll_backward(&sh->compute, sh->prior_grad + bpi_rs0_low_prior_at(l), NULL, sh->pi0_saved, sh->policy_work,
                                   sh->ddist, sh->pi0, &in, l->prior_p.online + bpi_rs0_low_prior_at(l), &l->prior);
     }
+    /* [e22_prior] */
     if (bpi_rs0_has_high_prior(l)) {
         const bp_unroll in = bpi_rs0_unroll(job, sh, 0, BPI_STATE_PRIOR_HIGH, sh->z_policy_before);
         memset(sh->dhigh, 0, 2 * n * Z * sizeof(bp_real));
@@ -16391,6 +16535,7 @@ BPI_FN void bpi_rs0_run_shard(void *context, size_t index, size_t worker) {
     for (i = 0; i < bpi_rs0_n_kept(l); i++)
         kept = bp_mlp_keep(&sh->compute, kept, l->critic_p.target + i * bpi_rs0_critic_size(l), &l->critic, true);
 
+    /* [rs0_order] */
     bpi_rs0_marks(job, sh);
     bpi_profile_lap(&sh->profile, BP_PHASE_OTHER, 0);
     bpi_rs0_distributions(job, sh);
@@ -16406,6 +16551,7 @@ BPI_FN void bpi_rs0_run_shard(void *context, size_t index, size_t worker) {
     bpi_profile_lap(&sh->profile, BP_PHASE_POLICY, 0);
     bpi_rs0_prior_loss(job, sh);
     bpi_profile_lap(&sh->profile, BP_PHASE_PRIOR, 0);
+    /* [rs0_order] */
     bp_compute_forget(&sh->compute);
 
     for (i = 0; i < n; i++) {
@@ -16576,14 +16722,22 @@ BPI_FN void bpi_rs0_descend(bp_rs0 *l, bp_learned *p, const bp_adam_config *adam
     bp_adam_step(p->online, p->m, p->v, p->grad, p->n, adam, l->steps, 1.0, bp_clip_scale(norm, adam->clip_norm));
 }
 
+/* [e22_targets] */
 BPI_FN void bpi_rs0_follow(const bp_rs0 *l, bp_learned *p) {
     if (p->n == 0) return;
     if (l->config.tau > 0.0) bp_polyak(p->target, p->online, p->n, l->config.tau);
     else if (l->steps % l->config.target_period == 0) memcpy(p->target, p->online, p->n * sizeof(bp_real));
 }
+/* [e22_targets] */
 
+<<<<<<< HEAD
 BPI_FN bp_status bpi_rs0_update(bp_rs0 *l, const bp_batch *batch, bp_team *team, bp_error *error) {
     const bp_status status = bpi_rs0_gradients(l, batch, team, error);
+=======
+/* [e22_step] */
+BPRIOR_API bp_status bp_rs0_step_with_noise(bp_rs0 *l, const bp_batch *batch, bp_team *team, bp_error *error) {
+    bp_status status = bp_rs0_gradients(l, batch, team, error);
+>>>>>>> pages
     if (status == BP_ERR_NONFINITE) l->rejected++;
     if (status != BP_OK) return status;
     l->steps++;
@@ -16600,6 +16754,7 @@ BPI_FN bp_status bpi_rs0_update(bp_rs0 *l, const bp_batch *batch, bp_team *team,
     bpi_profile_lap(&l->profile, BP_PHASE_ADAM, 1);
     return BP_OK;
 }
+/* [e22_step] */
 
 BPRIOR_API bp_status bp_rs0_step_with_noise(bp_rs0 *l, const bp_batch *batch, bp_team *team, bp_error *error) {
     bp_status status;
@@ -16981,6 +17136,7 @@ BPRIOR_API bp_status bp_clone_gradients(bp_clone *k, const bp_batch *batch, bp_e
     bp_policy_log_prob(k->log_prob, batch->action, k->dist, &k->policy, n);
     memset(k->ddist, 0, n * k->policy.dist_size * sizeof(bp_real));
     k->loss = 0.0;
+    /* [e17_clone] */
     for (i = 0; i < n; i++) {
         const bool counts = i / B >= k->config.burn_in && batch->mask[i] > BP_R(0);
         const bp_real weight = counts ? BP_R(1.0 / counted) : BP_R(0);
@@ -16992,6 +17148,7 @@ BPRIOR_API bp_status bp_clone_gradients(bp_clone *k, const bp_batch *batch, bp_e
             bp_gaussian_log_prob_backward(NULL, k->ddist + i * A, k->ddist + (n + i) * A, -weight, batch->action + i * A,
                                           k->dist + i * A, k->dist + (n + i) * A, A);
     }
+    /* [e17_clone] */
     memset(k->p.grad, 0, k->p.n * sizeof(bp_real));
     bp_policy_unroll_backward(&k->compute, k->p.grad, NULL, k->saved, k->work, k->ddist, k->dist, &in, k->p.online, &k->policy);
     k->grad_norm = bp_global_norm(&k->compute, k->p.grad, k->p.n);
@@ -17499,6 +17656,7 @@ BPI_FN void bpi_run_tick(bp_run *run) {
     run->self->clock = now;
 }
 
+/* [run_columns] */
 BPI_FN size_t bpi_run_columns(const char *names[BPI_RUN_COLUMNS]) {
     size_t n = 0, i;
     names[n++] = "env_steps";
@@ -17517,6 +17675,7 @@ BPI_FN size_t bpi_run_columns(const char *names[BPI_RUN_COLUMNS]) {
     names[n++] = "seconds"; /* the only one that reads a clock: always last */
     return n;
 }
+/* [run_columns] */
 
 BPI_FN bp_status bpi_run_row(bp_run *run, bp_error *error) {
     struct bpi_run *self = run->self;
@@ -17660,6 +17819,7 @@ BPI_FN bp_status bpi_run_due(bp_run *run, bp_error *error) {
     return status;
 }
 
+/* [run_round] */
 BPI_FN bp_status bpi_run_round_sync(bp_run *run, bp_error *error) {
     struct bpi_run *self = run->self;
     bp_status status = BP_OK;
@@ -17679,6 +17839,7 @@ BPI_FN bp_status bpi_run_round_sync(bp_run *run, bp_error *error) {
     }
     return status;
 }
+/* [run_round] */
 
 BPI_FN bp_status bpi_run_round_async(bp_run *run, bp_error *error);
 BPI_FN bp_status bpi_run_reserve(bp_run *run, bp_error *error);

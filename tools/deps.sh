@@ -245,6 +245,9 @@ for task; do
         want has_cxx g++ "the header as C++"
         want "have clang" clang "the header under a second compiler"
         want "have tcc" tcc "the header under a third"
+        want "have cmake" cmake "a CMake project that embeds it"
+        want "have meson" meson "a Meson project that embeds it"
+        want "have pkg-config" pkgconf "both, after make install"
         ;;
     esac
     case $task in demo | all) want "have gnuplot" gnuplot-nox "the demo's plots" ;; esac
