@@ -17,7 +17,7 @@ HEADERS := $(wildcard bprior.h bprior_mujoco.h)
 # Parallel unless the user chose a number.
 JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
 
-.PHONY: help demo film watch test parity deps bench docs lint equations format examples install uninstall clean
+.PHONY: help demo film watch test parity deps bench docs docs-test lint equations format examples install uninstall clean
 .DEFAULT_GOAL := help
 
 help:
@@ -29,6 +29,7 @@ help:
 	@echo 'make deps       install what all the targets need, and say what and why'
 	@echo 'make bench      measure speed into build/bench.json'
 	@echo 'make docs       the documentation site: docs/html/index.html, to be opened from disk, without a network'
+	@echo 'make docs-test  the site as a reader meets it: every page in a browser, every link, every complete program'
 	@echo 'make lint       layout, names, documentation; make format applies the layout'
 	@echo 'make equations  does docs/equations.md agree with code and tests, in all directions?'
 	@echo 'make format     clang-format on all sources'
@@ -72,6 +73,11 @@ bench:
 docs:
 	@tools/deps.sh docs
 	@tools/docs.sh
+
+docs-test:
+	@tools/deps.sh docs-test
+	@tools/docs.sh
+	@node tests/docs/site.js $(if $(T),"$(T)")
 
 lint:
 	@tools/deps.sh lint

@@ -826,7 +826,7 @@ BPRIOR_API size_t bp_rng_pick(bp_rng *rng, const bp_real *prob, size_t n);
 /** @brief Jumps over `blocks` blocks (of four words or four normals) in no time, and drops what is buffered. */
 BPRIOR_API void bp_rng_skip(bp_rng *rng, uint64_t blocks);
 
-/** @brief Hashes three numbers to one: seeds for episodes, e.g. bp_seed_mix(seed, actor, episode). */
+/** @brief Hashes three numbers to one: seeds for episodes: bp_seed_mix(seed, actor, episode). */
 BPRIOR_API uint64_t bp_seed_mix(uint64_t seed, uint64_t a, uint64_t b);
 
 /** @} */
@@ -1877,7 +1877,7 @@ BPRIOR_API bp_status bp_schedule_check(const bp_schedule *schedule, bp_error *er
 /** @brief Value of a schedule at a step. */
 BPRIOR_API double bp_schedule_at(const bp_schedule *schedule, uint64_t step);
 
-/** @brief A positive weight that adapts itself until a measured quantity stays below a target, e.g. the weight alpha of the
+/** @brief A positive weight that adapts itself until a measured quantity stays below a target: the weight alpha of the
  *         KL term so that the KL is `target` nats, or (with negated signs) an entropy cost. */
 typedef struct bp_dual {
     double log_value; /**< log of the weight: positive whatever is added to it. */
@@ -2477,7 +2477,7 @@ typedef enum bp_grid_action { BP_GRID_STAY = 0, /**< stay where you are */
                               BP_GRID_RIGHT     /**< one column to the right */
 } bp_grid_action;
 
-/** What things cost. The defaults are those of the Distral paper's two-room world (Teh et al. 2017). */
+/** What things cost. The defaults are those of the Distral paper's two-room world (Teh and others, 2017). */
 typedef struct bp_gridworld_config {
     uint32_t cookie;    /**< set by the default function */
     double gamma;       /**< (default .95) */
@@ -3884,6 +3884,14 @@ BPRIOR_API bp_status bp_replay_sample(bp_batch *batch, const bp_replay *replay, 
  *    provides: bp_retrace*      needs: 1, 4      equations: E6 E19
  * ========================================================================== */
 /** @defgroup bp_retrace 17. Retrace
+ *
+ * What the critic learns toward when the data were made by another policy: one-step errors of later steps, discounted and
+ * weighed by how likely the policy still is to act as the data did (E19).
+ *
+ *     target_t = r_t + d_t (V_{t+1} + c_{t+1} (target_{t+1} - Q_{t+1})),   c_t = lambda min(1, pi(a_t) / mu(a_t))
+ *
+ * The sequence's last target has nothing behind it: r + d V. Values are soft, V = E[Q] - alpha KL (E6); what is here takes them as
+ * given. No function of this chapter can fail or allocates; all may be called from any thread.
  * @{ */
 /** Trace coefficients c_t = lambda * min(1, exp(log_pi_t - log_mu_t)), 0 on boundary rows (E19).
  *  All arrays [T][B]. A difference that is NaN gives NaN, which the learner reports; -inf gives 0, +inf lambda. */
@@ -3895,7 +3903,7 @@ BPRIOR_API void bp_retrace_trace(bp_real *c, const bp_real *log_pi, const bp_rea
  *  @param c [T][B] traces; row 0 is not read. Rows of boundary steps get a number that no loss may use. */
 BPRIOR_API void bp_retrace(bp_real *target, const bp_real *reward, const bp_real *discount, const bp_real *value,
                            const bp_real *q, const bp_real *c, size_t T, size_t B);
-/** The same by the double sum of Munos et al. (E19), O(T^2): readable, slow, the oracle of bp_retrace(). */
+/** The same by the double sum of Munos and others (E19), O(T^2): readable, slow, the oracle of bp_retrace(). */
 BPRIOR_API void bp_retrace_reference(bp_real *target, const bp_real *reward, const bp_real *discount,
                                      const bp_real *value, const bp_real *q, const bp_real *c, size_t T, size_t B);
 /** @} */
@@ -4470,7 +4478,7 @@ typedef enum bp_dtype {
 } bp_dtype;
 /** The type that bp_real is in this build. */
 #define BP_DTYPE_REAL (sizeof(bp_real) == 8 ? BP_DTYPE_F64 : BP_DTYPE_F32)
-/** "F32" etc. */
+/** "F32" for BP_DTYPE_F32, and so on. */
 BPRIOR_API const char *bp_dtype_name(bp_dtype dtype);
 /** Bytes of one number. */
 BPRIOR_API size_t bp_dtype_size(bp_dtype dtype);
@@ -4606,7 +4614,7 @@ typedef struct bp_agent {
 
 /** Load. @return BP_ERR_IO, BP_ERR_FORMAT, BP_ERR_MISMATCH (not a policy file; another version), BP_ERR_NONFINITE (weights) */
 BPRIOR_API bp_status bp_agent_load(bp_agent **out, const char *path, const bp_allocator *allocator, bp_error *error);
-/** Load from bytes, e.g. linked into a firmware image. They may go afterwards. */
+/** Load from bytes: linked into a firmware image. They may go afterwards. */
 BPRIOR_API bp_status bp_agent_load_memory(bp_agent **out, const void *data, size_t bytes,
                                           const bp_allocator *allocator, bp_error *error);
 /** Free; NULL is fine. */

@@ -111,6 +111,7 @@ has_egl() { compiles '#include <EGL/egl.h>'; }
 has_osmesa() { compiles '#include <GL/osmesa.h>'; }
 has_glfw() { [ -n "$(tools/gl.sh glfw)" ]; }
 has_drivers() { ls /usr/lib*/dri/*_dri.so /usr/lib*/*/dri/*_dri.so 2>/dev/null | grep -q .; }
+has_sans() { [ -n "$(fc-match -f '%{file}' 'DejaVu Sans' 2>/dev/null | grep -i dejavu)" ]; }
 has_awesome() { [ -f /usr/share/doxygen-awesome-css/doxygen-awesome.css ]; }
 has_cblas() { [ -n "$(tools/cblas.sh)" ]; }
 has_sanitizers() { compiles '' "-fsanitize=address,undefined" && compiles '' -fsanitize=thread; }
@@ -260,6 +261,7 @@ for task; do
     case $task in docs | docs-test | all)
         need "have doxygen" doxygen "the documentation site"
         need "have dot" graphviz "its diagrams"
+        need has_sans fonts-dejavu-core "letters of diagrams"
         need has_awesome doxygen-awesome-css "its looks"
         need "have node" nodejs "its index and its formulas in print"
         need "have chromium" chromium "the reference as PDF, and the site's tests"

@@ -2,8 +2,11 @@
 //
 //   node tools/docs.js pages    before Doxygen: pages made from docs/equations.md, docs/errata.md, CHANGELOG.md and
 //                               CONTRIBUTING.md, and the index of equations, into build/docs/pages/
+//   node tools/docs.js experiment FILE    a README of docs/results, as Doxygen reads it
 //   node tools/docs.js finish   after Doxygen: in docs/html, links that leave it are turned into links to the page or the copy of the
-//                               file that they mean; every function gets a line that says where it is computed; every link is followed
+//                               file that they mean; every function gets a line that says where it is computed
+//   node tools/docs.js links    follow every link of docs/html
+//   node tools/docs.js single   docs/html/bprior-reference.html: all pages and the reference in one file, nothing outside of it
 'use strict';
 const fs = require('fs');
 const path = require('path');
@@ -142,6 +145,7 @@ function convert(text, dir, ids) {
         if (/^\w+:|_source\.html#/.test(to)) return keep(whole);
         const target = path.posix.normalize(path.posix.join(dir, to.replace(/#.*/, '')));
         if (ids[target]) return keep(`@ref ${ids[target]} "${label}"`);
+        if (/^docs\/html\//.test(target)) return keep(`[${label}](../html/${target.slice(10)})`);
         return keep(`[${label}](../../${target})`);
     });
     text = text.replace(EQUATION, (id) => `@ref ${anchorOf(id)} "${id}"`);
@@ -150,6 +154,13 @@ function convert(text, dir, ids) {
         text = text.replace(/\u0001(\d+)\u0002/g, (_, k) => { again = true; return kept[k]; });
     }
     return text;
+}
+
+// The README of an experiment in docs/results, as a page. (Doxygen calls this for each: FILTER_PATTERNS.)
+function experiment(file) {
+    const target = path.posix.normalize(path.relative('.', path.resolve(file)));
+    const id = `results_${path.basename(path.dirname(target))}`;
+    return convert(read(target), path.posix.dirname(target), {}).replace(/^# .*$/m, `$& {#${id}}`);
 }
 
 function makePages() {
@@ -199,6 +210,16 @@ function makePages() {
         const body = convert(read(file), path.posix.dirname(file), ids);
         fs.writeFileSync(`${generated}/${id}.md`, body.replace(/^# .*$/m, `$& {#${id}}`));
     }
+
+    // The experiments: those with a README are pages (see experiment()), the others are directories of files.
+    const results = ['# What was measured {#results}', '',
+        'Every number comes from a program of `examples` or `tests`, with its settings, seeds and raw tables beside it.', '', '| | |', '|---|---|'];
+    for (const entry of fs.readdirSync('docs/results', { withFileTypes: true }).sort((a, b) => (a.name < b.name ? -1 : 1))) {
+        const readme = `docs/results/${entry.name}/README.md`;
+        if (fs.existsSync(readme)) results.push(`| @subpage results_${entry.name} | [files](../results/${entry.name}) |`);
+        else results.push(`| [${entry.name}](../results/${entry.name}) | |`);
+    }
+    fs.writeFileSync(`${generated}/results.md`, results.join('\n') + '\n');
 
     // The index, three ways.
     const out = ['# Index of equations {#equation_index}', '', '[TOC]', '',
@@ -278,6 +299,7 @@ function copyInto(target) {
 function inside(url, from, pageOf) {
     const [file, fragment] = decode(url).split('#');
     const target = path.posix.normalize(path.posix.join('docs/pages', file));
+    if (target.startsWith(`${html}/`)) return target.slice(html.length + 1) + (fragment ? '#' + fragment : '');
     if (target.startsWith('..') || !fs.existsSync(target)) {
         complain(`${from}: there is no ${target}`);
         return url;
@@ -289,6 +311,19 @@ function inside(url, from, pageOf) {
         return page + (line ? '#l' + line[1].padStart(5, '0') : fragment ? '#' + fragment : '');
     }
     return copyInto(target);
+}
+
+// E19 in the running text of a page becomes a link to where it is explained; not in headings, code, formulas and links.
+function linkEquations(text, page, explained) {
+    const from = text.indexOf('<div class="contents">'), to = text.indexOf('</div><!-- contents -->');
+    const known = new Set(equationsListed().map((e) => e.id));
+    const parts = text.slice(from, to).split(/(<div class="fragment">[\s\S]*?<!-- fragment -->|<(?:pre|code|h[1-6]|a|script|div class="toc")\b[\s\S]*?<\/(?:pre|code|h[1-6]|a|script|div)>|\\\([\s\S]*?\\\)|\\\[[\s\S]*?\\\]|<[^>]*>)/);
+    for (let i = 0; i < parts.length; i += 2)
+        parts[i] = parts[i].replace(EQUATION, (id) => {
+            const where = explained.get(id) || `equations.html#${anchorOf(id)}`;
+            return known.has(id) ? `<a class="el" href="${where.startsWith(page + '#') ? where.slice(page.length) : where}">${id}</a>` : id;
+        });
+    return text.slice(0, from) + parts.join('') + text.slice(to);
 }
 
 function finish() {
@@ -307,12 +342,40 @@ function finish() {
         if (origin) pageOf[origin] = pageOf[file];
     }
 
+    const written = pagesWritten();
+    const explained = new Map();
+    for (const page of written)
+        for (const [id, label] of page.headings) if (!explained.has(id)) explained.set(id, `${pageOf[page.file]}#${label}`);
+    const byHand = new Set(written.map((page) => `${html}/${pageOf[page.file]}`));
+
+    // Doxygen's list of names: where each is documented. (Structs in code it links itself; fields mean something only in their struct.)
+    const names = new Map();
+    for (const compound of read('build/docs/names').split('<compound ').filter((c) => c.startsWith('kind="group"')))
+        for (const m of compound.matchAll(/<name>(\w+)<\/name>\s*<anchorfile>(.*?)<\/anchorfile>\s*<anchor>(\w+)<\/anchor>/g)) names.set(m[1], `${m[2]}#${m[3]}`);
+
     const pages = filesUnder(html, /\.html$/).filter((file) => path.dirname(file) === html);
     for (const file of pages) {
         const before = read(file);
-        let text = before.replace(/\b(href|src)="(\.\.\/[^"]*)"/g, (_, kind, url) => `${kind}="${inside(url, file, pageOf)}"`);
+        let text = byHand.has(file) ? linkEquations(before, path.basename(file), explained) : before;
+        text = text.replace(/\b(href|src)="(\.\.\/[^"]*)"/g, (_, kind, url) => `${kind}="${inside(url, file, pageOf)}"`);
+        // The name of a file of the project, in running text, leads to it.
+        text = text.replace(/(<a\b[^>]*>)?<code>((?:bprior|docs|examples|tests|tools)[\w/.-]*)<\/code>/g, (whole, link, name) => {
+            if (link || !/\/|\.h$/.test(name) || /^docs\/html/.test(name) || !fs.existsSync(name)) return whole;
+            return `<a href="${inside('../../' + name, file, pageOf)}">${whole}</a>`;
+        });
+        // So does a name of the library.
+        text = text.replace(/(<a\b[^>]*>)?<code>((?:bp_|BP_)\w+)(\(\))?<\/code>/g, (whole, link, name) => {
+            const where = !link && names.get(name);
+            return where ? `<a class="el" href="${where}">${whole}</a>` : whole;
+        });
         // Doxygen 1.9.4 does not miss the words of an enumerator.
         for (const m of text.matchAll(/(?:&#160;|, )<b>(BP_\w+)<\/b>/g)) complain(`${file}: ${m[1]} is not documented`);
+        // A snippet begins at its left edge, however deep it stood.
+        text = text.replace(/<div class="fragment">[\s\S]*?<\/div><!-- fragment -->/g, (code) => {
+            const deep = [...code.matchAll(/<div class="line">( *)(?! |<\/div>)/g)].map((m) => m[1].length);
+            const edge = Math.min(...deep);
+            return edge > 0 && edge < 1000 ? code.replace(new RegExp(`(<div class="line">) {${edge}}`, 'g'), '$1') : code;
+        });
         // Where each function is computed, as the last line of its documentation.
         text = text.replace(/(<h2 class="memtitle">.*?<\/span>(bp_\w+)\(\)(?:<span class="overload">.*?<\/span>)?<\/h2>[\s\S]*?)(\n<\/div>\n<\/div>\n)/g,
             (whole, doc, name, end) => {
@@ -325,9 +388,10 @@ function finish() {
                     links.push(`<a class="el" href="${sourcePage(test.file)}#l${String(lineOf(test.file, test.name)).padStart(5, '0')}">${test.name}</a>`);
                 return `${doc}\n<p class="where">${links.join(' &middot; ')}</p>${end}`;
             });
+        // MathJax is 2 MB of script: only where there is a formula.
+        if (!/\\[(\[]/.test(text.replace(/^.*<\/head>/s, ''))) text = text.replace(/<script [^>]*id="MathJax-script"[^>]*><\/script>\n/, '');
         if (text !== before) fs.writeFileSync(file, text);
     }
-    followLinks();
 }
 
 // Every link of every page and of the navigation's and the search's data leads somewhere.
@@ -352,7 +416,7 @@ function followLinks() {
     };
     for (const file of filesUnder(html, /\.html$/)) {
         if (file.startsWith(`${html}/mathjax`)) continue;
-        for (const m of read(file).matchAll(/\b(?:href|src)="([^"]*)"/g)) follow(file, path.dirname(file), m[1]);
+        for (const m of read(file).matchAll(/\b(?:href|src|data)="([^"]*)"/g)) follow(file, path.dirname(file), m[1]);
     }
     for (const file of [...filesUnder(html, /^(navtree|menu)\w*\.js$/), ...filesUnder(`${html}/search`, /^\w+_\w+\.js$/)]) {
         if (path.dirname(file) !== html && path.dirname(file) !== `${html}/search`) continue;
@@ -361,8 +425,99 @@ function followLinks() {
     console.log(`docs: ${followed} links, ${complaints.length} dead`);
 }
 
-if (process.argv[2] === 'pages') makePages();
-else if (process.argv[2] === 'finish') finish();
-else complain('usage: node tools/docs.js pages|finish');
-for (const text of complaints) console.error(text);
-process.exit(complaints.length ? 1 : 0);
+// ---- everything on one page --------------------------------------------------------------------------
+
+// Pages in reading order: the main page and its subpages, depth first; other pages; then the chapters with their structures.
+function readingOrder() {
+    const written = [...filesUnder('docs/pages', /\.md$/), ...filesUnder('docs/lessons', /\.md$/)].map((file) => {
+        const text = read(file);
+        return { id: (text.match(/^# .*\{#(\w+)\}/m) || [])[1], children: [...text.matchAll(/[@\\]subpage +(\w+)/g)].map((m) => m[1]) };
+    });
+    const order = [];
+    const visit = (id) => {
+        const page = id === 'mainpage' ? 'index.html' : [`${id}.html`, `${escaped(id)}.html`].find((file) => fs.existsSync(`${html}/${file}`));
+        if (!page || order.includes(page)) return;
+        order.push(page);
+        for (const child of (written.find((p) => p.id === id) || { children: [] }).children) visit(child);
+    };
+    visit('mainpage');
+    for (const page of written) visit(page.id);
+    visit('equations');
+    visit('errata');
+    visit('results');
+    for (const file of fs.readdirSync(html).sort()) if (/^results_\w+\.html$/.test(file)) visit(file.slice(0, -5));
+    const number = (file) => { const m = read(`${html}/${file}`).match(/<div class="title">(M?)(\d+)\./); return m ? (m[1] ? 100 : 0) + +m[2] : 999; };
+    const groups = fs.readdirSync(html).filter((file) => /^group__.*\.html$/.test(file)).sort((a, b) => number(a) - number(b));
+    for (const group of groups) {
+        order.push(group);
+        const declared = read(`${html}/${group}`).match(/<table class="memberdecls">[\s\S]*?<\/table>/g) || [];
+        for (const m of declared.join('').matchAll(/class="memItemRight"[^>]*><a class="el" href="(struct\w+\.html)"/g))
+            if (!order.includes(m[1])) order.push(m[1]);
+    }
+    return order;
+}
+
+function single() {
+    const order = readingOrder();
+    const key = (page) => page.replace(/\.html$/, '');
+    return require(path.resolve('.deps/mathjax/es5/node-main.js')).init({ loader: { load: ['input/tex', 'output/svg'] }, svg: { fontCache: 'global' } }).then((mj) => {
+        const adaptor = mj.startup.adaptor;
+        const plain = (text) => text.replace(/&lt;/g, '<').replace(/&gt;/g, '>').replace(/&quot;/g, '"').replace(/&#39;/g, "'").replace(/&amp;/g, '&');
+        const svg = (tex, display) => adaptor.outerHTML(mj.tex2svg(plain(tex), { display }));
+        const parts = [], contents = [];
+        for (const page of order) {
+            const text = read(`${html}/${page}`);
+            const title = ((text.match(/<div class="title">([\s\S]*?)(?:<div class="ingroups">|<\/div>)/) || [])[1] || 'bprior').trim();
+            let body = text.slice(text.indexOf('<div class="contents">') + 22, text.indexOf('</div><!-- contents -->'));
+            body = body.replace(/<div class="toc">[\s\S]*?<\/div>\n/, '');
+            if (page.startsWith('group__')) body = body.replace(/<table class="memberdecls">[\s\S]*?<\/table>/g, '');
+            if (page.startsWith('struct')) body = body.replace(/<h2 class="groupheader">Field Documentation<\/h2>[\s\S]*$/, '');
+            body = body.replace(/<p class="definition">.*?<\/p>/g, '').replace(/ *<a href="[^"]*#details">More\.\.\.<\/a>/g, '')
+                .replace(/<a href="[^"]*">More\.\.\.<\/a>/g, '').replace(/<span class="permalink">.*?<\/span>/g, '');
+            const kept = [];
+            body = body.replace(/<div class="fragment">[\s\S]*?<\/div><!-- fragment -->|<pre[\s\S]*?<\/pre>|<code>[\s\S]*?<\/code>/g,
+                (code) => `\u0001${kept.push(code) - 1}\u0002`);
+            body = body.replace(/\\\[([\s\S]*?)\\\]/g, (_, tex) => svg(tex, true)).replace(/\\\(([\s\S]*?)\\\)/g, (_, tex) => svg(tex, false));
+            body = body.replace(/\u0001(\d+)\u0002/g, (_, k) => kept[k]);
+            if (page.startsWith('struct')) body = body.replace(/<tr class="memitem:(\w+)">/g, '<tr id="$1">');
+            // Links within the page; those to what is not on it (sources, files) lose their target.
+            body = body.replace(/\b(id|name)="([^"]+)"/g, (whole, kind, id) => (id.startsWith('MJX') ? whole : `${kind}="${key(page)}.${id}"`));
+            body = body.replace(/<a\b([^>]*?) href="([^"]*)"/g, (whole, before, url) => {
+                if (/^https?:/.test(url)) return whole;
+                const [file, fragment] = url.split('#');
+                const target = file === '' ? page : file;
+                return order.includes(target) ? `<a${before} href="#${key(target)}${fragment ? '.' + fragment : ''}"` : `<a${before}`;
+            });
+            const kinds = { png: 'image/png', svg: 'image/svg+xml', gif: 'image/gif', jpg: 'image/jpeg' };
+            const data = (file) => `data:${kinds[path.extname(file).slice(1)]};base64,${fs.readFileSync(path.join(html, decode(file))).toString('base64')}`;
+            body = body.replace(/<object type="image\/svg\+xml" data="([^"]*)"[^>]*>[\s\S]*?<\/object>/g, (_, file) => `<img alt="" src="${data(file)}">`);
+            body = body.replace(/<img([^>]*?) src="([^":]*)"/g, (_, before, file) => `<img${before} src="${data(file)}"`);
+            const level = page.startsWith('struct') ? 'h3' : 'h1';
+            contents.push(`<li class="${level}"><a href="#${key(page)}">${title.replace(' Struct Reference', '')}</a></li>`);
+            parts.push(`<section class="${level}" id="${key(page)}"><${level} class="title">${title.replace(' Struct Reference', '')}</${level}>${body}</section>`);
+        }
+        // What was left out (fields have their rows only) is to be found in its section.
+        const ids = new Set(parts.flatMap((part) => [...part.matchAll(/\b(?:id|name)="([^"]+)"/g)].map((m) => m[1])));
+        parts.forEach((part, i) => { parts[i] = part.replace(/href="#([^".]+)(\.[^"]*)?"/g, (whole, page, rest) => (ids.has(page + (rest || '')) ? whole : `href="#${page}"`)); });
+        const sheet = adaptor.textContent(mj.svgStylesheet());
+        const glyphs = `<svg style="display: none">${adaptor.outerHTML(mj.startup.document.outputJax.fontCache.getCache())}</svg>`;
+        const version = read('bprior.h').match(/define BPRIOR_VERSION "([^"]*)"/)[1];
+        fs.writeFileSync(`${html}/bprior-reference.html`, `<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">` +
+            `<meta name="viewport" content="width=device-width, initial-scale=1"><title>bprior ${version}</title>\n` +
+            `<style>\n${sheet}\n${read('docs/theme/single.css')}</style></head>\n<body>\n${glyphs}\n<h1 class="book">bprior ${version}</h1>\n` +
+            `<p>Behavior priors for reinforcement learning, in one C header. All pages and the whole reference on one page.</p>\n` +
+            `<ul class="contents">\n${contents.join('\n')}\n</ul>\n${parts.join('\n')}\n</body></html>\n`);
+    });
+}
+
+(async () => {
+    if (process.argv[2] === 'pages') makePages();
+    else if (process.argv[2] === 'finish') finish();
+    else if (process.argv[2] === 'experiment') fs.writeSync(1, experiment(process.argv[3]));
+    else if (process.argv[2] === 'links') followLinks();
+    else if (process.argv[2] === 'single') await single();
+    else complain('usage: node tools/docs.js pages|experiment FILE|finish|links|single');
+    for (const text of complaints.slice(0, 40)) console.error(text);
+    if (complaints.length > 40) console.error(`and ${complaints.length - 40} more`);
+    process.exit(complaints.length ? 1 : 0);
+})().catch((error) => { console.error(`tools/docs.js: ${String(error && error.message).slice(0, 200)}`); process.exit(1); });

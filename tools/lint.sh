@@ -11,7 +11,7 @@ c_files=$(find . -path ./build -prune -o -path ./.deps -prune -o -path ./.git -p
 # Laid out by hand or by a program: vectors and the like.
 generated=$(grep -l -s 'clang-format: generated' $c_files)
 for g in $generated; do c_files=$(echo "$c_files" | grep -v -x "$g"); done
-text_files="$c_files $(find Makefile README.md LICENSE .clang-format .gitignore .ci tools tests examples docs -type f 2>/dev/null |
+text_files="$c_files $(find Makefile README.md CHANGELOG.md CONTRIBUTING.md CITATION.cff LICENSE .clang-format .gitignore .ci tools tests examples docs -type f 2>/dev/null |
     grep -E -v '\.(c|h|cc|png|gif|svg|csv|pdf|safetensors)$' | sort)"
 
 # Another clang-format lays some lines out differently: only version 14 is the judge.

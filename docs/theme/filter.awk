@@ -2,6 +2,8 @@
 #   - In a declaration of several names, "T a, *b; /**< words */", each name gets the words.
 #   - Lists of X-macros are spelled out where they are used: their entries become documented enumerators and fields.
 #   - E19 in a documentation comment becomes a link to the equation.
+# With -v inside=1, for the internal documentation, no links; and below BPRIOR_IMPLEMENTATION the plain comment right above a
+# definition becomes its documentation, word for word.
 
 # The entries of a list of X(name, "words") as fields, of X(name, value, "words") as enumerators.
 function entries(text,   name, n, out, rest) {
@@ -25,6 +27,7 @@ function entries(text,   name, n, out, rest) {
 }
 
 function linked(text,   out, word, before, after) {
+    if (inside) return text
     out = ""
     while (match(text, /E[0-9]+b?|`[^`]*`|@f\$|@f\[|@f\]/)) {
         word = substr(text, RSTART, RLENGTH)
@@ -40,6 +43,23 @@ function linked(text,   out, word, before, after) {
         else out = out word
     }
     return out text
+}
+
+# A plain comment is held until the line below it is known: code, and the comment is about it.
+function release(about,   i) {
+    for (i = 1; i <= n_held; i++) {
+        if (about && i == 1) sub(/^\/\*/, "/** @verbatim ", held[i])
+        if (about && i == n_held) sub(/ *\*\/$/, " @endverbatim */", held[i])
+        print held[i]
+    }
+    n_held = 0
+}
+inside && /defined\(BPRIOR(_MUJOCO)?_IMPLEMENTATION\)/ { private = 1 }
+private && n_held && !in_plain { release(/^[A-Za-z]/) }
+private && (in_plain || (/^\/\* [^=\[-]/ && !/\*\/./)) {
+    held[++n_held] = $0
+    in_plain = !/\*\/$/
+    next
 }
 
 # What makes an enumerator or a field of an entry has done its work.
@@ -88,7 +108,8 @@ list != "" {
         if (line ~ /@code/) code = 1
         if (line ~ /@endcode/) code = 0
         at = index(line, "/**")
-        if (line ~ /E[0-9]/ || line ~ /@f/) line = at ? substr(line, 1, at - 1) linked(substr(line, at)) : linked(line)
+        # (A line that begins five blanks after its star is code.)
+        if (line !~ /^ \*     / && (line ~ /E[0-9]/ || line ~ /@f/)) line = at ? substr(line, 1, at - 1) linked(substr(line, at)) : linked(line)
         if (line ~ /\*\/[^*]*$/ ) in_doc = 0
     }
     print line
