@@ -16730,14 +16730,9 @@ BPI_FN void bpi_rs0_follow(const bp_rs0 *l, bp_learned *p) {
 }
 /* [e22_targets] */
 
-<<<<<<< HEAD
+/* [e22_step] */
 BPI_FN bp_status bpi_rs0_update(bp_rs0 *l, const bp_batch *batch, bp_team *team, bp_error *error) {
     const bp_status status = bpi_rs0_gradients(l, batch, team, error);
-=======
-/* [e22_step] */
-BPRIOR_API bp_status bp_rs0_step_with_noise(bp_rs0 *l, const bp_batch *batch, bp_team *team, bp_error *error) {
-    bp_status status = bp_rs0_gradients(l, batch, team, error);
->>>>>>> pages
     if (status == BP_ERR_NONFINITE) l->rejected++;
     if (status != BP_OK) return status;
     l->steps++;
