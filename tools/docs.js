@@ -180,7 +180,7 @@ function makePages() {
     const lesson = (file) => {
         const name = path.basename(file).replace(/\.\w+$/, '');
         const page = written.find((p) => p.file.startsWith('docs/lessons/') && path.basename(p.file).includes(name));
-        return page ? `@ref ${page.id} "${file}"` : `[${file}](../../${file})`;
+        return page ? `@ref ${page.id} "${path.basename(file)}"` : `[${path.basename(file)}](../../${file})`;
     };
     const explained = (id) => {
         const page = written.find((p) => p.headings.has(id));
