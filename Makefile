@@ -17,7 +17,7 @@ HEADERS := $(wildcard bprior.h bprior_mujoco.h)
 # Parallel unless the user chose a number.
 JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
 
-.PHONY: help demo film watch test parity deps bench lint equations format examples install uninstall clean
+.PHONY: help demo film watch test parity deps bench docs docs-test lint equations format examples install uninstall clean
 .DEFAULT_GOAL := help
 
 help:
@@ -28,6 +28,8 @@ help:
 	@echo 'make parity     MuJoCo bodies and tasks against the reference: difference and tolerance, on every MuJoCo there is'
 	@echo 'make deps       install what all the targets need, and say what and why'
 	@echo 'make bench      measure speed into build/bench.json'
+	@echo 'make docs       the documentation site: docs/html/index.html, to be opened from disk, without a network'
+	@echo 'make docs-test  the site as a reader meets it: every page in a browser, every link, every complete program'
 	@echo 'make lint       layout, names, documentation; make format applies the layout'
 	@echo 'make equations  does docs/equations.md agree with code and tests, in all directions?'
 	@echo 'make format     clang-format on all sources'
@@ -67,6 +69,15 @@ parity:
 bench:
 	@tools/deps.sh bench
 	@$(MAKE) --no-print-directory _bench
+
+docs:
+	@tools/deps.sh docs
+	@tools/docs.sh
+
+docs-test:
+	@tools/deps.sh docs-test
+	@tools/docs.sh
+	@node tests/docs/site.js $(if $(T),"$(T)")
 
 lint:
 	@tools/deps.sh lint
@@ -206,7 +217,7 @@ $(foreach c,$(shell tests/portability/run.sh list),$(eval $(call one_check,$(c))
 
 CHOSEN = $(if $(T),$(foreach i,$(IDS),$(if $(findstring $(T),$(i)),$(i))),$(IDS))
 
-.PHONY: _test _tally _parity _examples _demo _bench $(addprefix run/,$(IDS))
+.PHONY: _test _tally _parity _examples _lessons _demo _bench $(addprefix run/,$(IDS))
 _test: $(addprefix run/,$(CHOSEN))
 _tally:
 	$(if $(MJ_TAG)$(filter none,$(MUJOCO)),,@echo 'no MuJoCo: its $(words $(MJ_TESTS) $(MJ_PAPER)) test programs were left out')
@@ -216,6 +227,8 @@ _tally:
 _parity: $(call bin,double,tests/test_mujoco_parity.c,mujoco)
 
 _examples: $(EXAMPLE_BINS)
+# Those with a page of their own in docs/lessons: tools/lesson-output.sh runs them.
+_lessons: $(filter-out build/examples/paper/%,$(EXAMPLE_BINS))
 
 DEMO_BIN := build/demo-bin/$(or $(MJ_TAG),none)/demo
 $(eval $(call program,examples/demo.c,$(DEMO_BIN),$(CFLAGS) -DBPRIOR_THREADS $(MJ_CFLAGS),$(MJ_LIBS)))

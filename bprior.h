@@ -108,6 +108,8 @@
  */
 #ifndef BPRIOR_H
 #define BPRIOR_H
+/** @file
+ *  @brief The library: declarations, and below them the implementation, for the one file that asks for it. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdbool.h>
@@ -147,6 +149,9 @@
 #define bp_compute_bytes BPI_PREFIXED(bp_compute_bytes)
 #define bp_compute_init BPI_PREFIXED(bp_compute_init)
 #define bp_gemm BPI_PREFIXED(bp_gemm)
+#define bp_compute_keep_reals BPI_PREFIXED(bp_compute_keep_reals)
+#define bp_compute_keep BPI_PREFIXED(bp_compute_keep)
+#define bp_compute_forget BPI_PREFIXED(bp_compute_forget)
 #define bp_exp BPI_PREFIXED(bp_exp)
 #define bp_log BPI_PREFIXED(bp_log)
 #define bp_tanh BPI_PREFIXED(bp_tanh)
@@ -221,6 +226,8 @@
 #define bp_mlp_forward BPI_PREFIXED(bp_mlp_forward)
 #define bp_mlp_backward BPI_PREFIXED(bp_mlp_backward)
 #define bp_mlp_backward_input BPI_PREFIXED(bp_mlp_backward_input)
+#define bp_mlp_keep_reals BPI_PREFIXED(bp_mlp_keep_reals)
+#define bp_mlp_keep BPI_PREFIXED(bp_mlp_keep)
 #define bp_mlp_macs BPI_PREFIXED(bp_mlp_macs)
 #define bp_rnn_init BPI_PREFIXED(bp_rnn_init)
 #define bp_rnn_init_params BPI_PREFIXED(bp_rnn_init_params)
@@ -574,7 +581,7 @@ extern "C" {
  *  DETERMINISM. Random numbers, the reference kernel and everything exact are
  *  built from + - * / and sqrt alone, which IEEE 754 defines to the last bit. Two
  *  compiler habits spoil that: -ffast-math, which lets the compiler reorder sums
- *  and forget NaN (refused with an #error), and contraction of a*b+c into one
+ *  and forget NaN (refused at compile time), and contraction of a*b+c into one
  *  rounding. Contraction is switched off where the compiler has a switch inside
  *  the source; -ffp-contract=off on the command line settles it everywhere.
  *  @{ */
@@ -827,7 +834,7 @@ BPRIOR_API size_t bp_rng_pick(bp_rng *rng, const bp_real *prob, size_t n);
 /** @brief Jumps over `blocks` blocks (of four words or four normals) in no time, and drops what is buffered. */
 BPRIOR_API void bp_rng_skip(bp_rng *rng, uint64_t blocks);
 
-/** @brief Hashes three numbers to one: seeds for episodes, e.g. bp_seed_mix(seed, actor, episode). */
+/** @brief Hashes three numbers to one: seeds for episodes: bp_seed_mix(seed, actor, episode). */
 BPRIOR_API uint64_t bp_seed_mix(uint64_t seed, uint64_t a, uint64_t b);
 
 /** @} */
@@ -845,8 +852,10 @@ BPRIOR_API uint64_t bp_seed_mix(uint64_t seed, uint64_t a, uint64_t b);
  *  kernels; #bp_compute_init picks the best one this CPU can run, so that a program compiled with plain -O2 still uses
  *  AVX2, AVX-512 or NEON.
  *
- *  WHAT STAYS THE SAME. The elementwise functions (exp, log, tanh, ...) have the same bits under every kernel and on
- *  every machine. Matrix products and dot products add in an order that depends on the kernel and on the shapes, and
+ *  WHAT STAYS THE SAME. The scalar functions (bp_exp(), bp_log(), bp_tanh(), bp_softplus()) and the arrays of exp, log, softplus and
+ *  ReLU have the same bits under every kernel and on every machine. AVX2, AVX512 and NEON have a tanh and an ELU of their own with fused
+ *  multiply-adds, to the same accuracy, whose last bits differ; a number's result does not depend on where in an array it stands.
+ *  Matrix products, dot products and layer norms add in an order that depends on the kernel and on the shapes, and
  *  the vector kernels use fused multiply-adds, so their last bits differ from kernel to kernel; for one kernel and one
  *  shape they are always the same, whatever the number of threads. #BP_KERNEL_REFERENCE adds from first to last
  *  without fusing and has the same bits everywhere: it is the version to read, and the judge of the others.
@@ -879,12 +888,24 @@ BPRIOR_API const char *bp_kernel_name(bp_kernel kernel);
 
 struct bp_kernel_table; /* the functions of one kernel; private */
 
-/** @brief A chosen kernel and its scratch memory. One per thread; holds no other state. */
+/** @brief How many matrices a #bp_compute can keep rearranged: #bp_compute_keep. */
+#define BP_MAX_KEPT 32
+
+/** @brief A right factor that is kept rearranged. */
+typedef struct bp_kept {
+    const bp_real *b, *packed; /**< The matrix, and where its rearranged copy is. */
+    size_t n, k, ldb;          /**< Sizes as in #bp_gemm. */
+    bool trans_b;              /**< Is op(B) its transpose? */
+} bp_kept;
+
+/** @brief A chosen kernel, its scratch memory, and the matrices that it keeps rearranged. One per thread. */
 typedef struct bp_compute {
     bp_kernel kernel;                    /**< What was chosen; never AUTO after #bp_compute_init. */
     const struct bp_kernel_table *table; /**< Its functions. */
     bp_real *pack;                       /**< Scratch for rearranged blocks of matrices. */
     size_t pack_bytes;                   /**< Its size. */
+    bp_kept kept[BP_MAX_KEPT];           /**< The first `n_kept` are in use. */
+    size_t n_kept;                       /**< Changed by #bp_compute_keep and #bp_compute_forget. */
 } bp_compute;
 
 /** @brief Bytes of scratch memory that #bp_compute_init wants: the same for all kernels. */
@@ -910,6 +931,22 @@ BPRIOR_API void bp_gemm(const bp_compute *c, bool trans_a, bool trans_b, size_t 
                         size_t lda, const bp_real *b, size_t ldb, bp_real beta, bp_real *out, size_t ldc,
                         const bp_real *bias, bp_activation act);
 
+/** @brief Numbers of memory that #bp_compute_keep wants for an op(B) of k rows and n columns; 0: it is not worth keeping. */
+BPRIOR_API size_t bp_compute_keep_reals(size_t n, size_t k);
+
+/** @brief Rearranges a right factor of #bp_gemm once for many products to come: weights that go over many blocks of rows.
+ *
+ *  Until #bp_compute_forget, products of this `c` with the same B, sizes and orientation use the copy: the same bits, sooner. So B must
+ *  not change meanwhile. Nothing is kept, and nothing is wrong, if there are #BP_MAX_KEPT already, or if the sizes or the kernel
+ *  gain nothing by it.
+ *  @param c a compute.
+ *  @param memory [bp_compute_keep_reals(n, k)], which must live until #bp_compute_forget.
+ *  @param trans_b,n,k,b,ldb as they will be in #bp_gemm. */
+BPRIOR_API void bp_compute_keep(bp_compute *c, bp_real *memory, bool trans_b, size_t n, size_t k, const bp_real *b, size_t ldb);
+
+/** @brief Ends all that #bp_compute_keep began. */
+BPRIOR_API void bp_compute_forget(bp_compute *c);
+
 /** @brief e^x, to 1.1 units in the last place, same bits everywhere. Overflows to infinity, underflows through the
  *  subnormal numbers to 0. */
 BPRIOR_API bp_real bp_exp(bp_real x);
@@ -923,7 +960,7 @@ BPRIOR_API bp_real bp_tanh(bp_real x);
 /** @brief log(1 + e^x), to 3 units in the last place, same bits everywhere. Never overflows: for large x it is x. */
 BPRIOR_API bp_real bp_softplus(bp_real x);
 
-/** @brief y[n] = act(x[n]). y may be x. */
+/** @brief y[n] = act(x[n]), tanh to 3 and ELU to 1.5 units in the last place. y may be x. */
 BPRIOR_API void bp_vec_act(const bp_compute *c, bp_real *y, const bp_real *x, size_t n, bp_activation act);
 
 /** @brief dx[n] += dy[n] * act'(.), the derivative taken from the OUTPUT y[n] of the activation. dx must not overlap dy or y. */
@@ -940,7 +977,7 @@ BPRIOR_API void bp_vec_exp(const bp_compute *c, bp_real *y, const bp_real *x, si
 /** @brief y[n] = log(x[n]). y may be x. */
 BPRIOR_API void bp_vec_log(const bp_compute *c, bp_real *y, const bp_real *x, size_t n);
 
-/** @brief y[n] = tanh(x[n]). y may be x. */
+/** @brief y[n] = tanh(x[n]), to 3 units in the last place. y may be x. */
 BPRIOR_API void bp_vec_tanh(const bp_compute *c, bp_real *y, const bp_real *x, size_t n);
 
 /** @brief y[n] = log(1 + exp(x[n])). y may be x. */
@@ -1346,23 +1383,27 @@ BPRIOR_API void bp_linear_backward_input(const bp_compute *c, bp_real *dx, const
 
 /** @brief Layer normalisation: each row to mean 0 and variance 1, then scaled and shifted (E35).
  *  @f[ y_i = g_i \, (x_i - \bar x)\, r + s_i, \quad r = 1/\sqrt{\mathrm{var}(x) + 10^{-5}} @f]
+ *  @param c a compute
  *  @param y     [n][dim] out; may be the same array as x
  *  @param saved [n][2] out: mean and r of each row, for backward
  *  @param x     [n][dim]
  *  @param gain  [dim] g, usually starts at 1
  *  @param shift [dim] s, usually starts at 0
  *  @param n,dim sizes; dim >= 1 */
-BPRIOR_API void bp_layer_norm_forward(bp_real *y, bp_real *saved, const bp_real *x, const bp_real *gain, const bp_real *shift,
-                                      size_t n, size_t dim);
+BPRIOR_API void bp_layer_norm_forward(const bp_compute *c, bp_real *y, bp_real *saved, const bp_real *x, const bp_real *gain,
+                                      const bp_real *shift, size_t n, size_t dim);
 
 /** @brief bp_layer_norm_forward() that saves nothing; the same bits (E35).
+ *  @param c a compute
  *  @param y     [n][dim] out; may be the same array as x
  *  @param x     [n][dim]
  *  @param gain,shift [dim]
  *  @param n,dim sizes; dim >= 1 */
-BPRIOR_API void bp_layer_norm_eval(bp_real *y, const bp_real *x, const bp_real *gain, const bp_real *shift, size_t n, size_t dim);
+BPRIOR_API void bp_layer_norm_eval(const bp_compute *c, bp_real *y, const bp_real *x, const bp_real *gain,
+                                   const bp_real *shift, size_t n, size_t dim);
 
 /** @brief Derivative of bp_layer_norm_forward() (E35).
+ *  @param c a compute
  *  @param dx     [n][dim] added to, or NULL
  *  @param dgain  [dim] added to, or NULL
  *  @param dshift [dim] added to, or NULL
@@ -1371,17 +1412,18 @@ BPRIOR_API void bp_layer_norm_eval(bp_real *y, const bp_real *x, const bp_real *
  *  @param x      [n][dim] the input of forward (so x must not have been overwritten by y)
  *  @param gain   [dim]
  *  @param n,dim  sizes */
-BPRIOR_API void bp_layer_norm_backward(bp_real *dx, bp_real *dgain, bp_real *dshift, const bp_real *dy, const bp_real *saved,
-                                       const bp_real *x, const bp_real *gain, size_t n, size_t dim);
+BPRIOR_API void bp_layer_norm_backward(const bp_compute *c, bp_real *dx, bp_real *dgain, bp_real *dshift, const bp_real *dy,
+                                       const bp_real *saved, const bp_real *x, const bp_real *gain, size_t n, size_t dim);
 
 /** @brief The dx part of bp_layer_norm_backward() (E35).
+ *  @param c a compute
  *  @param dx    [n][dim] added to
  *  @param dy    [n][dim]
  *  @param saved [n][2] from forward
  *  @param x     [n][dim] the input of forward
  *  @param gain  [dim]
  *  @param n,dim sizes */
-BPRIOR_API void bp_layer_norm_backward_input(bp_real *dx, const bp_real *dy, const bp_real *saved, const bp_real *x,
+BPRIOR_API void bp_layer_norm_backward_input(const bp_compute *c, bp_real *dx, const bp_real *dy, const bp_real *saved, const bp_real *x,
                                              const bp_real *gain, size_t n, size_t dim);
 
 /** @brief How a network's raw output becomes the mean and standard deviation of a Gaussian.
@@ -1407,12 +1449,13 @@ BPRIOR_API bp_status bp_gaussian_head_check(const bp_gaussian_head *head, bp_err
 
 /** @brief mean and std from a network's raw output (E35).
  *  @f[ m = \tanh(u), \qquad \sigma = \mathrm{softplus}(v)\,\frac{\sigma_{init}}{\mathrm{softplus}(0)} + \sigma_{min} @f]
+ *  @param c a compute
  *  @param mean [n][dim] out, in [-1, 1] (any number without tanh_mean)
  *  @param std  [n][dim] out, >= min_std; positive even with min_std = 0 unless softplus underflows (raw < -87 in float)
  *  @param raw  [n][2*dim]: u, then v
  *  @param n,dim sizes
  *  @param head settings */
-BPRIOR_API void bp_gaussian_head_forward(bp_real *mean, bp_real *std, const bp_real *raw, size_t n, size_t dim,
+BPRIOR_API void bp_gaussian_head_forward(const bp_compute *c, bp_real *mean, bp_real *std, const bp_real *raw, size_t n, size_t dim,
                                          const bp_gaussian_head *head);
 
 /** @brief Derivative of bp_gaussian_head_forward(): adds to `draw` (E35).
@@ -1703,6 +1746,20 @@ BPRIOR_API void bp_mlp_backward_input(const bp_compute *c, bp_real *dx, bp_real 
                                       const bp_real *dout, const bp_real *x, const bp_real *u, const bp_real *params,
                                       const bp_mlp *mlp, size_t n, size_t s);
 
+/** @brief Numbers of memory that bp_mlp_keep() wants.
+ *  @param mlp structure */
+BPRIOR_API size_t bp_mlp_keep_reals(const bp_mlp *mlp);
+
+/** @brief Keeps a network's weights rearranged (bp_compute_keep()) until bp_compute_forget(): for parameters that many blocks of rows
+ *         will meet before they change. The results' bits stay the same.
+ *  @param c        a compute
+ *  @param memory   [bp_mlp_keep_reals()]
+ *  @param params   [n_params]
+ *  @param mlp      structure
+ *  @param backward also for bp_mlp_backward() and bp_mlp_backward_input()
+ *  @return the end of what was used of `memory`, for another network to go on from */
+BPRIOR_API bp_real *bp_mlp_keep(bp_compute *c, bp_real *memory, const bp_real *params, const bp_mlp *mlp, bool backward);
+
 /** @brief Multiply-adds of one forward pass, counting the x part of the first layer once per row of x. Backward to
  *         parameters and inputs costs about twice as much, to the inputs alone about once.
  *  @param mlp structure
@@ -1929,7 +1986,7 @@ BPRIOR_API bp_status bp_schedule_check(const bp_schedule *schedule, bp_error *er
 /** @brief Value of a schedule at a step. */
 BPRIOR_API double bp_schedule_at(const bp_schedule *schedule, uint64_t step);
 
-/** @brief A positive weight that adapts itself until a measured quantity stays below a target, e.g. the weight alpha of the
+/** @brief A positive weight that adapts itself until a measured quantity stays below a target: the weight alpha of the
  *         KL term so that the KL is `target` nats, or (with negated signs) an entropy cost. */
 typedef struct bp_dual {
     double log_value; /**< log of the weight: positive whatever is added to it. */
@@ -2209,11 +2266,11 @@ typedef struct bp_pool_config {
     size_t threads;      /**< of a team of the pool's own, the caller counted, >= 1 (default 1). More need `BPRIOR_THREADS` */
     bp_team *team;       /**< work on this team instead, which stays the caller's and must outlive the pool; `threads` is
                           *   then ignored (default NULL) */
-    size_t per_job;      /**< environments a thread takes at a time; 0: large shares first, single ones at the end, which
-                          *   costs little and balances well (default 0) */
+    size_t per_job;      /**< environments a thread takes at a time; 0: half of what is left of its part, which costs little and
+                          *   balances well (default 0) */
     uint64_t max_faults; /**< more faults than this since the reset stop the pool (default 100) */
 } bp_pool_config;
-/** @internal */
+/** What #bp_pool_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_pool_config bp_pool_config_make(uint32_t cookie);
 /** 16 environments, one thread. */
 #define bp_pool_config_default() bp_pool_config_make(BP_COOKIE(bp_pool_config))
@@ -2235,6 +2292,10 @@ BPRIOR_API bp_pool_config bp_pool_config_make(uint32_t cookie);
  * observation: last and `fault` are set, reward 0, discount 1, arrived = the observation before the step. Such a row is no
  * transition: leave it out. It is counted, the first text of each environment is kept, and a new episode begins. A reset
  * that fails is tried with the seeds of later episodes; ten failures in a row, or more than max_faults in all, stop the pool.
+ *
+ * **Threads.** Each has an equal part of the environments, the same in every step, and helps the others when it is done. A second
+ * thread pays when a step of all environments takes some 10 microseconds and more; to wake one that has fallen asleep
+ * meanwhile takes some 50 (docs/results/growth). So cheap environments are best stepped by one thread, or by the hundred.
  *
  * **Repeatable.** Environments do not see each other, so results are the same bits for any number of threads - as
  * long as yours share nothing that they write to (a normaliser with update = true, say).
@@ -2327,7 +2388,7 @@ typedef struct bp_pendulum_config {
     double max_torque; /**< Nm, > 0: the action box (default 2) */
     double max_speed;  /**< rad/s, > 0 (default 8) */
 } bp_pendulum_config;
-/** @internal */
+/** What #bp_pendulum_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_pendulum_config bp_pendulum_config_make(uint32_t cookie);
 /** Pendulum-v1. */
 #define bp_pendulum_config_default() bp_pendulum_config_make(BP_COOKIE(bp_pendulum_config))
@@ -2370,7 +2431,7 @@ typedef struct bp_pointmass_config {
     bool random_target;   /**< a new target each episode (default true) */
     double target[2];     /**< the target if not random, inside the room (default 0, 0) */
 } bp_pointmass_config;
-/** @internal */
+/** What #bp_pointmass_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_pointmass_config bp_pointmass_config_make(uint32_t cookie);
 /** The suite's body with a sparse, random target. */
 #define bp_pointmass_config_default() bp_pointmass_config_make(BP_COOKIE(bp_pointmass_config))
@@ -2522,13 +2583,14 @@ BPRIOR_API void bp_inference_marginals(double *marginal, const double *f, const 
 /* ---- grid worlds --------------------------------------------------------- */
 
 /** Actions of a grid world, in this order. */
-typedef enum bp_grid_action { BP_GRID_STAY = 0,
-                              BP_GRID_UP,
-                              BP_GRID_DOWN,
-                              BP_GRID_LEFT,
-                              BP_GRID_RIGHT } bp_grid_action;
+typedef enum bp_grid_action { BP_GRID_STAY = 0, /**< stay where you are */
+                              BP_GRID_UP,       /**< one row up */
+                              BP_GRID_DOWN,     /**< one row down */
+                              BP_GRID_LEFT,     /**< one column to the left */
+                              BP_GRID_RIGHT     /**< one column to the right */
+} bp_grid_action;
 
-/** What things cost. The defaults are those of the Distral paper's two-room world (Teh et al. 2017). */
+/** What things cost. The defaults are those of the Distral paper's two-room world (Teh and others, 2017). */
 typedef struct bp_gridworld_config {
     uint32_t cookie;    /**< set by the default function */
     double gamma;       /**< (default .95) */
@@ -2538,7 +2600,7 @@ typedef struct bp_gridworld_config {
     bool goal_ends;     /**< goals are terminal (default true) */
     double slip;        /**< probability in [0,1] that one of the four moves happens instead, each as likely (default 0) */
 } bp_gridworld_config;
-/** @internal */
+/** What #bp_gridworld_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_gridworld_config bp_gridworld_config_make(uint32_t cookie);
 /** The Distral paper's costs. */
 #define bp_gridworld_config_default() bp_gridworld_config_make(BP_COOKIE(bp_gridworld_config))
@@ -2813,7 +2875,7 @@ typedef struct bp_distral_config {
     size_t rollout;      /**< steps of a rollout, >= 1 (default 10) */
     bool learn_prior;    /**< false: the prior stays uniform, so that every task learns by itself (default true) */
 } bp_distral_config;
-/** @internal used by bp_distral_config_default() */
+/** What #bp_distral_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_distral_config bp_distral_config_make(uint32_t cookie);
 /** The settings of the paper's grid world. */
 #define bp_distral_config_default() bp_distral_config_make(BP_COOKIE(bp_distral_config))
@@ -2864,16 +2926,16 @@ BPRIOR_API void bp_distral_learner_policies(double *pi, const bp_distral_learner
  *  where all others cost step_reward, so (previous action, previous reward) is this list and nothing else; goals pay
  *  more, but nobody acts after them. */
 typedef enum bp_tworooms_memory {
-    BP_MEMORY_START = 0, /**< an episode begins: there was no step */
-    BP_MEMORY_STAY,
-    BP_MEMORY_UP,
-    BP_MEMORY_DOWN,
-    BP_MEMORY_LEFT,
-    BP_MEMORY_RIGHT, /**< BP_MEMORY_START + 1 + the action of ::bp_grid_action */
-    BP_MEMORY_UP_BUMPED,
-    BP_MEMORY_DOWN_BUMPED,
-    BP_MEMORY_LEFT_BUMPED,
-    BP_MEMORY_RIGHT_BUMPED
+    BP_MEMORY_START = 0,   /**< an episode begins: there was no step */
+    BP_MEMORY_STAY,        /**< BP_MEMORY_START + 1 + the action of ::bp_grid_action: stayed */
+    BP_MEMORY_UP,          /**< moved up */
+    BP_MEMORY_DOWN,        /**< moved down */
+    BP_MEMORY_LEFT,        /**< moved left */
+    BP_MEMORY_RIGHT,       /**< moved right */
+    BP_MEMORY_UP_BUMPED,   /**< went up and was stopped */
+    BP_MEMORY_DOWN_BUMPED, /**< went down and was stopped */
+    BP_MEMORY_LEFT_BUMPED, /**< went left and was stopped */
+    BP_MEMORY_RIGHT_BUMPED /**< went right and was stopped */
 } bp_tworooms_memory;
 #define BP_MEMORIES 10 /**< how many memories there are */
 
@@ -2894,7 +2956,7 @@ typedef struct bp_tworooms_config {
     size_t tasks;              /**< W: so many different goals, drawn uniformly from the '.' cells (default 10) */
     uint64_t seed;             /**< of that draw (default 1) */
 } bp_tworooms_config;
-/** @internal used by bp_tworooms_config_default() */
+/** What #bp_tworooms_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_tworooms_config bp_tworooms_config_make(uint32_t cookie);
 /** The paper's costs, ten tasks. */
 #define bp_tworooms_config_default() bp_tworooms_config_make(BP_COOKIE(bp_tworooms_config))
@@ -3168,7 +3230,7 @@ typedef struct bp_policy_config {
                                               Raising it: longer and finer memory, at a cost that grows with its square */
 } bp_policy_config;
 
-/** @internal used by bp_policy_config_default() */
+/** What #bp_policy_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_policy_config bp_policy_config_make(uint32_t cookie);
 /** The authors' released settings, with 64-64 hidden units and all fields visible. */
 #define bp_policy_config_default() bp_policy_config_make(BP_COOKIE(bp_policy_config))
@@ -3304,7 +3366,7 @@ typedef struct bp_latent_config {
     bool joint_ratio;            /**< E30: learn about the z that was acted on (kept in replay; ratio of (z,a)), not about one
                                       redrawn from the policy (ratio of a given it). Default false: the paper's Algorithm 2 */
 } bp_latent_config;
-/** @internal */
+/** What #bp_latent_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_latent_config bp_latent_config_make(uint32_t cookie, size_t size);
 /** Defaults for a latent of this many numbers. */
 #define bp_latent_config_default(size) bp_latent_config_make(BP_COOKIE(bp_latent_config), size)
@@ -3666,7 +3728,7 @@ typedef struct bp_latent_prior_config {
     uint64_t seed;                     /**< of the initial parameters (default 1) */
     bp_kernel kernel;                  /**< default BP_KERNEL_AUTO */
 } bp_latent_prior_config;
-/** @internal */
+/** What #bp_latent_prior_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_latent_prior_config bp_latent_prior_config_make(uint32_t cookie);
 /** Defaults. */
 #define bp_latent_prior_config_default() bp_latent_prior_config_make(BP_COOKIE(bp_latent_prior_config))
@@ -3761,7 +3823,7 @@ typedef struct bp_discriminator_config {
     uint64_t seed;                     /**< of the initial parameters (default 1) */
     bp_kernel kernel;                  /**< default BP_KERNEL_AUTO */
 } bp_discriminator_config;
-/** @internal */
+/** What #bp_discriminator_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_discriminator_config bp_discriminator_config_make(uint32_t cookie);
 /** Defaults. */
 #define bp_discriminator_config_default() bp_discriminator_config_make(BP_COOKIE(bp_discriminator_config))
@@ -3842,7 +3904,7 @@ typedef struct bp_replay_config {
     size_t latent_size;      /**< Z: numbers of a latent kept per step (default 0) */
     size_t state_size;       /**< numbers kept per sequence: the actor's state before row 0 (default 0); bp_rs0.state_size */
 } bp_replay_config;
-/** @internal */
+/** What #bp_replay_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_replay_config bp_replay_config_make(uint32_t cookie, const bp_spec *spec);
 /** Defaults for environments with this spec. */
 #define bp_replay_config_default(spec) bp_replay_config_make(BP_COOKIE(bp_replay_config), spec)
@@ -3935,6 +3997,14 @@ BPRIOR_API bp_status bp_replay_sample(bp_batch *batch, const bp_replay *replay, 
  *    provides: bp_retrace*      needs: 1, 4      equations: E6 E19
  * ========================================================================== */
 /** @defgroup bp_retrace 17. Retrace
+ *
+ * What the critic learns toward when the data were made by another policy: one-step errors of later steps, discounted and
+ * weighed by how likely the policy still is to act as the data did (E19).
+ *
+ *     target_t = r_t + d_t (V_{t+1} + c_{t+1} (target_{t+1} - Q_{t+1})),   c_t = lambda min(1, pi(a_t) / mu(a_t))
+ *
+ * The sequence's last target has nothing behind it: r + d V. Values are soft, V = E[Q] - alpha KL (E6); what is here takes them as
+ * given. No function of this chapter can fail or allocates; all may be called from any thread.
  * @{ */
 /** Trace coefficients c_t = lambda * min(1, exp(log_pi_t - log_mu_t)), 0 on boundary rows (E19).
  *  All arrays [T][B]. A difference that is NaN gives NaN, which the learner reports; -inf gives 0, +inf lambda. */
@@ -3946,7 +4016,7 @@ BPRIOR_API void bp_retrace_trace(bp_real *c, const bp_real *log_pi, const bp_rea
  *  @param c [T][B] traces; row 0 is not read. Rows of boundary steps get a number that no loss may use. */
 BPRIOR_API void bp_retrace(bp_real *target, const bp_real *reward, const bp_real *discount, const bp_real *value,
                            const bp_real *q, const bp_real *c, size_t T, size_t B);
-/** The same by the double sum of Munos et al. (E19), O(T^2): readable, slow, the oracle of bp_retrace(). */
+/** The same by the double sum of Munos and others (E19), O(T^2): readable, slow, the oracle of bp_retrace(). */
 BPRIOR_API void bp_retrace_reference(bp_real *target, const bp_real *reward, const bp_real *discount,
                                      const bp_real *value, const bp_real *q, const bp_real *c, size_t T, size_t B);
 /** @} */
@@ -3992,8 +4062,8 @@ BPRIOR_API void bp_retrace_reference(bp_real *target, const bp_real *reward, con
 
 /** Which copy of the policy an expectation uses (E19: the paper's box says online, the authors' code target). */
 typedef enum bp_rs0_source {
-    BP_SOURCE_TARGET = 0, /**< default */
-    BP_SOURCE_ONLINE
+    BP_SOURCE_TARGET = 0, /**< the target copy: default */
+    BP_SOURCE_ONLINE      /**< the copy that learns */
 } bp_rs0_source;
 
 /** How the policy gets better (E8, E21). */
@@ -4080,7 +4150,7 @@ typedef struct bp_rs0_config {
     uint64_t seed;    /**< of the initial parameters (default 1) */
     bool profile;     /**< fill bp_rs0.profile; changes no result (default false) */
 } bp_rs0_config;
-/** @internal */
+/** What #bp_rs0_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_rs0_config bp_rs0_config_make(uint32_t cookie);
 /** The authors' released settings (docs/equations.md, after E22), with 64-64 networks and no prior. */
 #define bp_rs0_config_default() bp_rs0_config_make(BP_COOKIE(bp_rs0_config))
@@ -4236,7 +4306,7 @@ typedef struct bp_clone_config {
     bp_kernel kernel;        /**< default BP_KERNEL_AUTO */
     uint64_t seed;           /**< of the initial parameters (default 1) */
 } bp_clone_config;
-/** @internal */
+/** What #bp_clone_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_clone_config bp_clone_config_make(uint32_t cookie);
 /** See the fields for the defaults. */
 #define bp_clone_config_default() bp_clone_config_make(BP_COOKIE(bp_clone_config))
@@ -4302,6 +4372,10 @@ BPRIOR_API bp_status bp_clone_step(bp_clone *clone, const bp_batch *batch, bp_er
  *
  * **Random streams** of the seed: 1 the learner's noise, 2 replay sampling, 3 evaluation with sampled actions,
  * 1000 + i actor i.
+ *
+ * **Memory.** All of it is there after the first round: acting, learning, evaluation, logs and checkpoints ask
+ * the heap for nothing more, and a run that has begun does not run out of memory days later. (Unless environments
+ * allocate, or the state that one of them saves grows.) What a run keeps does not grow with its steps.
  *
  * **When things go wrong.** An environment that returns an error, NaN or infinity has its episode ended at the
  * last good step and is reset; the episode counts in `faults`, not in the returns; too many faults stop the run. A
@@ -4377,7 +4451,7 @@ typedef struct bp_run_config {
 
     bool profile; /**< watch where the time goes: bp_run_profile(). Changes no result (default false) */
 } bp_run_config;
-/** @internal */
+/** What #bp_run_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_run_config bp_run_config_make(uint32_t cookie);
 /** See the fields for the defaults. */
 #define bp_run_config_default() bp_run_config_make(BP_COOKIE(bp_run_config))
@@ -4423,7 +4497,8 @@ BPRIOR_API bp_status bp_run_create(bp_run **out, const bp_run_config *config, co
 /** Free everything; does not save. NULL is fine. */
 BPRIOR_API void bp_run_destroy(bp_run *run);
 /** One round. After the last one run->done is true and further calls do nothing.
- *  @return BP_ERR_ENV (too many faults), BP_ERR_NONFINITE (too many rejected steps), BP_ERR_IO */
+ *  @return BP_ERR_ENV (too many faults), BP_ERR_NONFINITE (too many rejected steps), BP_ERR_IO; in the first round also
+ *  BP_ERR_MEMORY (room for the environments' states in checkpoints) and BP_ERR_THREAD (ASYNC) */
 BPRIOR_API bp_status bp_run_round(bp_run *run, bp_error *error);
 /** After the last round: last evaluation, last row, checkpoint, policy files. Once is enough. */
 BPRIOR_API bp_status bp_run_finish(bp_run *run, bp_error *error);
@@ -4511,26 +4586,26 @@ BPRIOR_API uint32_t bp_crc32c(uint32_t crc, const void *data, size_t bytes);
 
 /** Type of a stored number. The reader indexes all of these and converts F32 and F64. */
 typedef enum bp_dtype {
-    BP_DTYPE_F32 = 0,
-    BP_DTYPE_F64,
-    BP_DTYPE_U64,
-    BP_DTYPE_U8,
-    BP_DTYPE_BOOL,
-    BP_DTYPE_I8,
-    BP_DTYPE_I16,
-    BP_DTYPE_U16,
-    BP_DTYPE_F16,
-    BP_DTYPE_BF16,
-    BP_DTYPE_I32,
-    BP_DTYPE_U32,
-    BP_DTYPE_I64,
-    BP_DTYPE_F8_E5M2,
-    BP_DTYPE_F8_E4M3,
-    BP_DTYPE_COUNT_ /**< not a type */
+    BP_DTYPE_F32 = 0, /**< IEEE single precision */
+    BP_DTYPE_F64,     /**< IEEE double precision */
+    BP_DTYPE_U64,     /**< unsigned, 8 bytes */
+    BP_DTYPE_U8,      /**< unsigned, 1 byte */
+    BP_DTYPE_BOOL,    /**< 0 or 1, 1 byte */
+    BP_DTYPE_I8,      /**< signed, 1 byte */
+    BP_DTYPE_I16,     /**< signed, 2 bytes */
+    BP_DTYPE_U16,     /**< unsigned, 2 bytes */
+    BP_DTYPE_F16,     /**< IEEE half precision */
+    BP_DTYPE_BF16,    /**< bfloat16: the upper half of an F32 */
+    BP_DTYPE_I32,     /**< signed, 4 bytes */
+    BP_DTYPE_U32,     /**< unsigned, 4 bytes */
+    BP_DTYPE_I64,     /**< signed, 8 bytes */
+    BP_DTYPE_F8_E5M2, /**< 1 byte: 5 bits of exponent, 2 of mantissa */
+    BP_DTYPE_F8_E4M3, /**< 1 byte: 4 bits of exponent, 3 of mantissa */
+    BP_DTYPE_COUNT_   /**< not a type */
 } bp_dtype;
 /** The type that bp_real is in this build. */
 #define BP_DTYPE_REAL (sizeof(bp_real) == 8 ? BP_DTYPE_F64 : BP_DTYPE_F32)
-/** "F32" etc. */
+/** "F32" for BP_DTYPE_F32, and so on. */
 BPRIOR_API const char *bp_dtype_name(bp_dtype dtype);
 /** Bytes of one number. */
 BPRIOR_API size_t bp_dtype_size(bp_dtype dtype);
@@ -4666,7 +4741,7 @@ typedef struct bp_agent {
 
 /** Load. @return BP_ERR_IO, BP_ERR_FORMAT, BP_ERR_MISMATCH (not a policy file; another version), BP_ERR_NONFINITE (weights) */
 BPRIOR_API bp_status bp_agent_load(bp_agent **out, const char *path, const bp_allocator *allocator, bp_error *error);
-/** Load from bytes, e.g. linked into a firmware image. They may go afterwards. */
+/** Load from bytes: linked into a firmware image. They may go afterwards. */
 BPRIOR_API bp_status bp_agent_load_memory(bp_agent **out, const void *data, size_t bytes,
                                           const bp_allocator *allocator, bp_error *error);
 /** Free; NULL is fine. */
@@ -5018,22 +5093,38 @@ BPI_INLINE size_t bpi_align_gap(const void *p) {
     return (size_t)((BP_ALIGN - (uintptr_t)p % BP_ALIGN) % BP_ALIGN);
 }
 
+/* Large blocks lie on pages of 2 MiB where Linux has them to give: the arrays of a learner are read in many places at once, and with
+ * pages of 4 KiB a good part of the time goes into finding addresses (measured: 12 % of a step). It is advice: nothing fails without. */
+#define BPI_HUGE_PAGE ((size_t)2 << 20)
+#ifdef __linux__
+#include <sys/mman.h>
+#ifndef MADV_HUGEPAGE /* strict C hides what every Linux has */
+#define MADV_HUGEPAGE 14
+extern int madvise(void *address, size_t bytes, int advice);
+#endif
+#define BPI_ADVISE_HUGE(p, n) ((void)!madvise((p), (n), MADV_HUGEPAGE))
+#else
+#define BPI_ADVISE_HUGE(p, n) ((void)(p), (void)(n))
+#endif
+
 /* C99 has no aligned malloc, so ask for more, step up to the boundary, and keep the address that free() wants in the
  * pointer-sized slot just below the block:
  *
  *     raw ... [raw address] | block ......... | slack
- *                            ^ multiple of BP_ALIGN        */
+ *                            ^ multiple of BP_ALIGN, in a large block of BPI_HUGE_PAGE        */
 BPI_FN void *bpi_aligned_malloc(size_t bytes) {
+    const size_t align = bytes < 2 * BPI_HUGE_PAGE ? BP_ALIGN : BPI_HUGE_PAGE;
     size_t total;
     unsigned char *raw, *block;
     void *address;
-    if (!bp_size_add(&total, bytes, BP_ALIGN + sizeof(void *))) return NULL;
+    if (!bp_size_add(&total, bytes, align + sizeof(void *))) return NULL;
     raw = (unsigned char *)malloc(total);
     if (!raw) return NULL;
     block = raw + sizeof(void *);
-    block += bpi_align_gap(block);
+    block += (align - (uintptr_t)block % align) % align;
     address = raw;
     memcpy(block - sizeof(void *), &address, sizeof address);
+    if (align == BPI_HUGE_PAGE) BPI_ADVISE_HUGE(block, bytes - bytes % BPI_HUGE_PAGE);
     BPI_POISON(block + bytes, total - bytes - (size_t)(block - raw));
     return block;
 }
@@ -5539,27 +5630,28 @@ BPI_ALWAYS_INLINE bp_real bpi_select(bool condition, bp_real yes, bp_real no) {
     return bpi_from_bits((bpi_bits_of(yes) & mask) | (bpi_bits_of(no) & ~mask));
 }
 
+/* The series' coefficients 1/k!, from the last to 1/2: X(coefficient) for each */
+/* clang-format off */
+#ifdef BPRIOR_DOUBLE
+#define BPI_EXP_LAST BP_R(1.0 / 6227020800.0)
+#define BPI_EXP_SERIES(X)                                                                                          \
+    X(1.0 / 479001600.0) X(1.0 / 39916800.0) X(1.0 / 3628800.0) X(1.0 / 362880.0) X(1.0 / 40320.0) X(1.0 / 5040.0) \
+    X(1.0 / 720.0) X(1.0 / 120.0) X(1.0 / 24.0) X(1.0 / 6.0) X(0.5)
+#else
+#define BPI_EXP_LAST BP_R(1.0 / 5040.0)
+#define BPI_EXP_SERIES(X) X(1.0 / 720.0) X(1.0 / 120.0) X(1.0 / 24.0) X(1.0 / 6.0) X(0.5)
+#endif
+/* clang-format on */
+#define BPI_LOG2_E BP_R(1.44269504088896340736)
+
 /* q and the integer n (in two's complement) of the reduction above. */
 BPI_ALWAYS_INLINE bp_real bpi_exp_reduce(bp_real x, bpi_bits *n) {
-    bp_real t = x * BP_R(1.44269504088896340736) + BPI_ROUND_MAGIC, k = t - BPI_ROUND_MAGIC, r, p;
+    bp_real t = x * BPI_LOG2_E + BPI_ROUND_MAGIC, k = t - BPI_ROUND_MAGIC, r, p = BPI_EXP_LAST;
     *n = bpi_bits_of(t) - bpi_bits_of(BPI_ROUND_MAGIC);
     r = (x - k * BPI_LN2_HI) - k * BPI_LN2_LO;
-#ifdef BPRIOR_DOUBLE
-    p = 1.0 / 6227020800.0;
-    p = p * r + 1.0 / 479001600.0;
-    p = p * r + 1.0 / 39916800.0;
-    p = p * r + 1.0 / 3628800.0;
-    p = p * r + 1.0 / 362880.0;
-    p = p * r + 1.0 / 40320.0;
-    p = p * r + 1.0 / 5040.0;
-#else
-    p = 1.0f / 5040.0f;
-#endif
-    p = p * r + BP_R(1.0 / 720.0);
-    p = p * r + BP_R(1.0 / 120.0);
-    p = p * r + BP_R(1.0 / 24.0);
-    p = p * r + BP_R(1.0 / 6.0);
-    p = p * r + BP_R(0.5);
+#define BPI_TERM(coefficient) p = p * r + BP_R(coefficient);
+    BPI_EXP_SERIES(BPI_TERM)
+#undef BPI_TERM
     return r + r * r * p;
 }
 
@@ -5928,6 +6020,11 @@ BPI_FN bp_real bpi_dot_reference(const bp_real *x, const bp_real *y, size_t n) {
     I##_storem(out + i * ldc, m0, c0_##i); \
     I##_storem(out + i * ldc + I##_W, m1, c1_##i);
 
+/* The numbers of a step of Adam: 8.1 */
+typedef struct bpi_adam {
+    bp_real beta1, beta2, keep1, keep2, rate, epsilon, scale;
+} bpi_adam;
+
 /* What a tile needs to know. b is a panel with ldb numbers between its rows, of which a whole tile width is readable
  * and cols exist in C. */
 typedef void (*bpi_tile_fn)(size_t k, const bp_real *a, size_t lda, const bp_real *b, size_t ldb, bp_real beta,
@@ -6066,12 +6163,28 @@ typedef void (*bpi_tile_fn)(size_t k, const bp_real *a, size_t lda, const bp_rea
         }                                                                                                     \
     }
 
-/* Dot product in four registers; their lanes are then added in halves: 0 + 8, 1 + 9, ... then 0 + 4, ... */
+/* Sum of a register's lanes, in halves: 0 + 8, 1 + 9, ..., then 0 + 4, ... */
+#define BPI_LANE_SUM(I, ATTR)                                              \
+    ATTR BPI_ALWAYS_INLINE bp_real I##_lane_sum(I##_T v)                   \
+    {                                                                      \
+        bp_real lane[I##_W];                                               \
+        size_t i;                                                          \
+        I##_store(lane, v);                                                \
+        if (I##_W >= 16)                                                   \
+            for (i = 0; i < 8; i++) lane[i] += lane[(i + 8) % I##_W];      \
+        if (I##_W >= 8)                                                    \
+            for (i = 0; i < 4; i++) lane[i] += lane[(i + 4) % I##_W];      \
+        if (I##_W >= 4)                                                    \
+            for (i = 0; i < 2; i++) lane[i] += lane[(i + 2) % I##_W];      \
+        if (I##_W >= 2) lane[0] += lane[1 % I##_W];                        \
+        return lane[0];                                                    \
+    }
+
+/* Dot product in four registers */
 #define BPI_DOT(I, ATTR)                                                                                       \
     ATTR BPI_FN bp_real I##_dot(const bp_real *x, const bp_real *y, size_t n)                                  \
     {                                                                                                          \
         I##_T s0 = I##_zero(), s1 = s0, s2 = s0, s3 = s0;                                                      \
-        bp_real lane[I##_W];                                                                                   \
         size_t i = 0;                                                                                          \
         for (; n - i >= 4 * I##_W; i += 4 * I##_W) {                                                           \
             s0 = I##_fma(I##_load(x + i), I##_load(y + i), s0);                                                \
@@ -6084,15 +6197,7 @@ typedef void (*bpi_tile_fn)(size_t k, const bp_real *a, size_t lda, const bp_rea
             const I##_MASK_T m0 = I##_mask(n - i);                                                             \
             s1 = I##_fma(I##_loadm(x + i, m0), I##_loadm(y + i, m0), s1);                                      \
         }                                                                                                      \
-        I##_store(lane, I##_add(I##_add(s0, s1), I##_add(s2, s3)));                                            \
-        if (I##_W >= 16)                                                                                       \
-            for (i = 0; i < 8; i++) lane[i] += lane[(i + 8) % I##_W];                                          \
-        if (I##_W >= 8)                                                                                        \
-            for (i = 0; i < 4; i++) lane[i] += lane[(i + 4) % I##_W];                                          \
-        if (I##_W >= 4)                                                                                        \
-            for (i = 0; i < 2; i++) lane[i] += lane[(i + 2) % I##_W];                                          \
-        if (I##_W >= 2) lane[0] += lane[1 % I##_W];                                                            \
-        return lane[0];                                                                                        \
+        return I##_lane_sum(I##_add(I##_add(s0, s1), I##_add(s2, s3)));                                        \
     }
 
 /* Copies a panel of rows x 2W numbers out of a row-major B; columns that do not exist become 0. */
@@ -6108,14 +6213,245 @@ typedef void (*bpi_tile_fn)(size_t k, const bp_real *a, size_t lda, const bp_rea
 
 /* The elementwise loops of 4.2, compiled for this instruction set */
 #define BPI_LOOPS(I, ATTR)                                                                                          \
-    ATTR BPI_FN void I##_unary(bp_real *y, const bp_real *x, size_t n, bpi_unary f) { bpi_unary_loop(y, x, n, f); } \
-    ATTR BPI_FN void I##_slope(bp_real *dx, const bp_real *dy, const bp_real *y, size_t n, bp_activation act,       \
-                               bool add)                                                                            \
+    ATTR BPI_FN void I##_axpy(bp_real *y, bp_real a, const bp_real *x, size_t n) { bpi_axpy_loop(y, a, x, n); }     \
+    ATTR BPI_FN double I##_sumsq(const bp_real *x, size_t n) { return bpi_sumsq_loop(x, n); }                       \
+    ATTR BPI_FN void I##_plain_unary(bp_real *y, const bp_real *x, size_t n, bpi_unary f) { bpi_unary_loop(y, x, n, f); } \
+    ATTR BPI_FN void I##_plain_slope(bp_real *dx, const bp_real *dy, const bp_real *y, size_t n, bp_activation act, \
+                                     bool add)                                                                      \
     {                                                                                                               \
         bpi_slope_loop(dx, dy, y, n, act, add);                                                                     \
-    }                                                                                                               \
-    ATTR BPI_FN void I##_axpy(bp_real *y, bp_real a, const bp_real *x, size_t n) { bpi_axpy_loop(y, a, x, n); }     \
-    ATTR BPI_FN double I##_sumsq(const bp_real *x, size_t n) { return bpi_sumsq_loop(x, n); }
+    }
+
+#define BPI_TERM_bpi_avx2(coefficient) p = bpi_avx2_fma(p, r, bpi_avx2_set1(BP_R(coefficient)));
+#define BPI_TERM_bpi_avx512(coefficient) p = bpi_avx512_fma(p, r, bpi_avx512_set1(BP_R(coefficient)));
+#define BPI_TERM_bpi_neon(coefficient) p = bpi_neon_fma(p, r, bpi_neon_set1(BP_R(coefficient)));
+
+/* 4.1's functions with fused multiply-adds; scalar twins are bpi_expm1_body() and bpi_tanh_body(), from which they differ by
+ * roundings. For x below BPI_EXPM1_MIN the caller has put that. min and max are written so that a NaN stays. */
+#define BPI_MATH(I, ATTR)                                                                                     \
+    ATTR BPI_ALWAYS_INLINE I##_T I##_expm1(I##_T x)                                                           \
+    {                                                                                                         \
+        const I##_T magic = I##_set1(BPI_ROUND_MAGIC), t = I##_fma(x, I##_set1(BPI_LOG2_E), magic);           \
+        const I##_T k = I##_sub(t, magic), s = I##_pow2(t);                                                   \
+        const I##_T r = I##_fnma(k, I##_set1(BPI_LN2_LO), I##_fnma(k, I##_set1(BPI_LN2_HI), x));              \
+        I##_T p = I##_set1(BPI_EXP_LAST);                                                                     \
+        BPI_EXP_SERIES(BPI_TERM_##I)                                                                          \
+        return I##_fma(s, I##_fma(I##_mul(r, r), p, r), I##_sub(s, I##_set1(BP_R(1))));                       \
+    }                                                                                                         \
+    ATTR BPI_ALWAYS_INLINE I##_T I##_tanh(I##_T x)                                                            \
+    {                                                                                                         \
+        const I##_T sign = I##_sign(x), a = I##_min(I##_set1(BPI_TANH_MAX), I##_xor(x, sign));                \
+        const I##_T w = I##_expm1(I##_add(a, a));                                                             \
+        return I##_xor(I##_div(w, I##_add(w, I##_set1(BP_R(2)))), sign);                                      \
+    }                                                                                                         \
+    ATTR BPI_ALWAYS_INLINE I##_T I##_elu(I##_T x)                                                             \
+    {                                                                                                         \
+        return I##_positive(x, x, I##_expm1(I##_max(I##_set1(BPI_EXPM1_MIN), x)));                            \
+    }                                                                                                         \
+    ATTR BPI_ALWAYS_INLINE I##_T I##_relu(I##_T x) { return I##_max(I##_zero(), x); }                         \
+    /* f'(.) from y = f(.) */                                                                                 \
+    ATTR BPI_ALWAYS_INLINE I##_T I##_tanh_slope(I##_T y) { return I##_fnma(y, y, I##_set1(BP_R(1))); }        \
+    ATTR BPI_ALWAYS_INLINE I##_T I##_elu_slope(I##_T y)                                                       \
+    {                                                                                                         \
+        return I##_add(I##_min(I##_zero(), y), I##_set1(BP_R(1)));                                            \
+    }                                                                                                         \
+    ATTR BPI_ALWAYS_INLINE I##_T I##_relu_slope(I##_T y)                                                      \
+    {                                                                                                         \
+        return I##_positive(y, I##_set1(BP_R(1)), I##_zero());                                                \
+    }                                                                                                         \
+    BPI_MAP(I, ATTR, tanh)                                                                                    \
+    BPI_MAP(I, ATTR, elu)                                                                                     \
+    BPI_MAP(I, ATTR, relu)                                                                                    \
+    ATTR BPI_FN void I##_unary(bp_real *y, const bp_real *x, size_t n, bpi_unary f)                           \
+    {                                                                                                         \
+        if (f == BPI_TANH) I##_map_tanh(y, x, n);                                                             \
+        else if (f == BPI_ELU) I##_map_elu(y, x, n);                                                          \
+        else if (f == BPI_RELU) I##_map_relu(y, x, n);                                                        \
+        else I##_plain_unary(y, x, n, f);                                                                     \
+    }                                                                                                         \
+    ATTR BPI_FN void I##_slope(bp_real *dx, const bp_real *dy, const bp_real *y, size_t n, bp_activation act, \
+                               bool add)                                                                      \
+    {                                                                                                         \
+        if (!add && act == BP_ACT_TANH) I##_slope_tanh(dx, dy, y, n);                                         \
+        else if (!add && act == BP_ACT_ELU) I##_slope_elu(dx, dy, y, n);                                      \
+        else if (!add && act == BP_ACT_RELU) I##_slope_relu(dx, dy, y, n);                                    \
+        else I##_plain_slope(dx, dy, y, n, act, add);                                                         \
+    }
+
+/* y = f(x), and dx = dy f' */
+#define BPI_MAP(I, ATTR, f)                                                                              \
+    ATTR BPI_FN void I##_map_##f(bp_real *y, const bp_real *x, size_t n)                                 \
+    {                                                                                                    \
+        for (; n >= I##_W; n -= I##_W, y += I##_W, x += I##_W) I##_store(y, I##_##f(I##_load(x)));       \
+        if (n) {                                                                                         \
+            const I##_MASK_T m0 = I##_mask(n);                                                           \
+            I##_storem(y, m0, I##_##f(I##_loadm(x, m0)));                                                \
+        }                                                                                                \
+    }                                                                                                    \
+    ATTR BPI_FN void I##_slope_##f(bp_real *dx, const bp_real *dy, const bp_real *y, size_t n)           \
+    {                                                                                                    \
+        for (; n >= I##_W; n -= I##_W, dx += I##_W, dy += I##_W, y += I##_W)                             \
+            I##_store(dx, I##_mul(I##_load(dy), I##_##f##_slope(I##_load(y))));                          \
+        if (n) {                                                                                         \
+            const I##_MASK_T m0 = I##_mask(n);                                                           \
+            I##_storem(dx, m0, I##_mul(I##_loadm(dy, m0), I##_##f##_slope(I##_loadm(y, m0))));           \
+        }                                                                                                \
+    }
+
+/* Rows of a layer norm, forward and backward. What is computed, and why, stands at the plain twins in 6.2; `squash`: each row's
+ * tanh as well, whose backward comes with h = tanh(y). The statistics of a row are a chain of sums, a root and a quotient, long
+ * but thin: so those of BPI_NORM_ROWS rows are computed before the first of these rows is written, and the processor works on several
+ * at once. Lanes that do not exist must not count in the variance, where x - mean would be -mean. */
+#define BPI_NORM_ROWS 8
+#define BPI_NORM(I, ATTR)                                                                                               \
+    ATTR BPI_ALWAYS_INLINE void I##_norm_stats(bp_real *stats, const bp_real *x, size_t dim, I##_MASK_T m0)             \
+    {                                                                                                                   \
+        const size_t whole = dim - dim % I##_W;                                                                         \
+        I##_T s0 = I##_zero(), s1 = s0, mean;                                                                           \
+        size_t i;                                                                                                       \
+        for (i = 0; i + 2 * I##_W <= whole; i += 2 * I##_W) {                                                           \
+            s0 = I##_add(s0, I##_load(x + i));                                                                          \
+            s1 = I##_add(s1, I##_load(x + i + I##_W));                                                                  \
+        }                                                                                                               \
+        if (i < whole) s0 = I##_add(s0, I##_load(x + i));                                                               \
+        if (whole < dim) s1 = I##_add(s1, I##_loadm(x + whole, m0));                                                    \
+        stats[0] = I##_lane_sum(I##_add(s0, s1)) / (bp_real)dim;                                                        \
+        mean = I##_set1(stats[0]);                                                                                      \
+        s0 = s1 = I##_zero();                                                                                           \
+        for (i = 0; i + 2 * I##_W <= whole; i += 2 * I##_W) {                                                           \
+            const I##_T d0 = I##_sub(I##_load(x + i), mean), d1 = I##_sub(I##_load(x + i + I##_W), mean);               \
+            s0 = I##_fma(d0, d0, s0);                                                                                   \
+            s1 = I##_fma(d1, d1, s1);                                                                                   \
+        }                                                                                                               \
+        if (i < whole) {                                                                                                \
+            const I##_T d0 = I##_sub(I##_load(x + i), mean);                                                            \
+            s0 = I##_fma(d0, d0, s0);                                                                                   \
+        }                                                                                                               \
+        if (whole < dim) {                                                                                              \
+            const I##_T d0 = I##_keep(I##_sub(I##_loadm(x + whole, m0), mean), m0);                                     \
+            s1 = I##_fma(d0, d0, s1);                                                                                   \
+        }                                                                                                               \
+        stats[1] = 1 / bpi_sqrt(I##_lane_sum(I##_add(s0, s1)) / (bp_real)dim + BP_R(BP_LAYER_NORM_EPSILON));            \
+    }                                                                                                                   \
+    ATTR BPI_FN void I##_norm(bp_real *y, bp_real *saved, const bp_real *x, const bp_real *gain, const bp_real *shift,  \
+                              size_t n, size_t dim, bool squash)                                                        \
+    {                                                                                                                   \
+        const size_t whole = dim - dim % I##_W;                                                                         \
+        const I##_MASK_T m0 = I##_mask(dim - whole);                                                                    \
+        bp_real own[2 * BPI_NORM_ROWS];                                                                                 \
+        size_t first, row, i;                                                                                           \
+        for (first = 0; first < n; first += BPI_NORM_ROWS) {                                                            \
+            const size_t end = bpi_min_size(n, first + BPI_NORM_ROWS);                                                  \
+            bp_real *stats = saved ? saved + 2 * first : own;                                                           \
+            for (row = first; row < end; row++) I##_norm_stats(stats + 2 * (row - first), x + row * dim, dim, m0);      \
+            for (row = first; row < end; row++, stats += 2) {                                                           \
+                const I##_T mean = I##_set1(stats[0]), r = I##_set1(stats[1]);                                          \
+                const bp_real *xi = x + row * dim;                                                                      \
+                bp_real *yi = y + row * dim;                                                                            \
+                for (i = 0; i < whole; i += I##_W) {                                                                    \
+                    const I##_T xhat = I##_mul(I##_sub(I##_load(xi + i), mean), r);                                     \
+                    const I##_T t = I##_fma(I##_load(gain + i), xhat, I##_load(shift + i));                             \
+                    I##_store(yi + i, squash ? I##_tanh(t) : t);                                                        \
+                }                                                                                                       \
+                if (whole < dim) {                                                                                      \
+                    const I##_T xhat = I##_mul(I##_sub(I##_loadm(xi + i, m0), mean), r);                                \
+                    const I##_T t = I##_fma(I##_loadm(gain + i, m0), xhat, I##_loadm(shift + i, m0));                   \
+                    I##_storem(yi + i, m0, squash ? I##_tanh(t) : t);                                                   \
+                }                                                                                                       \
+            }                                                                                                           \
+        }                                                                                                               \
+    }                                                                                                                   \
+    BPI_NORM_PART(I, ATTR, all, I##_load(at), I##_store(at, value))                                                     \
+    BPI_NORM_PART(I, ATTR, part, I##_loadm(at, m0), I##_storem(at, m0, value))                                          \
+    ATTR BPI_FN void I##_norm_backward(bp_real *dx, bool add, bp_real *dgain, bp_real *dshift, const bp_real *dy,       \
+                                       const bp_real *h, const bp_real *saved, const bp_real *x, const bp_real *gain,   \
+                                       size_t n, size_t dim)                                                            \
+    {                                                                                                                   \
+        const size_t whole = dim - dim % I##_W;                                                                         \
+        const I##_MASK_T m0 = I##_mask(dim - whole);                                                                    \
+        bp_real average[BPI_NORM_ROWS][2];                                                                              \
+        size_t first, row, i;                                                                                           \
+        for (first = 0; first < n; first += BPI_NORM_ROWS) {                                                            \
+            const size_t end = bpi_min_size(n, first + BPI_NORM_ROWS);                                                  \
+            for (row = first; row < end; row++) {                                                                       \
+                const size_t at = row * dim;                                                                            \
+                const I##_T mean = I##_set1(saved[2 * row]), r = I##_set1(saved[2 * row + 1]);                          \
+                const bp_real *hi = h ? h + at : NULL;                                                                  \
+                I##_T s = I##_zero(), t = s;                                                                            \
+                for (i = 0; i < whole; i += I##_W)                                                                      \
+                    I##_norm_sums_all(i, m0, &s, &t, dgain, dshift, dy + at, hi, mean, r, x + at, gain);                \
+                if (i < dim) I##_norm_sums_part(i, m0, &s, &t, dgain, dshift, dy + at, hi, mean, r, x + at, gain);      \
+                average[row - first][0] = I##_lane_sum(s) / (bp_real)dim;                                               \
+                average[row - first][1] = I##_lane_sum(t) / (bp_real)dim;                                               \
+            }                                                                                                           \
+            for (row = first; dx && row < end; row++) {                                                                 \
+                const size_t at = row * dim;                                                                            \
+                const I##_T mean = I##_set1(saved[2 * row]), r = I##_set1(saved[2 * row + 1]);                          \
+                const I##_T s = I##_set1(average[row - first][0]), t = I##_set1(average[row - first][1]);               \
+                const bp_real *hi = h ? h + at : NULL;                                                                  \
+                for (i = 0; i < whole; i += I##_W) I##_norm_dx_all(i, m0, dx + at, add, s, t, dy + at, hi, mean, r, x + at, gain); \
+                if (i < dim) I##_norm_dx_part(i, m0, dx + at, add, s, t, dy + at, hi, mean, r, x + at, gain);           \
+            }                                                                                                           \
+        }                                                                                                               \
+    }
+
+/* The two passes of the way back for one register, whole or masked */
+#define BPI_NORM_PART(I, ATTR, PART, LOAD, STORE)                                                                       \
+    ATTR BPI_ALWAYS_INLINE I##_T I##_get_##PART(const bp_real *at, I##_MASK_T m0)                                       \
+    {                                                                                                                   \
+        (void)m0;                                                                                                       \
+        return LOAD;                                                                                                    \
+    }                                                                                                                   \
+    ATTR BPI_ALWAYS_INLINE void I##_put_##PART(bp_real *at, I##_MASK_T m0, I##_T value)                                 \
+    {                                                                                                                   \
+        (void)m0;                                                                                                       \
+        STORE;                                                                                                          \
+    }                                                                                                                   \
+    ATTR BPI_ALWAYS_INLINE void I##_norm_sums_##PART(size_t i, I##_MASK_T m0, I##_T *s, I##_T *t, bp_real *dgain,       \
+                                                     bp_real *dshift, const bp_real *dy, const bp_real *h, I##_T mean,  \
+                                                     I##_T r, const bp_real *x, const bp_real *gain)                    \
+    {                                                                                                                   \
+        const I##_T xhat = I##_mul(I##_sub(I##_get_##PART(x + i, m0), mean), r);                                        \
+        I##_T d = I##_get_##PART(dy + i, m0), g;                                                                        \
+        if (h) d = I##_mul(d, I##_tanh_slope(I##_get_##PART(h + i, m0)));                                               \
+        g = I##_mul(d, I##_get_##PART(gain + i, m0));                                                                   \
+        *s = I##_add(*s, g);                                                                                            \
+        *t = I##_fma(g, xhat, *t);                                                                                      \
+        if (dgain) I##_put_##PART(dgain + i, m0, I##_fma(d, xhat, I##_get_##PART(dgain + i, m0)));                      \
+        if (dshift) I##_put_##PART(dshift + i, m0, I##_add(d, I##_get_##PART(dshift + i, m0)));                         \
+    }                                                                                                                   \
+    ATTR BPI_ALWAYS_INLINE void I##_norm_dx_##PART(size_t i, I##_MASK_T m0, bp_real *dx, bool add, I##_T average_h,     \
+                                                   I##_T average_hx, const bp_real *dy, const bp_real *h, I##_T mean,   \
+                                                   I##_T r, const bp_real *x, const bp_real *gain)                      \
+    {                                                                                                                   \
+        const I##_T xhat = I##_mul(I##_sub(I##_get_##PART(x + i, m0), mean), r);                                        \
+        I##_T d = I##_get_##PART(dy + i, m0);                                                                           \
+        if (h) d = I##_mul(d, I##_tanh_slope(I##_get_##PART(h + i, m0)));                                               \
+        d = I##_sub(I##_mul(d, I##_get_##PART(gain + i, m0)), average_h);                                               \
+        d = I##_mul(r, I##_fnma(xhat, average_hx, d));                                                                  \
+        I##_put_##PART(dx + i, m0, add ? I##_add(d, I##_get_##PART(dx + i, m0)) : d);                                   \
+    }
+
+/* A step of Adam (8.1), in the order and with the roundings of its plain twin there: the same bits. k: the numbers that it takes
+ * from its configuration. */
+#define BPI_ADAM(I, ATTR)                                                                                          \
+    ATTR BPI_FN void I##_adam(bp_real *params, bp_real *m, bp_real *v, const bp_real *grad, size_t n, const bpi_adam *k) \
+    {                                                                                                              \
+        const I##_T beta1 = I##_set1(k->beta1), beta2 = I##_set1(k->beta2), keep1 = I##_set1(k->keep1);            \
+        const I##_T keep2 = I##_set1(k->keep2), rate = I##_set1(k->rate), epsilon = I##_set1(k->epsilon);          \
+        const I##_T scale = I##_set1(k->scale);                                                                    \
+        size_t i;                                                                                                  \
+        for (i = 0; i < n; i += I##_W) {                                                                           \
+            const I##_MASK_T m0 = I##_mask(bpi_min_size(n - i, I##_W));                                            \
+            const I##_T g = I##_mul(scale, I##_loadm(grad + i, m0));                                               \
+            const I##_T mi = I##_add(I##_mul(beta1, I##_loadm(m + i, m0)), I##_mul(keep1, g));                     \
+            const I##_T vi = I##_add(I##_mul(beta2, I##_loadm(v + i, m0)), I##_mul(I##_mul(keep2, g), g));         \
+            const I##_T step = I##_div(I##_mul(rate, mi), I##_add(I##_sqrt(vi), epsilon));                         \
+            I##_storem(m + i, m0, mi);                                                                             \
+            I##_storem(v + i, m0, vi);                                                                             \
+            I##_storem(params + i, m0, I##_sub(I##_loadm(params + i, m0), step));                                  \
+        }                                                                                                          \
+    }
 
 #define BPI_MAX_ROWS 14
 
@@ -6134,6 +6470,12 @@ struct bp_kernel_table {
     void (*slope)(bp_real *dx, const bp_real *dy, const bp_real *y, size_t n, bp_activation act, bool add);
     void (*axpy)(bp_real *y, bp_real a, const bp_real *x, size_t n);
     double (*sumsq)(const bp_real *x, size_t n);
+    /* rows of a layer norm; NULL: the plain ones of 6.2 */
+    void (*norm)(bp_real *y, bp_real *saved, const bp_real *x, const bp_real *gain, const bp_real *shift, size_t n, size_t dim,
+                 bool squash);
+    void (*norm_backward)(bp_real *dx, bool add, bp_real *dgain, bp_real *dshift, const bp_real *dy, const bp_real *h,
+                          const bp_real *saved, const bp_real *x, const bp_real *gain, size_t n, size_t dim);
+    void (*adam)(bp_real *params, bp_real *m, bp_real *v, const bp_real *grad, size_t n, const bpi_adam *k); /* or NULL: 8.1's */
     bpi_tile_fn tile[2][2][BPI_MAX_ROWS + 1]; /* [A transposed][registers - 1][rows] */
 };
 
@@ -6141,16 +6483,19 @@ BPI_FN void bpi_gemm_tiled(const bp_compute *c, bool trans_a, bool trans_b, size
                            const bp_real *a, size_t lda, const bp_real *b, size_t ldb, bp_real beta, bp_real *out,
                            size_t ldc, const bp_real *bias, bp_activation act);
 
-#define BPI_KERNEL(I, ATTR, ROWS, NAME)                                                                              \
-    BPI_TILES_##ROWS(I, ATTR)                                                                                        \
-    BPI_ROW_PRODUCT(I, ATTR)                                                                                         \
-    BPI_DOT(I, ATTR)                                                                                                 \
-    BPI_PACK(I, ATTR)                                                                                                \
-    BPI_LOOPS(I, ATTR)                                                                                               \
-    static const struct bp_kernel_table I##_table = {                                                                \
-        NAME, ROWS, I##_W, bpi_gemm_tiled, I##_row, I##_dot, I##_pack, I##_unary, I##_slope, I##_axpy, \
-        I##_sumsq,                                                                                                   \
-        {{BPI_TILE_LIST_##ROWS(I, AN, 1), BPI_TILE_LIST_##ROWS(I, AN, 2)},                                           \
+/* All functions of a kernel but for the last two kinds, which not every set has; then its table */
+#define BPI_KERNEL(I, ATTR, ROWS) \
+    BPI_TILES_##ROWS(I, ATTR)     \
+    BPI_ROW_PRODUCT(I, ATTR)      \
+    BPI_LANE_SUM(I, ATTR)         \
+    BPI_DOT(I, ATTR)              \
+    BPI_PACK(I, ATTR)             \
+    BPI_LOOPS(I, ATTR)
+#define BPI_TABLE(I, ROWS, NAME, UNARY, SLOPE, NORM, NORM_BACKWARD, ADAM)                          \
+    static const struct bp_kernel_table I##_table = {                                              \
+        NAME, ROWS, I##_W, bpi_gemm_tiled, I##_row, I##_dot, I##_pack, UNARY, SLOPE, I##_axpy,     \
+        I##_sumsq, NORM, NORM_BACKWARD, ADAM,                                                      \
+        {{BPI_TILE_LIST_##ROWS(I, AN, 1), BPI_TILE_LIST_##ROWS(I, AN, 2)},                         \
          {BPI_TILE_LIST_##ROWS(I, AT, 1), BPI_TILE_LIST_##ROWS(I, AT, 2)}}};
 
 /* clang-format on */
@@ -6201,61 +6546,96 @@ BPI_ALWAYS_INLINE void bpi_vector_storem(bp_real *p, size_t n, bpi_vector_T v) {
     for (i = 0; i < n; i++) p[i] = all[i];
 }
 #define BPI_PLAIN /* no attribute */
-BPI_KERNEL(bpi_vector, BPI_PLAIN, 6, BP_KERNEL_VECTOR)
+BPI_KERNEL(bpi_vector, BPI_PLAIN, 6)
+BPI_TABLE(bpi_vector, 6, BP_KERNEL_VECTOR, bpi_vector_plain_unary, bpi_vector_plain_slope, NULL, NULL, NULL)
 
 #ifdef BPI_X86
 #ifdef BPRIOR_DOUBLE
+#define BPI_256(operation) _mm256_##operation##_pd
+#define BPI_256_OF _mm256_castsi256_pd
+#define BPI_512(operation) _mm512_##operation##_pd
+#define BPI_512_CMP _mm512_cmp_pd_mask
 #define bpi_avx2_T __m256d
 #define bpi_avx2_W ((size_t)4)
-#define bpi_avx2_zero() _mm256_setzero_pd()
-#define bpi_avx2_set1(x) _mm256_set1_pd(x)
-#define bpi_avx2_load(p) _mm256_loadu_pd(p)
-#define bpi_avx2_store(p, v) _mm256_storeu_pd(p, v)
-#define bpi_avx2_loadm(p, m) _mm256_maskload_pd(p, m)
-#define bpi_avx2_storem(p, m, v) _mm256_maskstore_pd(p, m, v)
-#define bpi_avx2_add(a, b) _mm256_add_pd(a, b)
-#define bpi_avx2_fma(a, b, c) _mm256_fmadd_pd(a, b, c)
 #define bpi_avx2_mask(n) _mm256_cmpgt_epi64(_mm256_set1_epi64x((long long)(n)), _mm256_setr_epi64x(0, 1, 2, 3))
+#define bpi_avx2_pow2(t)                                                                          \
+    _mm256_castsi256_pd(_mm256_add_epi64(_mm256_slli_epi64(_mm256_castpd_si256(t), BPI_MANTISSA), \
+                                         _mm256_set1_epi64x((long long)BPI_BIAS << BPI_MANTISSA)))
 #define bpi_avx512_T __m512d
 #define bpi_avx512_W ((size_t)8)
 #define bpi_avx512_MASK_T __mmask8
-#define bpi_avx512_mask(n) ((__mmask8)((1u << (n)) - 1u))
-#define bpi_avx512_zero() _mm512_setzero_pd()
-#define bpi_avx512_set1(x) _mm512_set1_pd(x)
-#define bpi_avx512_load(p) _mm512_loadu_pd(p)
-#define bpi_avx512_store(p, v) _mm512_storeu_pd(p, v)
-#define bpi_avx512_loadm(p, m) _mm512_maskz_loadu_pd(m, p)
-#define bpi_avx512_storem(p, m, v) _mm512_mask_storeu_pd(p, m, v)
-#define bpi_avx512_add(a, b) _mm512_add_pd(a, b)
-#define bpi_avx512_fma(a, b, c) _mm512_fmadd_pd(a, b, c)
+#define bpi_avx512_pow2(t)                                                                                                  \
+    _mm512_castsi512_pd(_mm512_add_epi64(_mm512_maskz_slli_epi64(bpi_avx512_mask(8), _mm512_castpd_si512(t), BPI_MANTISSA), \
+                                         _mm512_set1_epi64((long long)BPI_BIAS << BPI_MANTISSA)))
 #else
+#define BPI_256(operation) _mm256_##operation##_ps
+#define BPI_256_OF _mm256_castsi256_ps
+#define BPI_512(operation) _mm512_##operation##_ps
+#define BPI_512_CMP _mm512_cmp_ps_mask
 #define bpi_avx2_T __m256
 #define bpi_avx2_W ((size_t)8)
-#define bpi_avx2_zero() _mm256_setzero_ps()
-#define bpi_avx2_set1(x) _mm256_set1_ps(x)
-#define bpi_avx2_load(p) _mm256_loadu_ps(p)
-#define bpi_avx2_store(p, v) _mm256_storeu_ps(p, v)
-#define bpi_avx2_loadm(p, m) _mm256_maskload_ps(p, m)
-#define bpi_avx2_storem(p, m, v) _mm256_maskstore_ps(p, m, v)
-#define bpi_avx2_add(a, b) _mm256_add_ps(a, b)
-#define bpi_avx2_fma(a, b, c) _mm256_fmadd_ps(a, b, c)
 #define bpi_avx2_mask(n) _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
+#define bpi_avx2_pow2(t)                                                                          \
+    _mm256_castsi256_ps(_mm256_add_epi32(_mm256_slli_epi32(_mm256_castps_si256(t), BPI_MANTISSA), \
+                                         _mm256_set1_epi32((int)(BPI_BIAS << BPI_MANTISSA))))
 #define bpi_avx512_T __m512
 #define bpi_avx512_W ((size_t)16)
 #define bpi_avx512_MASK_T __mmask16
-#define bpi_avx512_mask(n) ((__mmask16)((1u << (n)) - 1u))
-#define bpi_avx512_zero() _mm512_setzero_ps()
-#define bpi_avx512_set1(x) _mm512_set1_ps(x)
-#define bpi_avx512_load(p) _mm512_loadu_ps(p)
-#define bpi_avx512_store(p, v) _mm512_storeu_ps(p, v)
-#define bpi_avx512_loadm(p, m) _mm512_maskz_loadu_ps(m, p)
-#define bpi_avx512_storem(p, m, v) _mm512_mask_storeu_ps(p, m, v)
-#define bpi_avx512_add(a, b) _mm512_add_ps(a, b)
-#define bpi_avx512_fma(a, b, c) _mm512_fmadd_ps(a, b, c)
+#define bpi_avx512_pow2(t)                                                                                                   \
+    _mm512_castsi512_ps(_mm512_add_epi32(_mm512_maskz_slli_epi32(bpi_avx512_mask(16), _mm512_castps_si512(t), BPI_MANTISSA), \
+                                         _mm512_set1_epi32((int)(BPI_BIAS << BPI_MANTISSA))))
 #endif
 #define bpi_avx2_MASK_T __m256i
-BPI_KERNEL(bpi_avx2, BPI_AVX2_ATTR, 6, BP_KERNEL_AVX2)
-BPI_KERNEL(bpi_avx512, BPI_AVX512_ATTR, 14, BP_KERNEL_AVX512)
+#define bpi_avx2_zero() BPI_256(setzero)()
+#define bpi_avx2_set1(x) BPI_256(set1)(x)
+#define bpi_avx2_load(p) BPI_256(loadu)(p)
+#define bpi_avx2_store(p, v) BPI_256(storeu)(p, v)
+#define bpi_avx2_loadm(p, m) BPI_256(maskload)(p, m)
+#define bpi_avx2_storem(p, m, v) BPI_256(maskstore)(p, m, v)
+#define bpi_avx2_add(a, b) BPI_256(add)(a, b)
+#define bpi_avx2_sub(a, b) BPI_256(sub)(a, b)
+#define bpi_avx2_mul(a, b) BPI_256(mul)(a, b)
+#define bpi_avx2_div(a, b) BPI_256(div)(a, b)
+#define bpi_avx2_fma(a, b, c) BPI_256(fmadd)(a, b, c)
+#define bpi_avx2_fnma(a, b, c) BPI_256(fnmadd)(a, b, c)
+#define bpi_avx2_sqrt(a) BPI_256(sqrt)(a)
+#define bpi_avx2_min(a, b) BPI_256(min)(a, b)
+#define bpi_avx2_max(a, b) BPI_256(max)(a, b)
+#define bpi_avx2_positive(x, yes, no) BPI_256(blendv)(no, yes, BPI_256(cmp)(x, bpi_avx2_zero(), _CMP_GT_OQ))
+#define bpi_avx2_sign(x) BPI_256 (and)(x, bpi_avx2_set1(BP_R(-0.0)))
+#define bpi_avx2_keep(v, m) BPI_256 (and)(v, BPI_256_OF(m))
+#define bpi_avx2_xor(a, b) BPI_256 (xor)(a, b)
+/* gcc 12 warns about some of its own unmasked AVX-512 functions; the masked ones become the same instructions */
+#define bpi_avx512_mask(n) ((bpi_avx512_MASK_T)((1u << (n)) - 1u))
+#define bpi_avx512_zero() BPI_512(setzero)()
+#define bpi_avx512_set1(x) BPI_512(set1)(x)
+#define bpi_avx512_load(p) BPI_512(loadu)(p)
+#define bpi_avx512_store(p, v) BPI_512(storeu)(p, v)
+#define bpi_avx512_loadm(p, m) BPI_512(maskz_loadu)(m, p)
+#define bpi_avx512_storem(p, m, v) BPI_512(mask_storeu)(p, m, v)
+#define bpi_avx512_add(a, b) BPI_512(add)(a, b)
+#define bpi_avx512_sub(a, b) BPI_512(sub)(a, b)
+#define bpi_avx512_mul(a, b) BPI_512(mul)(a, b)
+#define bpi_avx512_div(a, b) BPI_512(div)(a, b)
+#define bpi_avx512_fma(a, b, c) BPI_512(fmadd)(a, b, c)
+#define bpi_avx512_fnma(a, b, c) BPI_512(fnmadd)(a, b, c)
+#define bpi_avx512_sqrt(a) BPI_512(maskz_sqrt)(bpi_avx512_mask(bpi_avx512_W), a)
+#define bpi_avx512_min(a, b) BPI_512(maskz_min)(bpi_avx512_mask(bpi_avx512_W), a, b)
+#define bpi_avx512_max(a, b) BPI_512(maskz_max)(bpi_avx512_mask(bpi_avx512_W), a, b)
+#define bpi_avx512_positive(x, yes, no) BPI_512(mask_mov)(no, BPI_512_CMP(x, bpi_avx512_zero(), _CMP_GT_OQ), yes)
+#define bpi_avx512_sign(x) BPI_512(maskz_and)(bpi_avx512_mask(bpi_avx512_W), x, bpi_avx512_set1(BP_R(-0.0)))
+#define bpi_avx512_keep(v, m) BPI_512(maskz_mov)(m, v)
+#define bpi_avx512_xor(a, b) BPI_512(maskz_xor)(bpi_avx512_mask(bpi_avx512_W), a, b)
+BPI_KERNEL(bpi_avx2, BPI_AVX2_ATTR, 6)
+BPI_MATH(bpi_avx2, BPI_AVX2_ATTR)
+BPI_NORM(bpi_avx2, BPI_AVX2_ATTR)
+BPI_ADAM(bpi_avx2, BPI_AVX2_ATTR)
+BPI_TABLE(bpi_avx2, 6, BP_KERNEL_AVX2, bpi_avx2_unary, bpi_avx2_slope, bpi_avx2_norm, bpi_avx2_norm_backward, bpi_avx2_adam)
+BPI_KERNEL(bpi_avx512, BPI_AVX512_ATTR, 14)
+BPI_MATH(bpi_avx512, BPI_AVX512_ATTR)
+BPI_NORM(bpi_avx512, BPI_AVX512_ATTR)
+BPI_ADAM(bpi_avx512, BPI_AVX512_ATTR)
+BPI_TABLE(bpi_avx512, 14, BP_KERNEL_AVX512, bpi_avx512_unary, bpi_avx512_slope, bpi_avx512_norm, bpi_avx512_norm_backward, bpi_avx512_adam)
 #endif /* BPI_X86 */
 
 #ifdef BPI_NEON
@@ -6266,17 +6646,33 @@ BPI_KERNEL(bpi_avx512, BPI_AVX512_ATTR, 14, BP_KERNEL_AVX512)
 #define bpi_neon_set1(x) vdupq_n_f64(x)
 #define bpi_neon_load(p) vld1q_f64(p)
 #define bpi_neon_store(p, v) vst1q_f64(p, v)
-#define bpi_neon_add(a, b) vaddq_f64(a, b)
-#define bpi_neon_fma(a, b, c) vfmaq_f64(c, a, b)
+#define BPI_128(operation) operation##q_f64
+#define bpi_neon_pow2(t) \
+    vreinterpretq_f64_u64(vaddq_u64(vshlq_n_u64(vreinterpretq_u64_f64(t), BPI_MANTISSA), vdupq_n_u64((uint64_t)BPI_BIAS << BPI_MANTISSA)))
+#define bpi_neon_sign(x) vreinterpretq_f64_u64(vandq_u64(vreinterpretq_u64_f64(x), vdupq_n_u64((uint64_t)1 << 63)))
+#define bpi_neon_xor(a, b) vreinterpretq_f64_u64(veorq_u64(vreinterpretq_u64_f64(a), vreinterpretq_u64_f64(b)))
 #else
 #define bpi_neon_T float32x4_t
 #define bpi_neon_W ((size_t)4)
 #define bpi_neon_set1(x) vdupq_n_f32(x)
 #define bpi_neon_load(p) vld1q_f32(p)
 #define bpi_neon_store(p, v) vst1q_f32(p, v)
-#define bpi_neon_add(a, b) vaddq_f32(a, b)
-#define bpi_neon_fma(a, b, c) vfmaq_f32(c, a, b)
+#define BPI_128(operation) operation##q_f32
+#define bpi_neon_pow2(t) \
+    vreinterpretq_f32_u32(vaddq_u32(vshlq_n_u32(vreinterpretq_u32_f32(t), BPI_MANTISSA), vdupq_n_u32(BPI_BIAS << BPI_MANTISSA)))
+#define bpi_neon_sign(x) vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(x), vdupq_n_u32((uint32_t)1 << 31)))
+#define bpi_neon_xor(a, b) vreinterpretq_f32_u32(veorq_u32(vreinterpretq_u32_f32(a), vreinterpretq_u32_f32(b)))
 #endif
+#define bpi_neon_add(a, b) BPI_128(vadd)(a, b)
+#define bpi_neon_sub(a, b) BPI_128(vsub)(a, b)
+#define bpi_neon_mul(a, b) BPI_128(vmul)(a, b)
+#define bpi_neon_div(a, b) BPI_128(vdiv)(a, b)
+#define bpi_neon_fma(a, b, c) BPI_128(vfma)(c, a, b)
+#define bpi_neon_fnma(a, b, c) BPI_128(vfms)(c, a, b)
+#define bpi_neon_sqrt(a) BPI_128(vsqrt)(a)
+#define bpi_neon_min(a, b) BPI_128(vmin)(a, b)
+#define bpi_neon_max(a, b) BPI_128(vmax)(a, b)
+#define bpi_neon_positive(x, yes, no) BPI_128(vbsl)(BPI_128(vcgt)(x, bpi_neon_zero()), yes, no)
 #define bpi_neon_MASK_T size_t
 #define bpi_neon_mask(n) (n)
 #define bpi_neon_zero() bpi_neon_set1(BP_R(0))
@@ -6297,7 +6693,16 @@ BPI_ALWAYS_INLINE void bpi_neon_storem(bp_real *p, size_t n, bpi_neon_T v) {
     bpi_neon_store(all, v);
     for (i = 0; i < n; i++) p[i] = all[i];
 }
-BPI_KERNEL(bpi_neon, BPI_PLAIN, 14, BP_KERNEL_NEON)
+BPI_ALWAYS_INLINE bpi_neon_T bpi_neon_keep(bpi_neon_T v, size_t n) {
+    bp_real all[bpi_neon_W];
+    bpi_neon_store(all, v);
+    return bpi_neon_loadm(all, n);
+}
+BPI_KERNEL(bpi_neon, BPI_PLAIN, 14)
+BPI_MATH(bpi_neon, BPI_PLAIN)
+BPI_NORM(bpi_neon, BPI_PLAIN)
+BPI_ADAM(bpi_neon, BPI_PLAIN)
+BPI_TABLE(bpi_neon, 14, BP_KERNEL_NEON, bpi_neon_unary, bpi_neon_slope, bpi_neon_norm, bpi_neon_norm_backward, bpi_neon_adam)
 #endif /* BPI_NEON */
 
 /* --- 4.6 the blocked product ----------------------------------------------------------------------------------------
@@ -6312,8 +6717,8 @@ BPI_KERNEL(bpi_neon, BPI_PLAIN, 14, BP_KERNEL_NEON)
  * A is read where it lies, in either orientation. Packing costs k n moves against m k n multiply-adds; a B that is not
  * transposed and is small or used by few rows is also read where it lies, except for the last, narrow panel. */
 
-#define BPI_KC ((size_t)(1536 / sizeof(bp_real)))                        /* rows of a packed block: 384 floats */
-#define BPI_PACK_BYTES ((size_t)(BPI_KC * (512 + 16) * sizeof(bp_real))) /* 792 KiB: fits a second-level cache */
+#define BPI_KC ((size_t)(2048 / sizeof(bp_real)))                        /* rows of a packed block: 512 floats */
+#define BPI_PACK_BYTES ((size_t)(BPI_KC * (512 + 16) * sizeof(bp_real))) /* 1 MiB: fits a second-level cache */
 #define BPI_DIRECT_BYTES ((size_t)(24 * 1024))                           /* a B no larger than this stays in the first-level cache */
 #define BPI_FAR_BYTES ((size_t)(96 * 1024))                              /* a transposed A larger than this is copied group by group */
 
@@ -6387,11 +6792,37 @@ BPI_FN void bpi_act_rows(const struct bp_kernel_table *t, bp_real *x, size_t m, 
     for (i = 0; i < m; i++) bpi_act_inplace(t, x + i * ldc, n, act);
 }
 
+/* Packs rows x cols of op(B) into panels; of a B that tiles read where it lies, only the last, narrow one. */
+BPI_FN void bpi_pack_block(const struct bp_kernel_table *t, bp_real *to, bool trans_b, size_t cols, size_t rows, const bp_real *b,
+                           size_t ldb, bool narrow_only) {
+    const size_t width = 2 * t->width;
+    size_t j;
+    for (j = narrow_only ? cols - cols % width : 0; j < cols; j += width) {
+        const size_t panel_cols = bpi_min_size(width, cols - j);
+        if (trans_b) bpi_pack_transposed(to + j * rows, b + j * ldb, ldb, rows, panel_cols, width);
+        else t->pack(to + j * rows, b + j, ldb, rows, panel_cols);
+    }
+}
+
+/* The kept copy of op(B), or NULL. */
+BPI_FN const bp_real *bpi_kept_find(const bp_compute *c, bool trans_b, size_t n, size_t k, const bp_real *b, size_t ldb) {
+    size_t i;
+    for (i = 0; i < c->n_kept; i++) {
+        const bp_kept *kept = &c->kept[i];
+        if (kept->b == b && kept->trans_b == trans_b && kept->n == n && kept->k == k && kept->ldb == ldb) return kept->packed;
+    }
+    return NULL;
+}
+
+/* Rows of a strip: few enough for several arrays of them to share the first-level cache, and a whole number of tiles. */
+BPI_FN size_t bpi_strip_rows(const bp_compute *c) { return BPI_MAX_ROWS / c->table->rows * c->table->rows; }
+
 BPI_FN void bpi_gemm_tiled(const bp_compute *c, bool trans_a, bool trans_b, size_t m, size_t n, size_t k,
                            const bp_real *a, size_t lda, const bp_real *b, size_t ldb, bp_real beta, bp_real *out,
                            size_t ldc, const bp_real *bias, bp_activation act) {
     const struct bp_kernel_table *t = c->table;
     const size_t width = 2 * t->width;
+    const bp_real *kept;
     size_t kc, nc, blocks, j0, p0, i, j, panel_cols;
     bool direct;
 
@@ -6430,11 +6861,12 @@ BPI_FN void bpi_gemm_tiled(const bp_compute *c, bool trans_a, bool trans_b, size
         return;
     }
 
-    /* Blocks of p of nearly equal size, at most BPI_KC; then as many columns as fit the scratch. */
+    /* Blocks of p of nearly equal size, at most BPI_KC; then as many columns as fit the scratch. A kept B is one block. */
+    kept = bpi_kept_find(c, trans_b, n, k, b, ldb);
     blocks = k ? (k + BPI_KC - 1) / BPI_KC : 1;
     kc = (k + blocks - 1) / blocks;
-    nc = kc ? (c->pack_bytes / sizeof(bp_real) / kc - BPI_MAX_ROWS) / width * width : n;
-    direct = !trans_b && (m <= 2 * t->rows || k * ldb * sizeof(bp_real) <= BPI_DIRECT_BYTES);
+    nc = kc && !kept ? (c->pack_bytes / sizeof(bp_real) / kc - BPI_MAX_ROWS) / width * width : n;
+    direct = !kept && !trans_b && (m <= 2 * t->rows || k * ldb * sizeof(bp_real) <= BPI_DIRECT_BYTES);
     if (nc == 0) nc = width;
 
     for (j0 = 0; j0 < n; j0 += nc) {
@@ -6444,15 +6876,9 @@ BPI_FN void bpi_gemm_tiled(const bp_compute *c, bool trans_a, bool trans_b, size
             const size_t depth = bpi_min_size(kc, k - p0);
             const bool last = p0 + depth >= k;
             const bp_real scale = p0 ? BP_R(1) : beta;
-            const bp_real *bias0 = bias && !p0 ? bias + j0 : NULL;
+            const bp_real *bias0 = bias && !p0 ? bias + j0 : NULL, *packed = kept ? kept : c->pack;
 
-            for (j = 0; j < cols; j += width) {
-                panel_cols = bpi_min_size(width, cols - j);
-                if (trans_b)
-                    bpi_pack_transposed(c->pack + j * depth, b + (j0 + j) * ldb + p0, ldb, depth, panel_cols, width);
-                else if (!direct || panel_cols < width)
-                    t->pack(c->pack + j * depth, b + p0 * ldb + j0 + j, ldb, depth, panel_cols);
-            }
+            if (!kept) bpi_pack_block(t, c->pack, trans_b, cols, depth, trans_b ? b + j0 * ldb + p0 : b + p0 * ldb + j0, ldb, direct);
 
             i = 0;
             while (i < m) {
@@ -6470,7 +6896,7 @@ BPI_FN void bpi_gemm_tiled(const bp_compute *c, bool trans_a, bool trans_b, size
                 }
                 for (j = 0; j < cols; j += width) {
                     const bool in_place = direct && cols - j >= width;
-                    const bp_real *bj = in_place ? b + p0 * ldb + j0 + j : c->pack + j * depth;
+                    const bp_real *bj = in_place ? b + p0 * ldb + j0 + j : packed + j * depth;
                     panel_cols = bpi_min_size(width, cols - j);
                     t->tile[trans_a][panel_cols > t->width][rows](depth, ai, ai_step, bj, in_place ? ldb : width, scale,
                                                                   ci + j, ldc, bias0 ? bias0 + j : NULL, panel_cols);
@@ -6523,8 +6949,8 @@ BPI_FN void bpi_gemm_cblas(const bp_compute *c, bool trans_a, bool trans_b, size
 /* Elementwise, the plain loops are as good a reference as any: every kernel has their bits. */
 /* clang-format off */
 static const struct bp_kernel_table bpi_reference_table = {
-    BP_KERNEL_REFERENCE, 1, 1, bpi_gemm_reference, NULL, bpi_dot_reference, NULL, bpi_vector_unary,
-    bpi_vector_slope, bpi_vector_axpy, bpi_vector_sumsq,
+    BP_KERNEL_REFERENCE, 1, 1, bpi_gemm_reference, NULL, bpi_dot_reference, NULL, bpi_vector_plain_unary,
+    bpi_vector_plain_slope, bpi_vector_axpy, bpi_vector_sumsq, NULL, NULL, NULL,
     {{{0}, {0}}, {{0}, {0}}}};
 /* clang-format on */
 
@@ -6610,6 +7036,24 @@ BPRIOR_API void bp_gemm(const bp_compute *c, bool trans_a, bool trans_b, size_t 
 #endif
     c->table->gemm(c, trans_a, trans_b, m, n, k, a, lda, b, ldb, beta, out, ldc, bias, act);
 }
+
+/* A column is a dot product, and a B of several blocks of p would be added up in another order. 64: more than any panel is wide. */
+BPRIOR_API size_t bp_compute_keep_reals(size_t n, size_t k) { return n < 2 || k == 0 || k > BPI_KC ? 0 : (n + 63) / 64 * 64 * k; }
+
+BPRIOR_API void bp_compute_keep(bp_compute *c, bp_real *memory, bool trans_b, size_t n, size_t k, const bp_real *b, size_t ldb) {
+    bp_kept *kept = &c->kept[c->n_kept];
+    if (!c->table->pack || c->kernel == BP_KERNEL_CBLAS || bp_compute_keep_reals(n, k) == 0 || c->n_kept == BP_MAX_KEPT) return;
+    bpi_pack_block(c->table, memory, trans_b, n, k, b, ldb, false);
+    kept->b = b;
+    kept->packed = memory;
+    kept->n = n;
+    kept->k = k;
+    kept->ldb = ldb;
+    kept->trans_b = trans_b;
+    c->n_kept++;
+}
+
+BPRIOR_API void bp_compute_forget(bp_compute *c) { c->n_kept = 0; }
 
 BPRIOR_API void bp_vec_act(const bp_compute *c, bp_real *y, const bp_real *x, size_t n, bp_activation act) {
     switch (act) {
@@ -7044,6 +7488,7 @@ BPRIOR_API size_t bp_profile_text(char *out, size_t capacity, const bp_profile *
 
 /* --- 5.1 The diagonal Gaussian (E32) ------------------------------------- */
 
+/* [e32_log_prob] */
 /* The density of one component, with z = (a - mean) / std:
  *     p(a)     = exp(-z^2/2) / (std sqrt(2 pi))
  *     log p(a) = -z^2/2 - log std - log(2 pi)/2
@@ -7056,6 +7501,7 @@ BPRIOR_API bp_real bp_gaussian_log_prob(const bp_real *a, const bp_real *mean, c
     }
     return -sum - BP_R(0.5) * BPI_LOG_2PI * (bp_real)dim;
 }
+/* [e32_log_prob] */
 
 /* dz/da = 1/std, dz/dmean = -1/std, dz/dstd = -z/std, and so
  *     d log p / da    = -z / std
@@ -7090,6 +7536,7 @@ BPRIOR_API void bp_gaussian_entropy_backward(bp_real *dstd, bp_real dout, const 
     for (size_t i = 0; i < dim; i++) dstd[i] += dout / std[i];
 }
 
+/* [e32_minus_log1p] */
 /* q - log(1 + q) for q > -1, given ratio^2 = 1 + q: zero at q = 0, positive elsewhere, about q^2/2 near 0.
  *
  * Subtracting the two directly leaves an error of eps*q where the answer is q^2/2. With s = q/(2+q), hence
@@ -7111,7 +7558,9 @@ BPI_FN bp_real bpi_minus_log1p(bp_real q, bp_real ratio) {
     series = series * w + BP_R(1.0 / 3);
     return q * s - 2 * s * w * series;
 }
+/* [e32_minus_log1p] */
 
+/* [e32_kl] */
 /* KL[N(mean,std) || N(mean0,std0)] of one component. Under the first density E[(a-mean)^2] = std^2 and
  * E[(a-mean0)^2] = std^2 + (mean-mean0)^2, so
  *     KL = E[log p - log p0] = log(std0/std) - 1/2 + (std^2 + (mean-mean0)^2) / (2 std0^2).
@@ -7130,7 +7579,9 @@ BPRIOR_API bp_real bp_gaussian_kl(const bp_real *mean, const bp_real *std, const
     }
     return BP_R(0.5) * sum;
 }
+/* [e32_kl] */
 
+/* [e32_kl_backward] */
 /* The four partial derivatives, from the first form above and then in the code's q and z:
  *     dKL/dmean  =  (mean - mean0) / std0^2                                     =  z / std0
  *     dKL/dmean0 = -(mean - mean0) / std0^2                                     = -z / std0
@@ -7151,16 +7602,20 @@ BPRIOR_API void bp_gaussian_kl_backward(bp_real *dmean, bp_real *dstd, bp_real *
         if (dstd0) dstd0[i] -= dout * (q + z * z) / std0[i];
     }
 }
+/* [e32_kl_backward] */
 
 /* KL[p || uniform] = E[log p] - E[log(1/volume)] = -H + log volume, for a p that lives inside the box. */
 BPRIOR_API bp_real bp_gaussian_kl_uniform_box(const bp_real *std, size_t dim, bp_real log_volume) {
     return log_volume - bp_gaussian_entropy(std, dim);
 }
 
+/* [e18_sample] */
 BPRIOR_API void bp_gaussian_sample(bp_real *a, const bp_real *mean, const bp_real *std, const bp_real *noise, size_t dim) {
     for (size_t i = 0; i < dim; i++) a[i] = mean[i] + std[i] * noise[i];
 }
+/* [e18_sample] */
 
+/* [e18_pullback] */
 BPRIOR_API void bp_gaussian_sample_backward(bp_real *dmean, bp_real *dstd, const bp_real *da, const bp_real *noise, size_t dim) {
     for (size_t i = 0; i < dim; i++) {
         // in the forward pass this was:
@@ -7169,6 +7624,7 @@ BPRIOR_API void bp_gaussian_sample_backward(bp_real *dmean, bp_real *dstd, const
         if (dstd) dstd[i] += da[i] * noise[i];
     }
 }
+/* [e18_pullback] */
 
 /* --- 5.2 The categorical distribution (E33) ------------------------------- */
 
@@ -7195,6 +7651,7 @@ BPI_FN bpi_normaliser_logits bpi_logits_normaliser(const bp_real *logits, size_t
     return z;
 }
 
+/* [e32_squash] */
 /* Squashing. With a = tanh(u), da/du = 1 - a^2. As u grows, tanh(u) rounds to 1 and the logarithm would be -infinity;
  *
  *     1 - tanh^2 u = 4 / (e^u + e^-u)^2 = 4 e^{-2u} / (1 + e^{-2u})^2
@@ -7208,6 +7665,7 @@ BPRIOR_API bp_real bp_squash_log_det(const bp_real *u, size_t dim) {
     for (i = 0; i < dim; i++) sum += BP_R(2) * (BP_R(0.69314718055994530942) - u[i] - bp_softplus(BP_R(-2) * u[i]));
     return sum;
 }
+/* [e32_squash] */
 
 BPRIOR_API void bp_squash_log_det_backward(bp_real *du, bp_real dout, const bp_real *u, size_t dim) {
     size_t i;
@@ -7273,6 +7731,7 @@ BPRIOR_API void bp_categorical_entropy_backward(bp_real *dlogits, bp_real dout, 
     }
 }
 
+/* [e33_kl_term] */
 /* One choice's share of KL[p||p0] = sum p (log p - log p0). With r = log p - log p0 the sum of p r has terms of both
  * signs that nearly cancel when p is close to p0. Adding p0 - p to each, which sums to zero, gives terms
  *     p r + p0 - p = p (exp(-r) - 1 + r)
@@ -7288,6 +7747,7 @@ BPI_FN bp_real bpi_categorical_kl_term(bp_real logp, bp_real logp0) {
     for (int k = 11; k >= 3; k--) series = 1 - r / (bp_real)k * series;
     return p * r * r * BP_R(0.5) * series;
 }
+/* [e33_kl_term] */
 
 BPRIOR_API bp_real bp_categorical_kl(const bp_real *logits, const bp_real *logits0, size_t n) {
     const bpi_normaliser_logits z = bpi_logits_normaliser(logits, n), z0 = bpi_logits_normaliser(logits0, n);
@@ -7296,6 +7756,7 @@ BPRIOR_API bp_real bp_categorical_kl(const bp_real *logits, const bp_real *logit
     return sum;
 }
 
+/* [e33_kl_backward] */
 /* By the first logits: d/dlogp[j] of sum p (log p - log p0) is p[j] (r[j] + 1), r = log p - log p0, and through the softmax
  *     dKL/dlogits[i]  = p[i] (r[i] + 1) - p[i] sum_j p[j] (r[j] + 1) = p[i] (r[i] - KL)
  * By the second: d/dlogp0[j] is -p[j], these sum to -1, and
@@ -7315,6 +7776,7 @@ BPRIOR_API void bp_categorical_kl_backward(bp_real *dlogits, bp_real *dlogits0, 
         if (dlogits0) dlogits0[i] += dout * (bp_exp(logp0) - p);
     }
 }
+/* [e33_kl_backward] */
 
 BPRIOR_API bp_real bp_categorical_kl_uniform(const bp_real *logits, size_t n) {
     const bpi_normaliser_logits z = bpi_logits_normaliser(logits, n);
@@ -7383,6 +7845,7 @@ BPRIOR_API bp_real bp_mixture_log_prob(const bp_real *a, const bp_real *logits, 
     return n.top + n.log_sum;
 }
 
+/* [e34_responsibilities] */
 /* r_k = exp(l_k - log p(a)) */
 BPRIOR_API void bp_mixture_responsibilities(bp_real *r, const bp_real *a, const bp_real *logits, const bp_real *mean,
                                             const bp_real *std, size_t K, size_t dim) {
@@ -7390,7 +7853,9 @@ BPRIOR_API void bp_mixture_responsibilities(bp_real *r, const bp_real *a, const 
     const bpi_normaliser_logits n = bpi_mixture_normaliser(a, logits, mean, std, K, dim);
     for (size_t k = 0; k < K; k++) r[k] = bp_exp(bpi_logp(bpi_mixture_term(a, logits, z, mean, std, k, dim), n));
 }
+/* [e34_responsibilities] */
 
+/* [e34_backward] */
 /* d log p / d l_k = exp(l_k) / sum_j exp(l_j) = r_k. So with l_k = log w_k + log N(a; m_k, std_k^2)
  *     d log p / d(a, m_k, std_k) = r_k d log N_k / d(a, m_k, std_k)      (the point collects from all components)
  *     d log p / d logits_k       = r_k - w_k sum_j r_j = r_k - w_k       (through the log-softmax)
@@ -7412,6 +7877,7 @@ BPRIOR_API void bp_mixture_log_prob_backward(bp_real *da, bp_real *dlogits, bp_r
                                           mean + k * dim, std + k * dim, dim);
     }
 }
+/* [e34_backward] */
 
 BPRIOR_API size_t bp_mixture_sample(bp_real *a, bp_rng *rng, const bp_real *logits, const bp_real *mean, const bp_real *std,
                                     size_t K, size_t dim) {
@@ -7439,6 +7905,7 @@ BPRIOR_API void bp_linear_forward(const bp_compute *c, bp_real *y, const bp_real
     bp_linear_eval(c, y, x, w, b, n, in, out, act);
 }
 
+/* [e35_linear_backward] */
 /* y[i][j] = sum_k x[i][k] w[k][j] + b[j]. Each product hands its derivative to both factors:
  *     dx[i][k] += sum_j dy[i][j] w[k][j]     dx += dy w^T    (n x out times out x in)
  *     dw[k][j] += sum_i x[i][k] dy[i][j]     dw += x^T dy    (in x n times n x out)
@@ -7453,6 +7920,7 @@ BPRIOR_API void bp_linear_backward(const bp_compute *c, bp_real *dx, bp_real *dw
     if (db) bp_vec_sum_rows(c, db, dy, n, out, out);
     if (dx) bp_linear_backward_input(c, dx, dy, w, n, in, out);
 }
+/* [e35_linear_backward] */
 
 BPRIOR_API void bp_linear_backward_input(const bp_compute *c, bp_real *dx, const bp_real *dy, const bp_real *w, size_t n,
                                          size_t in, size_t out) {
@@ -7507,14 +7975,27 @@ BPI_FN void bpi_layer_norm_row(bp_real *y, bp_real *saved, const bp_real *x, con
     }
 }
 
-BPRIOR_API void bp_layer_norm_forward(bp_real *y, bp_real *saved, const bp_real *x, const bp_real *gain, const bp_real *shift,
-                                      size_t n, size_t dim) {
-    for (size_t row = 0; row < n; row++)
+/* Rows by whichever kernel there is; with `squash` y = tanh of the normalised row. */
+BPI_FN void bpi_norm_rows(const bp_compute *c, bp_real *y, bp_real *saved, const bp_real *x, const bp_real *gain, const bp_real *shift,
+                          size_t n, size_t dim, bool squash) {
+    if (c->table->norm) {
+        c->table->norm(y, saved, x, gain, shift, n, dim, squash);
+        return;
+    }
+    for (size_t row = 0; row < n; row++) {
         bpi_layer_norm_row(y + row * dim, saved ? saved + 2 * row : NULL, x + row * dim, gain, shift, dim);
+        if (squash) bp_vec_tanh(c, y + row * dim, y + row * dim, dim);
+    }
 }
 
-BPRIOR_API void bp_layer_norm_eval(bp_real *y, const bp_real *x, const bp_real *gain, const bp_real *shift, size_t n, size_t dim) {
-    bp_layer_norm_forward(y, NULL, x, gain, shift, n, dim);
+BPRIOR_API void bp_layer_norm_forward(const bp_compute *c, bp_real *y, bp_real *saved, const bp_real *x, const bp_real *gain,
+                                      const bp_real *shift, size_t n, size_t dim) {
+    bpi_norm_rows(c, y, saved, x, gain, shift, n, dim, false);
+}
+
+BPRIOR_API void bp_layer_norm_eval(const bp_compute *c, bp_real *y, const bp_real *x, const bp_real *gain, const bp_real *shift,
+                                   size_t n, size_t dim) {
+    bp_layer_norm_forward(c, y, NULL, x, gain, shift, n, dim);
 }
 
 /* One row, D = dim:  mean = sum x / D,  var = sum (x - mean)^2 / D,  r = (var + eps)^(-1/2),  xhat = (x - mean) r,
@@ -7585,19 +8066,31 @@ BPI_FN void bpi_layer_norm_backward_gain(bp_real *BPI_RESTRICT dgain, bp_real *B
     }
 }
 
-BPRIOR_API void bp_layer_norm_backward(bp_real *dx, bp_real *dgain, bp_real *dshift, const bp_real *dy, const bp_real *saved,
-                                       const bp_real *x, const bp_real *gain, size_t n, size_t dim) {
-    for (size_t row = 0; row < n; row++) {
+/* Rows by whichever kernel there is. h: dy is the derivative by h = tanh(y), and not by y; then dx, which is set and not added
+ * to, must be dy. */
+BPI_FN void bpi_norm_rows_backward(const bp_compute *c, bp_real *dx, bool add, bp_real *dgain, bp_real *dshift, const bp_real *dy,
+                                   const bp_real *h, const bp_real *saved, const bp_real *x, const bp_real *gain, size_t n,
+                                   size_t dim) {
+    if (c->table->norm_backward) {
+        c->table->norm_backward(dx, add, dgain, dshift, dy, h, saved, x, gain, n, dim);
+        return;
+    }
+    for (size_t row = 0; row < n; row++, saved += 2) {
         const bp_real *xr = x + row * dim, *dyr = dy + row * dim;
-        const bp_real mean = saved[2 * row], r = saved[2 * row + 1];
-        bpi_layer_norm_backward_gain(dgain, dshift, dyr, mean, r, xr, dim);
-        if (dx) bpi_layer_norm_backward_row(dx + row * dim, true, dyr, mean, r, xr, gain, dim);
+        if (h) bp_vec_act_backward_set(c, dx + row * dim, dyr, h + row * dim, dim, BP_ACT_TANH);
+        bpi_layer_norm_backward_gain(dgain, dshift, dyr, saved[0], saved[1], xr, dim);
+        if (dx) bpi_layer_norm_backward_row(dx + row * dim, add, dyr, saved[0], saved[1], xr, gain, dim);
     }
 }
 
-BPRIOR_API void bp_layer_norm_backward_input(bp_real *dx, const bp_real *dy, const bp_real *saved, const bp_real *x,
-                                             const bp_real *gain, size_t n, size_t dim) {
-    bp_layer_norm_backward(dx, NULL, NULL, dy, saved, x, gain, n, dim);
+BPRIOR_API void bp_layer_norm_backward(const bp_compute *c, bp_real *dx, bp_real *dgain, bp_real *dshift, const bp_real *dy,
+                                       const bp_real *saved, const bp_real *x, const bp_real *gain, size_t n, size_t dim) {
+    bpi_norm_rows_backward(c, dx, true, dgain, dshift, dy, NULL, saved, x, gain, n, dim);
+}
+
+BPRIOR_API void bp_layer_norm_backward_input(const bp_compute *c, bp_real *dx, const bp_real *dy, const bp_real *saved,
+                                             const bp_real *x, const bp_real *gain, size_t n, size_t dim) {
+    bp_layer_norm_backward(c, dx, NULL, NULL, dy, saved, x, gain, n, dim);
 }
 
 /* --- 6.3 The Gaussian head (E35) -------------------------------------------- */
@@ -7623,16 +8116,17 @@ BPRIOR_API bp_status bp_gaussian_head_check(const bp_gaussian_head *head, bp_err
  * network with a nearly-zero last layer says, gives init_std + min_std. */
 BPI_FN bp_real bpi_head_slope(const bp_gaussian_head *head) { return BP_R(head->init_std / 0.69314718055994530942); }
 
-BPRIOR_API void bp_gaussian_head_forward(bp_real *mean, bp_real *std, const bp_real *raw, size_t n, size_t dim,
+/* Halves of rows are short; side by side they are one long row for tanh and one for softplus. */
+BPRIOR_API void bp_gaussian_head_forward(const bp_compute *c, bp_real *mean, bp_real *std, const bp_real *raw, size_t n, size_t dim,
                                          const bp_gaussian_head *head) {
     const bp_real k = bpi_head_slope(head), min_std = BP_R(head->min_std);
     for (size_t row = 0; row < n; row++) {
-        const bp_real *u = raw + row * 2 * dim, *v = u + dim;
-        for (size_t i = 0; i < dim; i++) {
-            mean[row * dim + i] = head->tanh_mean ? bp_tanh(u[i]) : u[i];
-            std[row * dim + i] = bp_softplus(v[i]) * k + min_std;
-        }
+        for (size_t i = 0; i < dim; i++) mean[row * dim + i] = raw[row * 2 * dim + i];
+        for (size_t i = 0; i < dim; i++) std[row * dim + i] = raw[row * 2 * dim + dim + i];
     }
+    if (head->tanh_mean) bp_vec_tanh(c, mean, mean, n * dim);
+    bp_vec_softplus(c, std, std, n * dim);
+    for (size_t i = 0; i < n * dim; i++) std[i] = std[i] * k + min_std;
 }
 
 /* d softplus(v)/dv = e^v / (1 + e^v), the logistic function, computed from the side on which the exponential is at most 1:
@@ -8096,23 +8590,61 @@ BPI_FN void bpi_mlp_tape_work(bpi_mlp_tape *tape, bp_real *work, const bp_mlp *m
 
 /* --- 7.3 Forward and backward --------------------------------------------------- */
 
-/* First layer of a block: z = act(x wx + u wu + b), [n*s][out]. The product with x is shared by the s samples of a row. */
-BPI_FN void bpi_mlp_first(const bp_compute *c, bp_real *z, bp_real *shared, const bp_real *x, const bp_real *u,
+/* The weights as forward and backward will ask bp_gemm for them. */
+BPRIOR_API size_t bp_mlp_keep_reals(const bp_mlp *mlp) {
+    size_t total = bp_compute_keep_reals(mlp->layer[0].out, mlp->config.input);
+    for (size_t l = 1; l < mlp->n_layers; l++)
+        total += bp_compute_keep_reals(mlp->layer[l].out, mlp->layer[l].in) + bp_compute_keep_reals(mlp->layer[l].in, mlp->layer[l].out);
+    return total;
+}
+
+BPRIOR_API bp_real *bp_mlp_keep(bp_compute *c, bp_real *memory, const bp_real *params, const bp_mlp *mlp, bool backward) {
+    const bp_mlp_layer *first = &mlp->layer[0];
+    bp_compute_keep(c, memory, false, first->out, mlp->config.input, params + first->w, first->out);
+    memory += bp_compute_keep_reals(first->out, mlp->config.input);
+    for (size_t l = 1; l < mlp->n_layers; l++) {
+        const bp_mlp_layer *layer = &mlp->layer[l];
+        bp_compute_keep(c, memory, false, layer->out, layer->in, params + layer->w, layer->out);
+        memory += bp_compute_keep_reals(layer->out, layer->in);
+        if (!backward) continue;
+        bp_compute_keep(c, memory, true, layer->in, layer->out, params + layer->w, layer->out);
+        memory += bp_compute_keep_reals(layer->in, layer->out);
+    }
+    return memory;
+}
+
+/* First layer of a block: z = x wx + u wu + b [n*s][out], and y = act(z), or y = tanh(layer norm(z)), of which z is kept in the
+ * tape. The product with x is shared by the s samples of a row. What follows it goes strip by strip: a strip of rows stays in
+ * the first-level cache from pass to pass. */
+BPI_FN void bpi_mlp_first(const bp_compute *c, bp_real *y, const bpi_mlp_tape *tape, const bp_real *x, const bp_real *u,
                           const bp_real *params, const bp_mlp *mlp, size_t n, size_t s, bp_activation act) {
     const bp_mlp_layer *layer = &mlp->layer[0];
-    const size_t input = mlp->config.input, extra = mlp->config.extra, out = layer->out;
+    const size_t input = mlp->config.input, extra = mlp->config.extra, out = layer->out, strip = bpi_strip_rows(c);
     const bp_real *wx = params + layer->w, *wu = wx + input * out, *b = params + layer->b;
-    bp_real *h = s > 1 ? shared : z;
+    const bool norm = bpi_mlp_has_norm(mlp);
+    bp_real *z = norm ? tape->z0 : y, *h = s > 1 ? tape->shared : z;
+    if (norm) act = BP_ACT_NONE;
 
     /* pass 1: the x part, h = x wx + b, one row per row of x */
     bp_gemm(c, false, false, n, out, input, x, input, wx, out, 0, h, out, b, extra ? BP_ACT_NONE : act);
+    if (s == 1 && !extra && !norm) return;
 
-    /* pass 2: a copy for each sample */
-    if (s > 1)
-        for (size_t row = 0; row < n * s; row++) memcpy(z + row * out, h + row / s * out, out * sizeof *z);
+    for (size_t first = 0; first < n * s; first += strip) {
+        const size_t rows = bpi_min_size(strip, n * s - first);
+        bp_real *zi = z + first * out;
 
-    /* pass 3: the u part on top, z = act(z + u wu) */
-    if (extra) bp_gemm(c, false, false, n * s, out, extra, u, extra, wu, out, 1, z, out, NULL, act);
+        /* pass 2: a copy for each sample */
+        if (s > 1)
+            for (size_t i = 0; i < rows; i++) memcpy(zi + i * out, h + (first + i) / s * out, out * sizeof *z);
+
+        /* pass 3: the u part on top, z = z + u wu */
+        if (extra) bp_gemm(c, false, false, rows, out, extra, u + first * extra, extra, wu, out, 1, zi, out, NULL, act);
+
+        /* pass 4: y = tanh(layer norm(z)) */
+        if (norm)
+            bpi_norm_rows(c, y + first * out, tape->stats ? tape->stats + 2 * first : NULL, zi, params + layer->gain,
+                          params + layer->shift, rows, out, true);
+    }
 }
 
 /* A block of n rows of x with s samples each, through the whole network. */
@@ -8120,25 +8652,9 @@ BPI_FN void bpi_mlp_forward_block(const bp_compute *c, bp_real *out, const bpi_m
                                   const bp_real *u, const bp_real *params, const bp_mlp *mlp, size_t n, size_t s) {
     const size_t rows = n * s, last = mlp->n_layers - 1;
     const bp_activation act = mlp->config.activation;
-    if (last == 0) {
-        bpi_mlp_first(c, out, tape->shared, x, u, params, mlp, n, s, BP_ACT_NONE);
-        return;
-    }
 
-    /* pass 1: first hidden layer */
-    if (bpi_mlp_has_norm(mlp)) {
-        const bp_mlp_layer *layer = &mlp->layer[0];
-        const size_t H = layer->out;
-        bpi_mlp_first(c, tape->z0, tape->shared, x, u, params, mlp, n, s, BP_ACT_NONE);
-        for (size_t i = 0; i < rows; i++) { /* row by row: the normalised row is still close by when tanh wants it */
-            bp_real *y = tape->y[0] + i * H;
-            bp_layer_norm_forward(y, tape->stats ? tape->stats + 2 * i : NULL, tape->z0 + i * H, params + layer->gain,
-                                  params + layer->shift, 1, H);
-            bp_vec_act(c, y, y, H, BP_ACT_TANH);
-        }
-    } else {
-        bpi_mlp_first(c, tape->y[0], tape->shared, x, u, params, mlp, n, s, act);
-    }
+    /* pass 1: the first layer */
+    bpi_mlp_first(c, last ? tape->y[0] : out, tape, x, u, params, mlp, n, s, last ? act : BP_ACT_NONE);
 
     /* pass 2: the other layers, y = act(h w + b); the last one without activation */
     for (size_t l = 1; l <= last; l++) {
@@ -8219,16 +8735,9 @@ BPI_FN void bpi_mlp_backward_block(const bp_compute *c, bp_real *dparams, bp_rea
             /* h = act(z of the layer below) */
             bp_vec_act_backward_set(c, dh, dh, h, rows * layer->in, mlp->config.activation);
         } else {
-            /* pass 1: h = tanh(layer norm(z0)), in place and row by row as in forward */
-            const size_t H = layer->in;
-            for (size_t i = 0; i < rows; i++) {
-                bp_real *d = dh + i * H;
-                const bp_real *z0 = tape->z0 + i * H, *stats = tape->stats + 2 * i;
-                bp_vec_act_backward_set(c, d, d, h + i * H, H, BP_ACT_TANH);
-                if (dparams)
-                    bpi_layer_norm_backward_gain(dparams + below->gain, dparams + below->shift, d, stats[0], stats[1], z0, H);
-                bpi_layer_norm_backward_row(d, false, d, stats[0], stats[1], z0, params + below->gain, H);
-            }
+            /* pass 1: h = tanh(layer norm(z0)), in place */
+            bpi_norm_rows_backward(c, dh, false, dparams ? dparams + below->gain : NULL, dparams ? dparams + below->shift : NULL, dh, h,
+                                   tape->stats, tape->z0, params + below->gain, rows, layer->in);
         }
         dz = dh;
     }
@@ -8435,6 +8944,7 @@ BPI_FN double bpi_power(double base, uint64_t n) {
     return result;
 }
 
+/* [e36_adam] */
 /* With g = grad_scale * grad and t = step,
  *     m <- beta1 m + (1 - beta1) g                 average of the gradient
  *     v <- beta2 v + (1 - beta2) g^2               average of its square
@@ -8447,20 +8957,32 @@ BPI_FN double bpi_power(double base, uint64_t n) {
  * If all gradients are equal, mhat = g, vhat = g^2 and the step is lr in size whatever g is: Adam moves by
  * signs, and lr is a distance in parameter space.
  */
+BPI_FN void bpi_adam_plain(bp_real *params, bp_real *m, bp_real *v, const bp_real *grad, size_t n, const bpi_adam *k) {
+    for (size_t i = 0; i < n; i++) {
+        const bp_real g = k->scale * grad[i];
+        m[i] = k->beta1 * m[i] + k->keep1 * g;
+        v[i] = k->beta2 * v[i] + k->keep2 * g * g;
+        params[i] -= k->rate * m[i] / (bpi_sqrt(v[i]) + k->epsilon);
+    }
+}
+
 BPRIOR_API void bp_adam_step(bp_real *params, bp_real *m, bp_real *v, const bp_real *grad, size_t n,
                              const bp_adam_config *config, uint64_t step, double lr_scale, double grad_scale) {
     const uint64_t t = step ? step : 1;
     const double c1 = 1 - bpi_power(config->beta1, t), c2 = sqrt(1 - bpi_power(config->beta2, t));
-    const bp_real rate = BP_R(config->lr * lr_scale * c2 / c1), epsilon = BP_R(config->epsilon * c2);
-    const bp_real beta1 = BP_R(config->beta1), beta2 = BP_R(config->beta2);
-    const bp_real keep1 = BP_R(1 - config->beta1), keep2 = BP_R(1 - config->beta2), scale = BP_R(grad_scale);
-    for (size_t i = 0; i < n; i++) {
-        const bp_real g = scale * grad[i];
-        m[i] = beta1 * m[i] + keep1 * g;
-        v[i] = beta2 * v[i] + keep2 * g * g;
-        params[i] -= rate * m[i] / (bpi_sqrt(v[i]) + epsilon);
-    }
+    const struct bp_kernel_table *fast = bpi_kernel_find(BP_KERNEL_AUTO); /* its bits are those of the loop below */
+    bpi_adam k;
+    k.rate = BP_R(config->lr * lr_scale * c2 / c1);
+    k.epsilon = BP_R(config->epsilon * c2);
+    k.beta1 = BP_R(config->beta1);
+    k.beta2 = BP_R(config->beta2);
+    k.keep1 = BP_R(1 - config->beta1);
+    k.keep2 = BP_R(1 - config->beta2);
+    k.scale = BP_R(grad_scale);
+    if (fast->adam) fast->adam(params, m, v, grad, n, &k);
+    else bpi_adam_plain(params, m, v, grad, n, &k);
 }
+/* [e36_adam] */
 
 /* --- 8.2 Clipping ---------------------------------------------------------------- */
 
@@ -8545,6 +9067,7 @@ BPRIOR_API bp_status bp_dual_check(const bp_dual *dual, bp_error *error) {
 
 BPRIOR_API double bp_dual_value(const bp_dual *dual) { return exp(dual->log_value); }
 
+/* [e36_dual] */
 /* Minimise loss(theta) subject to measured(theta) <= target: the saddle point of loss + weight (measured - target), which the
  * parameters make small and the weight, kept positive, makes large. Gradient ascent in the weight itself would add
  * lr (measured - target) and could go below zero; here that is added to its logarithm instead, so that a step multiplies the
@@ -8556,6 +9079,7 @@ BPRIOR_API void bp_dual_update(bp_dual *dual, double measured) {
     dual->log_value = moved < low ? low : moved > high ? high
                                                        : moved;
 }
+/* [e36_dual] */
 
 /* --- 8.5 Target networks --------------------------------------------------------------- */
 
@@ -9296,13 +9820,22 @@ typedef struct bpi_pool_seat {
     char text[240]; /* of the first fault; 256 bytes in all: whole cache lines, which only one thread writes to */
 } bpi_pool_seat;
 
+/* The shares that a thread begins with. */
+typedef struct bpi_pool_home {
+    size_t next;                              /* that nobody has taken yet */
+    size_t begin, end;                        /* all of them */
+    char rest[BP_ALIGN - 3 * sizeof(size_t)]; /* a cache line of its own: threads write `next` */
+} bpi_pool_home;
+
 struct bpi_pool {
     bp_owner owner;
     void *block;
     bp_team *team;
     bool own_team;
-    size_t jobs;
-    size_t *first; /* [jobs + 1] job j has the environments first[j] .. first[j + 1] - 1 */
+    size_t shares, homes;
+    size_t *first;                        /* [shares + 1] share j has the environments first[j] .. first[j + 1] - 1 */
+    bpi_pool_home *home;                  /* [homes] one for each thread */
+    void (*one)(bp_pool *pool, size_t i); /* what is done with each environment */
     bpi_pool_seat *seat;
     uint64_t seed;
     bool started;     /* there are running episodes */
@@ -9320,13 +9853,27 @@ BPRIOR_API bp_pool_config bp_pool_config_make(uint32_t cookie) {
     return config;
 }
 
-/* How many of the `left` environments the next job gets. Half a fair share each time: whoever is late finds only
- * little left to do, and 1000 environments on two threads still are but some 25 jobs. */
-BPI_FN size_t bpi_pool_share(size_t left, size_t threads, size_t per_job) {
-    size_t share = per_job ? per_job : threads > 1 ? left / 2 / threads
-                                                   : left;
-    if (share < 1) share = 1;
-    return share < left ? share : left;
+/* Who steps which environment? Each thread has a home: an equal part of them, the same in every step, so that what it works on stays
+ * in its own cache. Who is done at home helps the others. A home is cut into shares, each half of what is left: whoever
+ * comes to help, or comes late, finds little to wait for, and 1000 environments on two threads still are but 20 shares.
+ *
+ * Writes the shares of N environments; with first NULL, home NULL it only counts. @return how many shares */
+BPI_FN size_t bpi_pool_cut(size_t *first, bpi_pool_home *home, size_t N, size_t homes, size_t per_job) {
+    size_t n = 0, h, at = 0;
+    for (h = 0; h < homes; h++) {
+        const size_t end = N / homes * (h + 1) + bpi_min_size(h + 1, N % homes); /* N (h+1) / homes, which might overflow */
+        if (home) home[h].begin = n;
+        while (at < end) {
+            const size_t left = end - at, share = per_job ? per_job : homes > 1 ? (left + 1) / 2
+                                                                                : left;
+            if (first) first[n] = at;
+            at += bpi_min_size(share, left);
+            n++;
+        }
+        if (home) home[h].end = n;
+    }
+    if (first) first[n] = N;
+    return n;
 }
 
 BPI_FN void bpi_pool_note(bp_pool *pool, size_t i, const char *what, bp_status status, uint64_t episode, uint64_t step) {
@@ -9389,13 +9936,6 @@ BPI_FN void bpi_pool_step_one(bp_pool *pool, size_t i) {
     else memcpy(observation, arrived, O * sizeof(bp_real));
 }
 
-BPI_FN void bpi_pool_step_job(void *ctx, size_t index, size_t worker) {
-    bp_pool *pool = (bp_pool *)ctx;
-    size_t i;
-    BPI_UNUSED(worker);
-    for (i = pool->self->first[index]; i < pool->self->first[index + 1]; i++) bpi_pool_step_one(pool, i);
-}
-
 /* The results say: no step yet. */
 BPI_FN void bpi_pool_quiet(bp_pool *pool, size_t i) {
     const size_t O = pool->spec.observation_size;
@@ -9405,17 +9945,51 @@ BPI_FN void bpi_pool_quiet(bp_pool *pool, size_t i) {
     pool->last[i] = pool->fault[i] = false;
 }
 
-BPI_FN void bpi_pool_reset_job(void *ctx, size_t index, size_t worker) {
+BPI_FN void bpi_pool_reset_one(bp_pool *pool, size_t i) {
+    memset(&pool->self->seat[i], 0, sizeof pool->self->seat[i]);
+    pool->faults[i] = pool->length[i] = 0;
+    pool->total[i] = 0.0;
+    bpi_pool_begin(pool, i);
+    bpi_pool_quiet(pool, i);
+}
+
+/* Threads help themselves to shares with one atomic addition each: some of a team's jobs, with a mutex around each, would cost more
+ * than environments that step in a tenth of a microsecond. Where the compiler knows no such addition a share is a job. */
+#ifndef BPRIOR_THREADS
+#define BPI_POOL_TAKE(next) ((*(next))++)
+#elif (defined(__GNUC__) || defined(__clang__)) && !defined(__TINYC__)
+#define BPI_POOL_TAKE(next) __atomic_fetch_add((next), 1, __ATOMIC_RELAXED) /* order is the team's business */
+#endif
+BPI_FN void bpi_pool_job(void *ctx, size_t index, size_t worker) {
     bp_pool *pool = (bp_pool *)ctx;
-    size_t i;
-    BPI_UNUSED(worker);
-    for (i = pool->self->first[index]; i < pool->self->first[index + 1]; i++) {
-        memset(&pool->self->seat[i], 0, sizeof pool->self->seat[i]);
-        pool->faults[i] = pool->length[i] = 0;
-        pool->total[i] = 0.0;
-        bpi_pool_begin(pool, i);
-        bpi_pool_quiet(pool, i);
+    const struct bpi_pool *self = pool->self;
+    size_t i, share;
+#ifdef BPI_POOL_TAKE
+    size_t k;
+    BPI_UNUSED(index);
+    for (k = 0; k < self->homes; k++) {
+        bpi_pool_home *home = &self->home[(worker + k) % self->homes];
+        while ((share = BPI_POOL_TAKE(&home->next)) < home->end)
+            for (i = self->first[share]; i < self->first[share + 1]; i++) self->one(pool, i);
     }
+#else
+    BPI_UNUSED(worker);
+    share = index;
+    for (i = self->first[share]; i < self->first[share + 1]; i++) self->one(pool, i);
+#endif
+}
+
+BPI_FN void bpi_pool_all(bp_pool *pool, void (*one)(bp_pool *pool, size_t i)) {
+    struct bpi_pool *self = pool->self;
+    size_t h;
+    self->one = one;
+    for (h = 0; h < self->homes; h++) self->home[h].next = self->home[h].begin;
+#ifdef BPI_POOL_TAKE
+    bp_team_run(self->team, bpi_pool_job, pool, bpi_min_size(self->shares, self->homes));
+#undef BPI_POOL_TAKE
+#else
+    bp_team_run(self->team, bpi_pool_job, pool, self->shares);
+#endif
 }
 
 /* After all have moved: must the pool stop? Only if there were new faults, so mostly this is one sum. */
@@ -9446,7 +10020,7 @@ BPRIOR_API bp_status bp_pool_reset(bp_pool *pool, uint64_t seed, bp_error *error
     self->seed = seed;
     pool->n_steps = pool->n_episodes = pool->n_faults = 0;
     memset(pool->action, 0, pool->config.envs * pool->spec.action_size * sizeof(bp_real));
-    bp_team_run(self->team, bpi_pool_reset_job, pool, self->jobs);
+    bpi_pool_all(pool, bpi_pool_reset_one);
     self->started = true;
     return bpi_pool_look(pool, error);
 }
@@ -9465,7 +10039,7 @@ BPRIOR_API bp_status bp_pool_step(bp_pool *pool, bp_error *error) {
             return bpi_fail(error, BP_ERR_ARGUMENT, "bp_pool_step: row %zu of the actions is not acceptable to '%s': %s", i,
                             pool->spec.name,
                             pool->spec.action_kind == BP_ACTION_DISCRETE ? "it is none of the choices" : "a number is not finite");
-    bp_team_run(self->team, bpi_pool_step_job, pool, self->jobs);
+    bpi_pool_all(pool, bpi_pool_step_one);
     for (i = 0; i < pool->config.envs; i++) {
         if (pool->fault[i]) continue;
         pool->n_steps++;
@@ -9580,7 +10154,7 @@ BPRIOR_API bp_status bp_pool_load(bp_pool *pool, const void *buffer, size_t byte
 }
 
 /* All of a pool's memory is one block: runs once to count and once to place, as everywhere. */
-BPI_FN void bpi_pool_layout(bp_pool *view, bp_arena *arena, size_t N, size_t jobs) {
+BPI_FN void bpi_pool_layout(bp_pool *view, bp_arena *arena, size_t N, size_t shares, size_t homes) {
     size_t cells;
     view->self = (struct bpi_pool *)bp_arena_take(arena, 1, sizeof(struct bpi_pool));
     if (!bp_size_mul(&cells, N, view->spec.action_size)) arena->overflow = true;
@@ -9599,8 +10173,10 @@ BPI_FN void bpi_pool_layout(bp_pool *view, bp_arena *arena, size_t N, size_t job
     view->env = (bp_env *)bp_arena_take(arena, N, sizeof(bp_env));
     if (view->self) view->self->seat = (bpi_pool_seat *)bp_arena_take(arena, N, sizeof(bpi_pool_seat));
     else (void)bp_arena_take(arena, N, sizeof(bpi_pool_seat));
-    if (view->self) view->self->first = (size_t *)bp_arena_take(arena, jobs + 1, sizeof(size_t));
-    else (void)bp_arena_take(arena, jobs + 1, sizeof(size_t));
+    if (view->self) view->self->first = (size_t *)bp_arena_take(arena, shares + 1, sizeof(size_t));
+    else (void)bp_arena_take(arena, shares + 1, sizeof(size_t));
+    if (view->self) view->self->home = (bpi_pool_home *)bp_arena_take(arena, homes, sizeof(bpi_pool_home));
+    else (void)bp_arena_take(arena, homes, sizeof(bpi_pool_home));
 }
 
 /* Ask the maker for environment i. What is made has functions and a whole spec, or the status says why not. */
@@ -9626,7 +10202,7 @@ BPRIOR_API bp_status bp_pool_create(bp_pool **out, const bp_env_maker *maker, co
     bp_pool view, *pool = NULL;
     bp_team *team;
     bp_env zeroth;
-    size_t threads, jobs = 0, left, bytes = 0, i;
+    size_t threads, shares, bytes = 0, i;
     void *block = NULL;
     bp_status status;
     int pass;
@@ -9649,13 +10225,13 @@ BPRIOR_API bp_status bp_pool_create(bp_pool **out, const bp_env_maker *maker, co
         return status;
     }
     threads = bp_team_threads(team);
-    for (left = c->envs; left; jobs++) left -= bpi_pool_share(left, threads, c->per_job);
+    shares = bpi_pool_cut(NULL, NULL, c->envs, threads, c->per_job);
 
     memset(&view, 0, sizeof view);
     view.spec = zeroth.spec;
     for (pass = 0; pass < 2; pass++) {
         pool = (bp_pool *)bp_arena_take(&arena, 1, sizeof *pool);
-        bpi_pool_layout(&view, &arena, c->envs, jobs);
+        bpi_pool_layout(&view, &arena, c->envs, shares, threads);
         if (arena.overflow) {
             status = bpi_fail(error, BP_ERR_SIZE, "bp_pool_create: %zu environments overflow a size", c->envs);
             break;
@@ -9681,10 +10257,9 @@ BPRIOR_API bp_status bp_pool_create(bp_pool **out, const bp_env_maker *maker, co
     pool->env[0] = zeroth;
     pool->self->team = team;
     pool->self->own_team = !c->team;
-    pool->self->jobs = jobs;
-    for (i = 0; i < jobs; i++)
-        pool->self->first[i + 1] =
-            pool->self->first[i] + bpi_pool_share(c->envs - pool->self->first[i], threads, c->per_job);
+    pool->self->shares = shares;
+    pool->self->homes = threads;
+    (void)bpi_pool_cut(pool->self->first, pool->self->home, c->envs, threads, c->per_job);
     bpi_own(&pool->self->owner, allocator, bytes);
     pool->self->block = block;
     for (i = 1; i < c->envs && status == BP_OK; i++) {
@@ -10472,6 +11047,7 @@ BPI_FN double bpi_kl_row(const double *p, const double *q, size_t n) {
     return kl;
 }
 
+/* [e3_backup] */
 /* r + gamma E[V(s')] of one state-action. */
 BPI_FN double bpi_mdp_backup(const bp_mdp *m, const double *V, size_t s, size_t a) {
     const double *p = m->P + (s * m->A + a) * m->S;
@@ -10480,6 +11056,7 @@ BPI_FN double bpi_mdp_backup(const bp_mdp *m, const double *V, size_t s, size_t 
     for (k = 0; k < m->S; k++) v += p[k] * V[k];
     return m->R[s * m->A + a] + m->gamma * v;
 }
+/* [e3_backup] */
 
 BPI_FN void bpi_mdp_all_q(double *Q, const bp_mdp *m, const double *V) {
     size_t s, a;
@@ -10505,6 +11082,7 @@ BPI_FN bp_status bpi_mdp_singular(const bp_mdp *m, bp_error *error) {
                     "I - gamma P is singular: with gamma %g this policy never ends, so its value is not defined", m->gamma);
 }
 
+/* [e6_soft_evaluate] */
 /* V = E_pi[r + gamma V'] - alpha KL is linear in V:   (I - gamma P_pi) V = r_pi - alpha KL[pi || pi0]. */
 BPRIOR_API bp_status bp_mdp_soft_evaluate(double *V, double *Q, const bp_mdp *mdp, const double *pi,
                                           const double *pi0, double alpha, bp_error *error) {
@@ -10525,11 +11103,13 @@ BPRIOR_API bp_status bp_mdp_soft_evaluate(double *V, double *Q, const bp_mdp *md
     if (Q) bpi_mdp_all_q(Q, mdp, V);
     return bpi_ok(error);
 }
+/* [e6_soft_evaluate] */
 
 BPRIOR_API bp_status bp_mdp_evaluate(double *V, double *Q, const bp_mdp *mdp, const double *pi, bp_error *error) {
     return bp_mdp_soft_evaluate(V, Q, mdp, pi, NULL, 0.0, error);
 }
 
+/* [e2_visitation] */
 /* d = p0 + gamma P_pi^T d, restricted to states that are not terminal. */
 BPRIOR_API bp_status bp_mdp_visitation(double *d, const bp_mdp *mdp, const double *pi, bp_error *error) {
     double *M = bpi_mdp_matrix(mdp);
@@ -10541,9 +11121,11 @@ BPRIOR_API bp_status bp_mdp_visitation(double *d, const bp_mdp *mdp, const doubl
         if (d[s] < 0.0) d[s] = 0.0; /* rounding of a state that is never seen */
     return bpi_ok(error);
 }
+/* [e2_visitation] */
 
 /* ---- best values --------------------------------------------------------- */
 
+/* [e7_row] */
 /* One row of E7:  V = alpha log sum_a p(a) exp(Q(a)/alpha),  pi(a) = p(a) exp((Q(a) - V)/alpha).
  *
  * Written so the exponentials cannot overflow: with m = max of Q where p > 0,
@@ -10572,6 +11154,7 @@ BPI_FN double bpi_soft_max_row(double *pi, const double *Q, const double *p, dou
     for (i = 0; pi && i < n; i++) pi[i] /= sum;
     return alpha > 0.0 ? m + alpha * (sum > 0.5 ? log1p(less) : log(sum)) : m;
 }
+/* [e7_row] */
 
 /* A prior that can be planned with: distributions in all states that matter. */
 BPI_FN bp_status bpi_check_prior(const bp_mdp *mdp, const double *pi0, double alpha, bp_error *error) {
@@ -10600,6 +11183,7 @@ BPRIOR_API bp_status bp_mdp_soft_value_iteration(double *V, double *Q, double *p
     if (status != BP_OK) return status;
     if (!(tolerance > 0.0)) return bpi_fail(error, BP_ERR_ARGUMENT, "tolerance is %g; it must be positive", tolerance);
     for (s = 0; s < S; s++) V[s] = 0.0;
+    /* [e7_sweep] */
     for (sweep = 1;; sweep++) {
         bpi_mdp_all_q(table, mdp, V);
         delta = 0.0;
@@ -10619,6 +11203,7 @@ BPRIOR_API bp_status bp_mdp_soft_value_iteration(double *V, double *Q, double *p
         if (sweep == 1 && g < 1.0) budget = 2.0 + log(tolerance / (left * delta)) / log(g);
         if (g < 1.0 && (double)sweep > budget) break;
     }
+    /* [e7_sweep] */
     if (iterations) *iterations = sweep;
     bpi_mdp_all_q(table, mdp, V);
     if (pi)
@@ -10656,6 +11241,7 @@ BPRIOR_API bp_status bp_mdp_soft_horizon(double *V, double *Q, double *pi, const
     const bp_status status = bpi_check_prior(mdp, pi0, alpha, error);
     if (status != BP_OK) return status;
     for (s = 0; s < S; s++) V[T * S + s] = 0.0;
+    /* V_T = 0;  Q_t = r + gamma E[V_{t+1}],  V_t = alpha log sum_a pi0 exp(Q_t / alpha) */
     for (t = T; t-- > 0;) {
         bpi_mdp_all_q(table, mdp, V + (t + 1) * S);
         for (s = 0; s < S; s++) {
@@ -10668,6 +11254,7 @@ BPRIOR_API bp_status bp_mdp_soft_horizon(double *V, double *Q, double *pi, const
     return bpi_ok(error);
 }
 
+/* [e3b_q_learning] */
 BPRIOR_API double bp_q_learning_update(double *Q, size_t s, size_t a, double reward, double discount, size_t next,
                                        double rate, size_t A) {
     const double *row = Q + next * A;
@@ -10676,10 +11263,12 @@ BPRIOR_API double bp_q_learning_update(double *Q, size_t s, size_t a, double rew
     for (k = 1; k < A; k++)
         if (row[k] > best) best = row[k];
     /* at a termination the next state's row must not matter, not even when it is infinite */
+    /* td = r + gamma max_a' Q(s',a') - Q(s,a);  Q(s,a) += rate td */
     td = reward + (discount > 0.0 ? discount * best : 0.0) - Q[s * A + a];
     Q[s * A + a] += rate * td;
     return td;
 }
+/* [e3b_q_learning] */
 
 /* ---- control as inference ------------------------------------------------ */
 
@@ -10709,6 +11298,7 @@ BPRIOR_API bp_status bp_inference_backward_messages(double *log_beta_sa, double 
     if (status != BP_OK) return status;
     for (a = 0; a < A; a++) flat[a] = 1.0 / (double)A;
     for (s = 0; s < S; s++) log_beta[T * S + s] = 0.0;
+    /* [e9_backward] */
     for (t = T; t-- > 0;)
         for (s = 0; s < S; s++) {
             double *row = log_beta_sa + (t * S + s) * A;
@@ -10720,9 +11310,11 @@ BPRIOR_API bp_status bp_inference_backward_messages(double *log_beta_sa, double 
             /* log beta_t(s) = log sum_a p(a|s) beta_t(s,a) */
             log_beta[t * S + s] = mdp->terminal[s] ? 0.0 : bpi_log_mean_exp(prior ? prior + s * A : flat, row, A);
         }
+    /* [e9_backward] */
     return bpi_ok(error);
 }
 
+/* [e9_policy] */
 BPRIOR_API void bp_inference_policy(double *pi, const double *log_beta_sa, const double *log_beta, const bp_mdp *mdp,
                                     const double *prior, size_t T) {
     const size_t S = mdp->S, A = mdp->A;
@@ -10732,9 +11324,11 @@ BPRIOR_API void bp_inference_policy(double *pi, const double *log_beta_sa, const
             for (a = 0; a < A; a++) {
                 const size_t i = (t * S + s) * A + a;
                 const double p = prior ? prior[s * A + a] : 1.0 / (double)A;
+                /* pi_t(a|s) = p(a|s) beta_t(s,a) / beta_t(s) */
                 pi[i] = mdp->terminal[s] || !(p > 0.0) ? p : p * exp(log_beta_sa[i] - log_beta[t * S + s]);
             }
 }
+/* [e9_policy] */
 
 BPRIOR_API bp_status bp_inference_forward_messages(double *f, const bp_mdp *mdp, const double *prior, double alpha,
                                                    size_t T, bp_error *error) {
@@ -11080,9 +11674,12 @@ BPRIOR_API double bp_box_log_volume(const bp_spec *spec) {
     return sum;
 }
 
+/* [e8_uniform] */
 /* KL[pi || u] = E[log pi] - E[log 1/Omega] = -H + log Omega */
 BPRIOR_API double bp_uniform_kl(double entropy, double log_volume) { return log_volume - entropy; }
+/* [e8_uniform] */
 
+/* [e4_objective] */
 /* Both parts are sums over states, weighted by how much time is spent there:
  *     J = sum_s d(s) sum_a pi(a|s) r(s,a)         divergence = sum_s d(s) KL(s) */
 BPRIOR_API bp_status bp_mdp_objective(bp_objective *out, const bp_mdp *mdp, const double *pi, const double *pi0,
@@ -11106,6 +11703,7 @@ BPRIOR_API bp_status bp_mdp_objective(bp_objective *out, const bp_mdp *mdp, cons
         return bpi_fail(error, BP_ERR_NONFINITE, "the policy has mass where the prior has none: the KL is infinite");
     return bpi_ok(error);
 }
+/* [e4_objective] */
 
 BPRIOR_API void bp_mdp_softmax(double *pi, const double *logits, size_t S, size_t A) {
     size_t s, a;
@@ -11146,6 +11744,7 @@ BPRIOR_API bp_status bp_mdp_objective_backward(double *dlogits, double *dlogits0
     bp_status status = bp_mdp_soft_evaluate(V, Q, mdp, pi, pi0, alpha, error);
     if (status == BP_OK) status = bp_mdp_visitation(d, mdp, pi, error);
     if (status != BP_OK) return status;
+    /* [e4_gradient] */
     for (s = 0; s < S; s++)
         for (a = 0; a < A && d[s] > 0.0; a++) {
             const size_t i = s * A + a;
@@ -11154,6 +11753,7 @@ BPRIOR_API bp_status bp_mdp_objective_backward(double *dlogits, double *dlogits0
             if (dlogits) dlogits[i] += dL * d[s] * pi[i] * (Q[i] - alpha * log_ratio - V[s]);
             if (dlogits0) dlogits0[i] += dL * alpha * d[s] * (pi[i] - p0);
         }
+    /* [e4_gradient] */
     return bpi_ok(error);
 }
 
@@ -11166,6 +11766,7 @@ typedef struct bpi_enumeration {
     bool impossible; /* pi0 forbids what pi did */
 } bpi_enumeration;
 
+/* [e1_enumerate] */
 /* p, p0: probabilities of the trajectory so far under pi and pi0 (E1); log_ratio = sum gamma^t log pi/pi0; ret = sum gamma^t r. */
 BPI_FN void bpi_enumerate_from(bpi_enumeration *e, size_t t, size_t s, double p, double p0, double log_ratio,
                                double ret, double discount) {
@@ -11195,6 +11796,7 @@ BPI_FN void bpi_enumerate_from(bpi_enumeration *e, size_t t, size_t s, double p,
         }
     }
 }
+/* [e1_enumerate] */
 
 BPRIOR_API bp_status bp_trajectory_enumerate(bp_trajectory_sums *out, const bp_mdp *mdp, const double *pi,
                                              size_t pi_stride, const double *pi0, size_t pi0_stride, size_t T,
@@ -11245,6 +11847,7 @@ BPI_FN double bpi_mixture_loss(const double *prior, const double *d, const doubl
     return loss;
 }
 
+/* [e11_mixture] */
 /* Of that loss only -sum_{s in c} d(s) sum_a pi(a|s) log prior(a|c) depends on the prior: a cross-entropy whose target is
  * the unnormalised mixture m(a) = sum_{s in c} d(s) pi(a|s). Gibbs' inequality: it is least at prior = m / sum m. With
  * several tasks there are only more terms in m: p(w) d_w(s) pi_w(a|s), and dividing by their sum makes of p(w) d_w the
@@ -11255,7 +11858,9 @@ BPI_FN void bpi_mixture_add(double *mixture, double weight, const double *d, con
     for (s = 0; s < S; s++)
         for (a = 0; a < A && d[s] > 0.0; a++) mixture[bpi_class(phi, s) * A + a] += weight * d[s] * pi[s * A + a];
 }
+/* [e11_mixture] */
 
+/* [e11_normalise] */
 /* ... and the division; rows without mass become uniform. */
 BPI_FN void bpi_mixture_normalise(double *mixture, size_t C, size_t A) {
     size_t a, c;
@@ -11265,6 +11870,7 @@ BPI_FN void bpi_mixture_normalise(double *mixture, size_t C, size_t A) {
         for (a = 0; a < A; a++) mixture[c * A + a] = sum > 0.0 ? mixture[c * A + a] / sum : 1.0 / (double)A;
     }
 }
+/* [e11_normalise] */
 
 /* ---- tasks --------------------------------------------------------------- */
 
@@ -11333,6 +11939,7 @@ BPRIOR_API bp_status bp_distral_objective(bp_distral_value *out, bp_distral_valu
     memset(out, 0, sizeof *out);
     if (status == BP_OK) status = bpi_check_prices(c_kl, c_ent, false, error);
     if (status != BP_OK) return status;
+    /* [e10_objective] */
     for (w = 0; w < tasks->n; w++) {
         const bp_mdp *m = &tasks->mdp[w];
         const double *policy = pi + w * m->S * m->A, p = bpi_task_weight(tasks, w);
@@ -11358,6 +11965,7 @@ BPRIOR_API bp_status bp_distral_objective(bp_distral_value *out, bp_distral_valu
         out->divergence += p * v.divergence;
         out->entropy += p * v.entropy;
     }
+    /* [e10_objective] */
     return bpi_ok(error);
 }
 
@@ -11376,11 +11984,13 @@ BPRIOR_API bp_status bp_distral_loss(double *loss, const bp_distral_tasks *tasks
     return status;
 }
 
+/* [e11_best_prior] */
 BPRIOR_API bp_status bp_distral_best_prior(double *prior, const bp_distral_tasks *tasks, const double *pi,
                                            bp_error *error) {
     bp_status status = bpi_distral_check(tasks, error);
     size_t w, i;
     if (status != BP_OK) return status;
+    /* pi0(a|c) = sum_w p(w) sum_{s in c} d_w(s) pi_w(a|s) / sum_w p(w) sum_{s in c} d_w(s) */
     for (i = 0; i < bp_distral_classes(tasks) * tasks->mdp[0].A; i++) prior[i] = 0.0;
     for (w = 0; w < tasks->n; w++) {
         const bp_mdp *m = &tasks->mdp[w];
@@ -11393,6 +12003,7 @@ BPRIOR_API bp_status bp_distral_best_prior(double *prior, const bp_distral_tasks
     bpi_mixture_normalise(prior, bp_distral_classes(tasks), tasks->mdp[0].A);
     return status;
 }
+/* [e11_best_prior] */
 
 /* ---- E13 is E7 with another prior and another reward ---------------------------
  * Derivation. One step's regulariser, with tau = c_kl + c_ent = 1/beta and alpha' = c_kl/tau:
@@ -11411,6 +12022,7 @@ BPRIOR_API bp_status bp_distral_best_prior(double *prior, const bp_distral_tasks
  *
  *     V = tau log sum_a rho exp((Q + tau log Z)/tau) = (1/beta) log sum_a pi0^alpha' exp(beta Q) */
 
+/* [e13_temper] */
 /* One row: rho [n] = pi0^power / Z. Returns log Z. pi0 NULL: uniform. */
 BPI_FN double bpi_temper_row(double *rho, const double *pi0, double power, size_t n) {
     double Z = 0.0;
@@ -11424,6 +12036,7 @@ BPI_FN double bpi_temper_row(double *rho, const double *pi0, double power, size_
     for (a = 0; a < n; a++) rho[a] /= Z;
     return log(Z);
 }
+/* [e13_temper] */
 
 /* A view of mdp with the reward r + tau log Z, and rho [S][A]: both in mdp's scratch tables 1 and 2. prior [C][A], or NULL:
  * uniform. */
@@ -11484,6 +12097,7 @@ BPRIOR_API bp_status bp_distral_best_policies(double *pi, double *V, const bp_di
     return status;
 }
 
+/* [e12_solve] */
 /* Why each half cannot lower L: given the prior, L is a sum over tasks, and bp_distral_best_policies() maximises each of its
  * terms. Given the policies, visitations and rewards are fixed, and of L only -c_kl times bp_distral_loss() moves, which
  * bp_distral_best_prior() minimises. Stopping value iteration at a tolerance costs L only its square: L is flat at its top. */
@@ -11506,6 +12120,7 @@ BPRIOR_API bp_status bp_distral_solve(double *pi, double *prior, double *L, cons
     }
     return status;
 }
+/* [e12_solve] */
 
 /* ---- two columns ---------------------------------------------------------- */
 
@@ -11572,6 +12187,7 @@ BPRIOR_API bp_status bp_distral_backward(double *dh, double *df, double dL, cons
         if (status == BP_OK) status = bp_mdp_soft_evaluate(V, Q, &view, policy, rho, tau, error);
         if (status == BP_OK) status = bp_mdp_visitation(d, m, policy, error);
         if (status != BP_OK) return bpi_in_task(status, w, error);
+        /* [e13_gradient] */
         for (s = 0; s < m->S; s++)
             for (a = 0; a < m->A && d[s] > 0.0; a++) {
                 const size_t i = s * m->A + a, c = bpi_class(tasks->phi, s) * m->A + a;
@@ -11582,6 +12198,7 @@ BPRIOR_API bp_status bp_distral_backward(double *dh, double *df, double dL, cons
                 /* and  - c_kl sum_a pi (log pi - log pi0),  pi0 = softmax(h) */
                 if (dh) dh[c] += c_kl / tau * g + dL * p * d[s] * c_kl * (policy[i] - prior[c]);
             }
+        /* [e13_gradient] */
     }
     return status;
 }
@@ -11712,12 +12329,14 @@ BPRIOR_API void bp_distral_learner_destroy(bp_distral_learner *learner) {
     if (learner) bpi_disown(&learner->owner, learner);
 }
 
+/* [e13_row] */
 /* E13 for a learner:  pi0^alpha' exp(beta Q) = exp(beta (Q + c_kl log pi0)), so V and pi are a softmax of Q + bias. */
 BPI_FN double bpi_distral_row(double *pi, const bp_distral_learner *self, size_t w, size_t s) {
     const size_t S = self->tasks.mdp[0].S, A = self->tasks.mdp[0].A;
     return bpi_soft_row(pi, self->Q + (w * S + s) * A, self->bias + bpi_class(self->tasks.phi, s) * A,
                         1.0 / (self->config.c_kl + self->config.c_ent), A);
 }
+/* [e13_row] */
 
 BPRIOR_API void bp_distral_learner_round(bp_distral_learner *learner, bp_rng *rng) {
     const bp_distral_config *c = &learner->config;
@@ -11731,6 +12350,7 @@ BPRIOR_API void bp_distral_learner_round(bp_distral_learner *learner, bp_rng *rn
         /* every task is played once a round; p(w) decides what its actions count for */
         const double weight = bpi_task_weight(tasks, w) * (double)tasks->n;
         size_t s = bpi_draw(bp_rng_uniform(rng), m->p0, S);
+        /* [e13_rollout] */
         for (t = 0; t < c->rollout && !m->terminal[s]; t++) {
             double *pi = learner->row, target;
             size_t a, next;
@@ -11746,6 +12366,7 @@ BPRIOR_API void bp_distral_learner_round(bp_distral_learner *learner, bp_rng *rn
             learner->steps++;
             s = next;
         }
+        /* [e13_rollout] */
     }
     if (c->learn_prior) bpi_distral_distil(learner);
     learner->rounds++;
@@ -11964,6 +12585,7 @@ BPRIOR_API bool bp_field_set_has(const bp_field_set *set, size_t field_index) {
     return false;
 }
 
+/* [e14_gather] */
 BPRIOR_API void bp_field_gather(bp_real *out, const bp_real *observation, const bp_field_set *set,
                                 size_t observation_size, size_t n, const size_t *rows) {
     size_t r, k;
@@ -11975,6 +12597,7 @@ BPRIOR_API void bp_field_gather(bp_real *out, const bp_real *observation, const 
         }
     }
 }
+/* [e14_gather] */
 
 BPRIOR_API void bp_field_gather_backward(bp_real *dobservation, const bp_real *dout, const bp_field_set *set,
                                          size_t observation_size, size_t n, const size_t *rows) {
@@ -11991,10 +12614,12 @@ BPRIOR_API void bp_field_gather_backward(bp_real *dobservation, const bp_real *d
 
 /* ---- the same on finite MDPs --------------------------------------------- */
 
+/* [e14_expand] */
 BPRIOR_API void bp_asymmetric_expand(double *pi0, const double *prior, const size_t *phi, size_t S, size_t A) {
     size_t s;
     for (s = 0; s < S; s++) memcpy(pi0 + s * A, prior + phi[s] * A, A * sizeof(double));
 }
+/* [e14_expand] */
 
 BPRIOR_API bp_status bp_asymmetric_objective(bp_objective *out, const bp_mdp *mdp, const double *pi,
                                              const double *prior, const size_t *phi, size_t C, double alpha,
@@ -12011,6 +12636,7 @@ BPRIOR_API double bp_distillation_loss(const double *prior, const double *d, con
     return bpi_mixture_loss(prior, d, pi, phi, S, A);
 }
 
+/* [e17_gradient] */
 BPRIOR_API void bp_distillation_backward(double *dlogits, double dloss, const double *prior, const double *d,
                                          const double *pi, const size_t *phi, size_t S, size_t A) {
     size_t s, a;
@@ -12021,7 +12647,9 @@ BPRIOR_API void bp_distillation_backward(double *dlogits, double dloss, const do
             dlogits[i] += dloss * d[s] * (prior[i] - pi[s * A + a]);
         }
 }
+/* [e17_gradient] */
 
+/* [e17_best] */
 /* E11 with a single task (chapter 12 has the derivation). */
 BPRIOR_API void bp_distilled_prior(double *prior, const double *d, const double *pi, const size_t *phi, size_t S,
                                    size_t A, size_t C) {
@@ -12030,7 +12658,9 @@ BPRIOR_API void bp_distilled_prior(double *prior, const double *d, const double 
     bpi_mixture_add(prior, 1.0, d, pi, phi, S, A);
     bpi_mixture_normalise(prior, C, A);
 }
+/* [e17_best] */
 
+/* [e15_solve] */
 BPRIOR_API bp_status bp_asymmetric_solve(double *pi, double *prior, double *L, double *pi0, double *d,
                                          const bp_mdp *mdp, const size_t *phi, size_t C, double alpha,
                                          size_t rounds, bp_error *error) {
@@ -12052,6 +12682,7 @@ BPRIOR_API bp_status bp_asymmetric_solve(double *pi, double *prior, double *L, d
     }
     return s == BP_OK ? bpi_ok(error) : s;
 }
+/* [e15_solve] */
 
 /* ---- the information bottleneck ------------------------------------------- */
 
@@ -12097,6 +12728,7 @@ BPRIOR_API bp_status bp_bottleneck_objective(bp_bottleneck *out, double *margina
     bp_distilled_prior(marginal, d, pi, phi, S, A, C);
 
     out->alpha = alpha;
+    /* [e16_sums] */
     for (s = 0; s < S; s++) {
         const double *p = pi + s * A, *q = marginal + phi[s] * A;
         double kl = 0.0;
@@ -12118,6 +12750,7 @@ BPRIOR_API bp_status bp_bottleneck_objective(bp_bottleneck *out, double *margina
         if (kl > 0.0) out->gap += dc * kl;
     }
     out->value = out->reward - alpha * out->information;
+    /* [e16_sums] */
     out->lower = out->reward;
     if (alpha > 0.0) out->lower -= alpha * out->bound;
     if (out->steps > 0.0) { /* an episode that starts at its end decides nothing */
@@ -12192,6 +12825,7 @@ BPRIOR_API bp_status bp_bottleneck_estimate(bp_bottleneck_sample *out, const bp_
         if (n > 0.0) out->sequences++;
     }
     if (out->sequences == 0) return bpi_fail(error, BP_ERR_EMPTY, "no step of the %zu x %zu is in use", T, B);
+    /* [e16_estimate] */
     out->mean = sum / out->steps;
     for (b = 0; b < B; b++) {
         double e = 0.0;
@@ -12204,6 +12838,7 @@ BPRIOR_API bp_status bp_bottleneck_estimate(bp_bottleneck_sample *out, const bp_
     out->standard_error = (double)INFINITY;
     if (out->sequences > 1)
         out->standard_error = sqrt((double)out->sequences / (double)(out->sequences - 1) * squares) / out->steps;
+    /* [e16_estimate] */
     return bpi_ok(error);
 }
 
@@ -12367,10 +13002,10 @@ BPI_FN void bpi_policy_gather(bp_real *x, const bp_real *observation, const size
 }
 
 /* The network's numbers become a distribution. Logits are taken as they are. */
-BPI_FN void bpi_policy_head(bp_real *dist, const bp_real *raw, const bp_policy *policy, size_t n) {
+BPI_FN void bpi_policy_head(const bp_compute *c, bp_real *dist, const bp_real *raw, const bp_policy *policy, size_t n) {
     if (policy->output == BP_OUTPUT_CATEGORICAL) memcpy(dist, raw, n * policy->dist_size * sizeof(bp_real));
     else
-        bp_gaussian_head_forward(dist, dist + n * policy->action_size, raw, n, policy->action_size, &policy->head);
+        bp_gaussian_head_forward(c, dist, dist + n * policy->action_size, raw, n, policy->action_size, &policy->head);
 }
 
 /* The layers below the head or the LSTM. */
@@ -12433,7 +13068,7 @@ BPRIOR_API void bp_policy_unroll_eval(const bp_compute *c, bp_real *dist, bp_rea
         bp_rnn_eval(c, h, state_out, h + u.N * H, x, u.latent, in->state, in->reset, params, &policy->rnn, in->T, in->B);
         bp_linear_eval(c, raw, h + (u.N - u.n) * H, head, head + H * D, u.n, H, D, BP_ACT_NONE);
     }
-    bpi_policy_head(dist, raw, policy, u.n);
+    bpi_policy_head(c, dist, raw, policy, u.n);
 }
 
 BPRIOR_API void bp_policy_unroll_forward(const bp_compute *c, bp_real *dist, bp_real *saved, const bp_unroll *in,
@@ -12450,7 +13085,7 @@ BPRIOR_API void bp_policy_unroll_forward(const bp_compute *c, bp_real *dist, bp_
                        in->reset, params, &policy->rnn, in->T, in->B);
         bp_linear_forward(c, raw, h + (u.N - u.n) * H, head, head + H * D, u.n, H, D, BP_ACT_NONE);
     }
-    bpi_policy_head(dist, raw, policy, u.n);
+    bpi_policy_head(c, dist, raw, policy, u.n);
 }
 
 BPRIOR_API void bp_policy_unroll_backward(const bp_compute *c, bp_real *dparams, bp_real *dlatent, const bp_real *saved,
@@ -12673,6 +13308,7 @@ BPRIOR_API bool bp_latent_due(const bp_latent *latent, double age) {
     return age < 1.0 || (latent->hold > 0 && age >= (double)latent->hold);
 }
 
+/* [e29_ar1] */
 /* dist [2][n][Z] of an AR(1) high level (E29), previous [n][Z], first [n] nonzero: there is no previous one.
  * If z_{t-1} ~ N(0, 1) then z_t = phi z_{t-1} + sqrt(1 - phi^2) noise has variance phi^2 + 1 - phi^2 = 1. */
 BPI_FN void bpi_latent_ar1(bp_real *dist, double phi, const bp_real *previous, const bp_real *first, size_t n, size_t Z) {
@@ -12686,6 +13322,7 @@ BPI_FN void bpi_latent_ar1(bp_real *dist, double phi, const bp_real *previous, c
         }
     }
 }
+/* [e29_ar1] */
 
 /* dist [2][n][Z] = N(0, 1) everywhere */
 BPI_FN void bpi_latent_isotropic(bp_real *dist, size_t n, size_t Z) {
@@ -12694,6 +13331,7 @@ BPI_FN void bpi_latent_isotropic(bp_real *dist, size_t n, size_t Z) {
     for (i = 0; i < n * Z; i++) dist[n * Z + i] = BP_R(1);
 }
 
+/* [behavior_act] */
 BPRIOR_API void bp_behavior_act(const bp_compute *c, bp_real *action, bp_real *log_prob, bp_real *log_latent, bp_real *dist,
                                 bp_real *state, bp_real *work, bp_rng *rng, const bp_real *observation, const bp_behavior *b) {
     const size_t Z = b->latent.size, high_state = bpi_behavior_high_state(b);
@@ -12732,6 +13370,7 @@ BPRIOR_API void bp_behavior_act(const bp_compute *c, bp_real *action, bp_real *l
         if (log_prob) bp_policy_log_prob(log_prob, action, dist, b->policy, 1);
     }
 }
+/* [behavior_act] */
 
 /* ==========================================================================
  * 15. >>latent-impl   Latent lower bounds
@@ -12741,6 +13380,7 @@ BPRIOR_API void bp_behavior_act(const bp_compute *c, bp_real *action, bp_real *l
 
 /* --- 15.1 Bounds on log-probabilities (E24, E25, E26) ------------------------ */
 
+/* [e23_marginal] */
 /* From the largest down, as ever; all impossible: -infinity. */
 BPRIOR_API double bp_latent_marginal(const double *log_joint, size_t M) {
     double top = -(double)INFINITY, sum = 0.0;
@@ -12751,6 +13391,7 @@ BPRIOR_API double bp_latent_marginal(const double *log_joint, size_t M) {
     for (m = 0; m < M; m++) sum += exp(log_joint[m] - top);
     return top + log(sum);
 }
+/* [e23_marginal] */
 
 BPRIOR_API void bp_latent_posterior(double *log_posterior, const double *log_joint, size_t M) {
     const double log_marginal = bp_latent_marginal(log_joint, M);
@@ -12779,6 +13420,7 @@ BPI_FN double bpi_log_add(double x, double y) {
     return top > -(double)INFINITY ? top + log1p(exp(other - top)) : top;
 }
 
+/* [e24_row] */
 /* All three bounds are one expression in two joints, given as  log p(tau,z) = p + log_p[z]  and  log q(tau,z) = q + log_q[z]:
  *
  *     row = sum_z w[z] r[z],    w[z] = p(z|tau) = exp(log_p[z]) / sum exp(log_p),    r[z] = p + log_p[z] - q - log_q[z]
@@ -12799,6 +13441,7 @@ BPI_FN double bpi_bound_row(double p, const double *log_p, double q, const doubl
     }
     return row;
 }
+/* [e24_row] */
 
 /* dw[z]/dlog_p[k] = w[z] ((z == k) - w[k]), so
  *     d row / d log_p[k] = w[k] (r[k] - row) + w[k]
@@ -12844,10 +13487,13 @@ BPRIOR_API void bp_bound_both_backward(double *dlog_joint, double *dlog_joint0, 
     bpi_bound_row_backward(dlog_joint, dlog_joint0, dout, 0.0, log_joint, 0.0, log_joint0, M);
 }
 
+/* [e25_bonus] */
 /* E25's bound is log pi(tau|z) + log pi(z) - log g(z|tau) - log pi0(tau): the plain log ratio minus this. Its mean,
  *     E[log g(z|tau) - log pi(z)] = I[z; tau] - E KL[pi(z|tau) || g(z|tau)] <= I[z; tau]                              */
 BPRIOR_API double bp_information_bonus(double log_g, double log_pi) { return log_g - log_pi; }
+/* [e25_bonus] */
 
+/* [e24_exact] */
 /* Three sums over the same table. Where p is 0 nothing is added; where q is 0 and p is not, they are infinite. */
 BPRIOR_API void bp_bound_exact(bp_bound *out, const double *log_p, const double *log_q, size_t N, size_t M) {
     size_t n, z;
@@ -12865,6 +13511,7 @@ BPRIOR_API void bp_bound_exact(bp_bound *out, const double *log_p, const double 
         }
     }
 }
+/* [e24_exact] */
 
 BPRIOR_API void bp_bound_exact_backward(double *dlog_p, double *dlog_q, double dout, const double *log_p, const double *log_q,
                                         size_t N, size_t M) {
@@ -13044,6 +13691,7 @@ BPRIOR_API size_t bp_latent_paths(const bp_latent_tables *tables, size_t T) {
     return paths;
 }
 
+/* [e23_path] */
 /* Along one trajectory and one sequence of latents,
  *
  *     log p(tau,y) = log dynamics + log p(y_0|s_0) + log p(a_0|s_0,y_0)
@@ -13086,6 +13734,7 @@ BPI_FN double bpi_latent_path(double *dlogp, double d, const bp_trajectories *tr
     if ((!tables->held || steps == 0) && path > 0) return -(double)INFINITY;
     return sum;
 }
+/* [e23_path] */
 
 BPRIOR_API void bp_latent_log_joint(double *log_joint, const bp_trajectories *trajectories, const double *logp,
                                     const bp_latent_tables *tables) {
@@ -13108,6 +13757,7 @@ BPRIOR_API void bp_latent_log_joint_backward(double *dlogp, const double *dlog_j
 
 /* --- 15.3 One step, two levels (E27, E28) -------------------------------------- */
 
+/* [e27_two_level] */
 /* The chain rule with z first: KL of the joints = KL of the latents + the mean over piH of the KL of the actions given z. With
  * the action first it is KL of the actions + the mean KL of the posteriors: that is kl + gap. */
 BPRIOR_API void bp_bound_two_level(bp_two_level *out, const double *log_high, const double *log_high0, const double *log_low,
@@ -13139,6 +13789,7 @@ BPRIOR_API void bp_bound_two_level(bp_two_level *out, const double *log_high, co
         }
     }
 }
+/* [e27_two_level] */
 
 BPRIOR_API void bp_bound_two_level_backward(double *dlog_high, double *dlog_high0, double *dlog_low, double *dlog_low0,
                                             double dout, const double *log_high, const double *log_high0, const double *log_low,
@@ -13163,11 +13814,13 @@ BPRIOR_API void bp_bound_two_level_backward(double *dlog_high, double *dlog_high
     }
 }
 
+/* [e28_gaussian] */
 BPRIOR_API bp_real bp_bound_two_level_gaussian(const bp_gaussian_pair *high, const bp_gaussian_pair *low) {
     bp_real sum = bp_gaussian_kl(high->mean, high->std, high->mean0, high->std0, high->dim);
     if (low) sum += bp_gaussian_kl(low->mean, low->std, low->mean0, low->std0, low->dim);
     return sum;
 }
+/* [e28_gaussian] */
 
 BPRIOR_API void bp_bound_two_level_gaussian_backward(const bp_gaussian_pair_grad *dhigh, const bp_gaussian_pair_grad *dlow,
                                                      bp_real dout, const bp_gaussian_pair *high, const bp_gaussian_pair *low) {
@@ -13224,6 +13877,7 @@ BPRIOR_API bp_status bp_two_level_objective(bp_objective *out, double *pi, const
 BPI_FN bp_real bpi_log_redraw(bp_real u) { return -bp_softplus(-u); }
 BPI_FN bp_real bpi_log_keep(bp_real u) { return -bp_softplus(u); }
 
+/* [e31_predict] */
 /* log p(y_t) = log[ exp(log_keep + belief) + exp(log_redraw + log_option) ], from the larger of the two:
  *     log(e^x + e^y) = x + log(1 + e^(y-x)) = x + softplus(y - x) */
 BPRIOR_API void bp_option_predict(bp_real *log_predict, const bp_real *belief, const bp_real *log_option, bp_real redraw,
@@ -13239,7 +13893,9 @@ BPRIOR_API void bp_option_predict(bp_real *log_predict, const bp_real *belief, c
         log_predict[y] = other > -BP_R(INFINITY) ? top + bp_softplus(other - top) : top;
     }
 }
+/* [e31_predict] */
 
+/* [e31_update] */
 BPRIOR_API bp_real bp_option_update(bp_real *belief, const bp_real *log_predict, const bp_real *log_emission, size_t K) {
     bp_real top = -BP_R(INFINITY), sum = 0, log_prob;
     size_t y;
@@ -13249,11 +13905,13 @@ BPRIOR_API bp_real bp_option_update(bp_real *belief, const bp_real *log_predict,
         memmove(belief, log_predict, K * sizeof *belief);
         return top;
     }
+    /* belief_t(y) = predict_t(y) p(a_t|y) / p(a_t | past),  p(a_t | past) = sum_y predict_t(y) p(a_t|y) */
     for (y = 0; y < K; y++) sum += bp_exp(log_predict[y] + log_emission[y] - top);
     log_prob = bp_log(sum);
     for (y = 0; y < K; y++) belief[y] = (log_predict[y] + log_emission[y] - top) - log_prob;
     return top + log_prob;
 }
+/* [e31_update] */
 
 BPRIOR_API size_t bp_option_saved_reals(size_t T, size_t B, size_t K) {
     size_t n, bytes;
@@ -13266,6 +13924,7 @@ BPI_FN bool bpi_option_starts(const bp_real *restart, size_t t, size_t row) {
     return t == 0 || (restart && !(restart[row] == BP_R(0)));
 }
 
+/* [e31_forward] */
 BPRIOR_API void bp_option_forward(bp_real *log_prob, bp_real *saved, const bp_real *log_emission, const bp_real *log_option,
                                   const bp_real *redraw, const bp_real *restart, size_t T, size_t B, size_t K) {
     bp_real *predict = saved, *belief = saved + T * B * K;
@@ -13278,6 +13937,7 @@ BPRIOR_API void bp_option_forward(bp_real *log_prob, bp_real *saved, const bp_re
             log_prob[row] = bp_option_update(belief + at, predict + at, log_emission + at, K);
         }
 }
+/* [e31_forward] */
 
 /* The recursion differentiated from the last step to the first. Let G(y) be the derivative of the loss by belief_t(y), as it
  * comes from the steps after t (0 after the last), and d = dlog_prob_t. With u(y) = predict(y) + emission(y), the step was
@@ -13645,7 +14305,7 @@ BPI_FN void bpi_latent_encode(bp_latent_prior *p, const bp_real *observation, co
         const size_t l = w->latent[row];
         for (i = 0; i < Z2 && l != SIZE_MAX; i++) w->pooled[l * Z2 + i] += w->votes[row * Z2 + i] / (bp_real)w->count[l];
     }
-    bp_gaussian_head_forward(w->mean, w->std, w->pooled, w->n_latents, p->config.latent, &p->latent_head);
+    bp_gaussian_head_forward(&p->compute, w->mean, w->std, w->pooled, w->n_latents, p->config.latent, &p->latent_head);
 }
 
 /* loss = -1/rows sum_rows 1/S sum_s log pi0(a|x,y_s) + kl_weight/rows sum_latents KL[N(mean,std) || N(0,1)] */
@@ -13667,7 +14327,7 @@ BPI_FN void bpi_latent_forward(bp_latent_prior *p, const bp_real *observation, c
     /* pass 2: the decoder; the part of its first layer that sees x is computed once for all samples */
     bpi_latent_gather(p, observation, R);
     bp_mlp_forward(&p->compute, w->raw, w->decoder_saved, w->x, w->y, p->params, &p->decoder, R, S);
-    if (!bpi_latent_discrete(p)) bp_gaussian_head_forward(w->action_mean, w->action_std, w->raw, R * S, A, &p->config.head);
+    if (!bpi_latent_discrete(p)) bp_gaussian_head_forward(&p->compute, w->action_mean, w->action_std, w->raw, R * S, A, &p->config.head);
 
     /* pass 3: the two terms, by row */
     memset(p->row_log_prob, 0, R * sizeof *p->row_log_prob);
@@ -13691,10 +14351,12 @@ BPI_FN void bpi_latent_forward(bp_latent_prior *p, const bp_real *observation, c
     }
     p->metrics.rows = rows;
     p->metrics.latents = w->n_latents;
+    /* [e24_loss] */
     p->metrics.log_prob = log_prob / (double)rows;
     p->metrics.kl = kl / (double)rows;
     p->metrics.bound = p->metrics.log_prob - p->metrics.kl;
     p->metrics.loss = -p->metrics.log_prob + p->config.kl_weight * p->metrics.kl;
+    /* [e24_loss] */
 }
 
 /* The passes of the forward function in reverse order. */
@@ -13783,7 +14445,8 @@ BPRIOR_API bp_status bp_latent_prior_decode(bp_real *dist, bp_latent_prior *prio
     bp_mlp_eval(&prior->compute, bpi_latent_discrete(prior) ? dist : w->raw, w->net_work, w->x, y, prior->params, &prior->decoder,
                 n, 1);
     if (!bpi_latent_discrete(prior))
-        bp_gaussian_head_forward(dist, dist + n * prior->spec.action_size, w->raw, n, prior->spec.action_size, &prior->config.head);
+        bp_gaussian_head_forward(&prior->compute, dist, dist + n * prior->spec.action_size, w->raw, n, prior->spec.action_size,
+                                 &prior->config.head);
     return bpi_ok(error);
 }
 
@@ -14228,19 +14891,37 @@ BPRIOR_API void bp_batch_init(bp_batch *batch, bp_real *data, const bp_replay_co
     batch->state = batch->latent + rows * config->latent_size;
 }
 
+/* A random slot of a large replay is in no cache. So slots are drawn a few before they are needed, and memory is asked for them at
+ * once: it then answers several at the same time instead of one after the other. */
+enum { BPI_REPLAY_AHEAD = 8,    /* slots */
+       BPI_REPLAY_LINES = 16 }; /* of a slot, at most: of longer ones the processor sees the direction by itself */
+BPI_FN const bp_real *bpi_replay_draw(const bp_replay *replay, bp_rng *rng) {
+    const bp_real *slot = replay->data + bp_rng_index(rng, replay->count) * replay->stride;
+#if (defined(__GNUC__) || defined(__clang__)) && !defined(__TINYC__)
+    const char *line = (const char *)slot;
+    const size_t lines = bpi_min_size(replay->stride * sizeof(bp_real) / 64 + 1, BPI_REPLAY_LINES);
+    size_t i;
+    for (i = 0; i < lines; i++) __builtin_prefetch(line + 64 * i);
+#endif
+    return slot;
+}
+
 BPRIOR_API bp_status bp_replay_sample(bp_batch *batch, const bp_replay *replay, bp_rng *rng, bp_error *error) {
     const size_t T = replay->config.length, O = replay->config.observation_size, A = replay->config.action_size;
     const size_t B = batch->batch, Z = replay->config.latent_size, state_size = replay->config.state_size;
+    const bp_real *ahead[BPI_REPLAY_AHEAD]; /* slots that come next, in the order they were drawn */
     size_t b, t;
     if (replay->count == 0) return bpi_fail(error, BP_ERR_EMPTY, "replay: empty");
     if (batch->length != T || batch->observation_size != O || batch->action_size != A || batch->latent_size != Z ||
         batch->state_size != state_size)
         return bpi_fail(error, BP_ERR_SIZE, "replay: batch of another shape");
+    for (b = 0; b < B && b < BPI_REPLAY_AHEAD; b++) ahead[b] = bpi_replay_draw(replay, rng);
     for (b = 0; b < B; b++) {
         /* a slot's layout is bp_sequence's; here it is transposed into time-first rows */
-        const bp_real *slot = replay->data + bp_rng_index(rng, replay->count) * replay->stride;
+        const bp_real *slot = ahead[b % BPI_REPLAY_AHEAD];
         const bp_real *action = slot + (T + 1) * O, *reward = action + T * A, *discount = reward + T;
         const bp_real *log_mu = discount + T, *mask = log_mu + T, *latent = mask + T, *state = latent + T * Z;
+        if (b + BPI_REPLAY_AHEAD < B) ahead[b % BPI_REPLAY_AHEAD] = bpi_replay_draw(replay, rng);
         if (state_size) memcpy(batch->state + b * state_size, state, state_size * sizeof(bp_real));
         for (t = 0; t <= T; t++)
             memcpy(batch->observation + (t * B + b) * O, slot + t * O, O * sizeof(bp_real));
@@ -14261,6 +14942,7 @@ BPRIOR_API bp_status bp_replay_sample(bp_batch *batch, const bp_replay *replay, 
  * 17. >>retrace   Retrace with soft values
  * ========================================================================== */
 
+/* [e19_retrace] */
 /* Where the recursion comes from. Munos et al. (2016) correct a value by a sum of discounted temporal
  * differences, each weighted by the product of the traces passed on the way:
  *
@@ -14288,12 +14970,15 @@ BPRIOR_API void bp_retrace(bp_real *target, const bp_real *reward, const bp_real
         }
     }
 }
+/* [e19_retrace] */
 
+/* [e19_double_sum] */
 BPRIOR_API void bp_retrace_reference(bp_real *target, const bp_real *reward, const bp_real *discount,
                                      const bp_real *value, const bp_real *q, const bp_real *c, size_t T, size_t B) {
     size_t t, i, b;
     for (b = 0; b < B; b++) {
         for (t = 0; t < T; t++) {
+            /* target_t = Q_t + sum_{i >= t} (prod_{j=t}^{i-1} d_j c_{j+1}) (r_i + d_i V_{i+1} - Q_i) */
             double sum = (double)q[t * B + b], weight = 1.0;
             for (i = t; i < T; i++) {
                 const double delta = (double)reward[i * B + b] +
@@ -14306,7 +14991,9 @@ BPRIOR_API void bp_retrace_reference(bp_real *target, const bp_real *reward, con
         }
     }
 }
+/* [e19_double_sum] */
 
+/* [e19_trace] */
 BPRIOR_API void bp_retrace_trace(bp_real *c, const bp_real *log_pi, const bp_real *log_mu, const bp_real *mask,
                                  double lambda, size_t T, size_t B) {
     size_t i;
@@ -14318,6 +15005,7 @@ BPRIOR_API void bp_retrace_trace(bp_real *c, const bp_real *log_pi, const bp_rea
         c[i] = mask[i] > BP_R(0) ? BP_R(lambda) * ratio : BP_R(0);
     }
 }
+/* [e19_trace] */
 
 /* ==========================================================================
  * 18. >>learner   The SVG(0)/Retrace learner
@@ -14341,9 +15029,11 @@ BPRIOR_API void bp_retrace_trace(bp_real *c, const bp_real *log_pi, const bp_rea
  * memory is run over the whole list, whichever window is asked for.
  * ========================================================================== */
 
-/* Rows times samples that go through a critic at once: enough to keep the GEMM busy, few enough for the
- * activations to stay in the second-level cache. Part of the result's definition (summation order). */
+/* Rows that go through a critic at once: enough to keep the GEMM busy, few enough for the activations to stay in the second-level
+ * cache; fewer for the sampled actions, whose way back needs more arrays beside the kept weights. Part of the result's
+ * definition (summation order). */
 #define BPI_RS0_CHUNK 512
+#define BPI_RS0_SAMPLE_CHUNK 154
 
 /* Largest gradient norm whose square bp_real can hold with room to spare. */
 #define BPI_RS0_LARGEST_GRADIENT (sizeof(bp_real) == sizeof(float) ? 1e18 : 1e150)
@@ -14400,6 +15090,7 @@ struct bpi_rs0_shard {
     bp_real *fields;      /* [.][F] its fields alone, when there is more: a chunk's, or all n + Bs rows for its memory */
     bp_real *u, *du;      /* [R][S+1][U] actions as the critic sees them */
     bp_real *critic_out[2], *critic_saved[2], *critic_dout, *critic_work;
+    bp_real *critic_kept; /* the target critics' weights, rearranged */
 
     /* memory: states before row 0 [Bs][.], and where they are zeroed */
     bp_real *state[BPI_STATES];
@@ -14599,8 +15290,18 @@ BPI_FN size_t bpi_rs0_n_samples(const bp_rs0 *l) {
     return l->policy.output == BP_OUTPUT_CATEGORICAL ? l->policy.n_choices : l->config.samples;
 }
 
-/* Rows of states that go through the critics at once. */
-BPI_FN size_t bpi_rs0_chunk(const bp_rs0 *l) { return bpi_max_size(1, BPI_RS0_CHUNK / (bpi_rs0_n_samples(l) + 1)); }
+/* Critics whose target weights a shard keeps rearranged: all, or of too many none. */
+BPI_FN size_t bpi_rs0_n_kept(const bp_rs0 *l) {
+    const size_t critics = bpi_rs0_critic_groups(l) * bpi_rs0_n_critics(l);
+    return critics * 2 * l->critic.n_layers <= BP_MAX_KEPT ? critics : 0;
+}
+
+/* Rows of states that go through the critics at once, with all their samples: where it can be, a multiple of a tile's rows, and so
+ * are the rows times samples. */
+BPI_FN size_t bpi_rs0_chunk(const bp_rs0 *l) {
+    const size_t rows = BPI_RS0_SAMPLE_CHUNK / (bpi_rs0_n_samples(l) + 1);
+    return rows < BPI_MAX_ROWS ? bpi_max_size(1, rows) : rows / BPI_MAX_ROWS * BPI_MAX_ROWS;
+}
 
 /* Does the largest array of the layout fit a size_t, with room for what is computed from it? Everything else in
  * the layout is a smaller product of the same numbers. */
@@ -14861,6 +15562,7 @@ BPI_FN void bpi_rs0_shard_layout(struct bpi_rs0_shard *sh, const bp_rs0 *l, bp_a
     sh->critic_dout = bp_arena_real(arena, bpi_max_size(R * (S + 1), many));
     sh->critic_work = bp_arena_real(
         arena, bpi_max_size(bp_mlp_work_reals(&l->critic, R, S + 1), bp_mlp_work_reals(&l->critic, many, 1)));
+    sh->critic_kept = bp_arena_real(arena, bpi_rs0_n_kept(l) * bp_mlp_keep_reals(&l->critic));
 }
 
 /* Run once to measure (l is a resolved learner on the stack) and once to place. */
@@ -15119,12 +15821,14 @@ BPI_FN void bpi_rs0_policy_backward(const bpi_rs0_job *job, struct bpi_rs0_shard
 
 /* ---- one shard of a step ---------------------------------------------------- */
 
+/* [boxed] */
 /* An action as the environment takes it: clipped to the box or squashed into it. */
 BPI_FN bp_real bpi_rs0_boxed(bp_real a, const bp_rs0 *l) {
     if (l->policy.squash) return bp_tanh(a);
     return a < BP_R(-1) ? BP_R(-1) : a > BP_R(1) ? BP_R(1)
                                                  : a;
 }
+/* [boxed] */
 
 /* u [U] = a stored or sampled action as the critic sees it: in the box, or one-hot. */
 BPI_FN void bpi_rs0_critic_action(bp_real *u, const bp_real *action, const bp_rs0 *l) {
@@ -15165,6 +15869,7 @@ BPI_FN bp_real bpi_rs0_log_det(const bp_real *dist, const bp_real *noise, const 
     return sum / BP_R(S);
 }
 
+/* [e8_kl] */
 /* kl [n] of `dist` to the prior's `dist0`, by kind (E8). NONE has none; for a uniform density on the box
  * [-1,1]^A the volume is 2^A and KL = -H + A log 2. */
 BPI_FN void bpi_rs0_kl(bp_real *kl, const bp_rs0 *l, const bp_real *dist, const bp_real *dist0, size_t n) {
@@ -15176,7 +15881,9 @@ BPI_FN void bpi_rs0_kl(bp_real *kl, const bp_rs0 *l, const bp_real *dist, const 
             kl[i] = bp_gaussian_kl_uniform_box(dist + (n + i) * A, A, BP_R(A) * BP_R(0.69314718055994530942));
     else bp_policy_kl(kl, dist, dist0, &l->policy, n);
 }
+/* [e8_kl] */
 
+/* [e8_prior] */
 /* dist0 of the rows now or next: what the (low) prior says, in its target copy where it has one. */
 BPI_FN void bpi_rs0_prior(const bpi_rs0_job *job, struct bpi_rs0_shard *sh, bp_real *dist0, bp_real *saved, const bp_real *latent,
                           size_t skip) {
@@ -15196,6 +15903,7 @@ BPI_FN void bpi_rs0_prior(const bpi_rs0_job *job, struct bpi_rs0_shard *sh, bp_r
         break;
     }
 }
+/* [e8_prior] */
 
 /* 0. What was remembered before the first row, where episodes begin, and in which rows z is drawn. The row after a boundary
  *    row (mask 0) is the first of its episode. */
@@ -15235,6 +15943,7 @@ BPI_FN void bpi_rs0_marks(const bpi_rs0_job *job, struct bpi_rs0_shard *sh) {
     for (i = 0; i < sh->n; i++) memcpy(sh->z_stored + i * Z, batch->latent + sh->rows[i] * Z, Z * sizeof(bp_real));
 }
 
+/* [e30_latents] */
 /* z of `rows` rows from t = 0: drawn from `high` [2][rows][Z] with the noise [.][B][Z], or held; `before` is each row's z_{t-1}.
  * What is held is the z of the row before, with the joint ratio the one that was acted on there. */
 BPI_FN void bpi_rs0_latents(const bpi_rs0_job *job, const struct bpi_rs0_shard *sh, bp_real *z, bp_real *before,
@@ -15253,6 +15962,7 @@ BPI_FN void bpi_rs0_latents(const bpi_rs0_job *job, const struct bpi_rs0_shard *
         }
     }
 }
+/* [e30_latents] */
 
 /* dist0 [2][n][Z] of the high-level prior in the rows now or next (E29), given each row's z before. params: its target or online copy. */
 BPI_FN void bpi_rs0_high_prior(const bpi_rs0_job *job, struct bpi_rs0_shard *sh, bp_real *dist0, bp_real *saved,
@@ -15448,6 +16158,7 @@ BPI_FN void bpi_rs0_values(const bpi_rs0_job *job, struct bpi_rs0_shard *sh) {
             const size_t row = piece.row[i], stored = row + Bs;
             const bp_real *q = smallest + i * S1;
             bp_real v = BP_R(0);
+            /* [e19_value] */
             if (categorical) {
                 const bp_real *logits = sh->pi_value + row * S;
                 for (s = 0; s < S; s++) v += bp_exp(bp_categorical_log_prob(logits, s, S)) * q[s];
@@ -15456,6 +16167,7 @@ BPI_FN void bpi_rs0_values(const bpi_rs0_job *job, struct bpi_rs0_shard *sh) {
                 v /= BP_R(S);
             }
             sh->value[stored] = v - BP_R(job->alpha) * sh->row_a[row];
+            /* [e19_value] */
             if (stored < n) sh->target_q[stored] = q[categorical ? bpi_choice(sh->action[stored * A], S) : S];
         }
     }
@@ -15495,12 +16207,14 @@ BPI_FN void bpi_rs0_targets(const bpi_rs0_job *job, struct bpi_rs0_shard *sh) {
         } else
             sh->log_pi[i] = bp_gaussian_log_prob(sh->action + i * A, dist + (i - Bs) * A, dist + (n + i - Bs) * A, A);
     }
+    /* [e30_ratio] */
     if (bpi_rs0_joint(l)) { /* log pi(z,a) = log pi^L(a|z) + log pi^H(z), the latter where z was drawn */
         const size_t Z = l->latent.size;
         for (i = Bs; i < n; i++)
             if (sh->drawn[i] > BP_R(0))
                 sh->log_pi[i] += bp_gaussian_log_prob(sh->z_stored + i * Z, sh->high_value + i * Z, sh->high_value + (n + Bs + i) * Z, Z);
     }
+    /* [e30_ratio] */
     memset(sh->trace, 0, Bs * sizeof(bp_real)); /* c_0 does not exist */
     bp_retrace_trace(sh->trace + Bs, sh->log_pi + Bs, sh->log_mu + Bs, sh->mask + Bs, l->config.lambda, T - 1, Bs);
     bp_retrace(sh->target, sh->reward, sh->discount, sh->value, sh->target_q, sh->trace, T, Bs);
@@ -15525,6 +16239,7 @@ BPI_FN void bpi_rs0_critic_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
             bp_real *q = sh->critic_out[k];
             bpi_rs0_critic_x(job, sh, &piece, 0, z, sh->h[k], k);
             bp_mlp_forward(&sh->compute, q, sh->critic_saved[k], sh->x, sh->u, params, &l->critic, m, 1);
+            /* [e20_critic] */
             for (i = 0; i < m; i++) {
                 const size_t row = piece.row[i], t = row / Bs, b = sh->first_sequence + row % Bs;
                 const bp_real w = sh->weight[row];
@@ -15533,6 +16248,7 @@ BPI_FN void bpi_rs0_critic_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
                 l->q[(k * T + t) * B + b] = q[i];
                 if (!(w > BP_R(0))) continue;
                 sh->sums.critic_loss += 0.5 * (double)w * (double)td * (double)td;
+                /* [e20_critic] */
                 if (k > 0) continue;
                 sh->sums.td_abs += (double)w * (td < BP_R(0) ? -(double)td : (double)td);
                 sh->sums.q += (double)w * (double)q[i];
@@ -15555,6 +16271,7 @@ BPI_FN void bpi_rs0_critic_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
     }
 }
 
+/* [e30_high_backward] */
 /* The way from the latents into the high level (E30). dz holds what the low level passed back; row_a is dL/dKL.
  *      z = mean + std eps  where it is drawn:  dmean += dz, dstd += dz eps
  *      z = z_{t-1}         where it is held:   dz_{t-1} += dz   (a z that was acted on is data: nothing)
@@ -15587,7 +16304,9 @@ BPI_FN void bpi_rs0_high_backward(const bpi_rs0_job *job, struct bpi_rs0_shard *
     bp_policy_unroll_backward(&sh->compute, sh->policy_grad, NULL, sh->high_saved, sh->policy_work, sh->dhigh, sh->high, &in,
                               l->policy_p.online, &l->high);
 }
+/* [e30_high_backward] */
 
+/* [em_rows] */
 /* EM for the rows of a piece, given Q' [m][S] at the actions in question.
  *
  *  E-step. Which reweighting q of the target policy's actions earns most, if it may cost eps nats?
@@ -15631,6 +16350,7 @@ BPI_FN void bpi_rs0_em_rows(const bpi_rs0_job *job, struct bpi_rs0_shard *sh, co
         }
     }
 }
+/* [em_rows] */
 
 /* What a nat of entropy is worth: c_H, and alpha if the KL to a uniform prior is its other name. */
 BPI_FN double bpi_rs0_entropy_price(const bpi_rs0_job *job) {
@@ -15682,11 +16402,13 @@ BPI_FN void bpi_rs0_policy_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
                 const bp_real w = sh->weight[row];
                 bp_real expected = BP_R(0);
                 if (!(w > BP_R(0))) continue;
+                /* [e18_choices] */
                 for (s = 0; s < S; s++) expected += bp_exp(bp_categorical_log_prob(logits, s, S)) * q[s];
                 for (s = 0; s < S; s++) {
                     const bp_real p = bp_exp(bp_categorical_log_prob(logits, s, S));
                     sh->ddist[row * S + s] -= w * p * (q[s] - expected);
                 }
+                /* [e18_choices] */
                 sh->sums.policy_loss -= (double)w * (double)expected;
             }
             continue;
@@ -15694,6 +16416,7 @@ BPI_FN void bpi_rs0_policy_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
         /* each sample's gradient goes through the critic that was believed */
         memset(sh->du, 0, m * S * U * sizeof(bp_real));
         for (k = 0; k < C; k++) {
+            /* [e21_believed] */
             for (i = 0; i < m; i++) {
                 const bp_real w = sh->weight[piece.row[i]];
                 for (s = 0; s < S; s++) {
@@ -15704,6 +16427,7 @@ BPI_FN void bpi_rs0_policy_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
                     if (mine) sh->sums.policy_loss -= (double)w * (double)sh->critic_out[k][j] / (double)S;
                 }
             }
+            /* [e21_believed] */
             bp_mlp_backward_input(&sh->compute, NULL, sh->du, sh->critic_saved[k], sh->critic_work, sh->critic_dout,
                                   sh->x, sh->u, l->critic_p.target + bpi_rs0_critic_at(l, piece.group, k), &l->critic, m, S);
         }
@@ -15711,6 +16435,7 @@ BPI_FN void bpi_rs0_policy_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
             const size_t row = piece.row[i], at = (row / Bs) * B + sh->first_sequence + row % Bs;
             const bp_real *noise = l->policy_noise + at * S * A;
             bp_real *dmean = sh->ddist + row * A, *dstd = sh->ddist + (n + row) * A;
+            /* [e18_learner] */
             for (s = 0; s < S; s++) {
                 for (k = 0; k < A; k++) {
                     const size_t j = (i * S + s) * A + k;
@@ -15724,6 +16449,7 @@ BPI_FN void bpi_rs0_policy_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
                     dstd[k] += da * noise[s * A + k];
                 }
             }
+            /* [e18_learner] */
         }
     }
 
@@ -15741,6 +16467,7 @@ BPI_FN void bpi_rs0_policy_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
         sh->row_b[i] += sh->log_det[i];
         if (l->config.prior_kind == BP_PRIOR_UNIFORM) sh->row_a[i] -= sh->log_det[i];
     }
+    /* [e21_penalties] */
     for (i = 0; i < n; i++) {
         const double w = (double)sh->weight[i];
         if (!(w > 0.0)) continue;
@@ -15748,6 +16475,7 @@ BPI_FN void bpi_rs0_policy_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
         sh->sums.entropy += w * (double)sh->row_b[i];
         sh->sums.policy_loss += w * (job->alpha * (double)sh->row_a[i] - job->entropy_cost * (double)sh->row_b[i]);
     }
+    /* [e21_penalties] */
     for (i = 0; i < n; i++) {
         sh->row_a[i] = BP_R(job->alpha) * sh->weight[i];         /* dL/dKL */
         sh->row_b[i] = BP_R(-job->entropy_cost) * sh->weight[i]; /* dL/dH */
@@ -15771,6 +16499,7 @@ BPI_FN void bpi_rs0_prior_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh)
     size_t i;
     if (l->config.prior_kind != BP_PRIOR_LEARNED) return;
     memset(sh->row_a, 0, n * sizeof(bp_real));
+    /* [e22_prior] */
     if (bpi_rs0_has_low_prior(l)) {
         const bp_unroll in = bpi_rs0_unroll(job, sh, 0, BPI_STATE_PRIOR_LOW, sh->z_policy);
         bp_policy_kl(sh->row_a, sh->pi, sh->pi0, &l->policy, n);
@@ -15779,6 +16508,7 @@ BPI_FN void bpi_rs0_prior_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh)
         bp_policy_unroll_backward(&sh->compute, sh->prior_grad + bpi_rs0_low_prior_at(l), NULL, sh->pi0_saved, sh->policy_work,
                                   sh->ddist, sh->pi0, &in, l->prior_p.online + bpi_rs0_low_prior_at(l), &l->prior);
     }
+    /* [e22_prior] */
     if (bpi_rs0_has_high_prior(l)) {
         const bp_unroll in = bpi_rs0_unroll(job, sh, 0, BPI_STATE_PRIOR_HIGH, sh->z_policy_before);
         memset(sh->dhigh, 0, 2 * n * Z * sizeof(bp_real));
@@ -15802,6 +16532,7 @@ BPI_FN void bpi_rs0_run_shard(void *context, size_t index, size_t worker) {
     const bp_batch *batch = job->batch;
     struct bpi_rs0_shard *sh = &l->shard[index];
     const size_t T = l->config.length, B = l->config.batch, Bs = sh->count, n = sh->n, A = l->policy.action_size;
+    bp_real *kept;
     size_t i;
     (void)worker;
     bpi_profile_begin(&sh->profile, 1, l->config.profile);
@@ -15821,6 +16552,12 @@ BPI_FN void bpi_rs0_run_shard(void *context, size_t index, size_t worker) {
         memcpy(sh->action + i * A, batch->action + from * A, A * sizeof(bp_real));
     }
 
+    /* every sampled action asks the target critics, and the policy's also for the way back */
+    kept = sh->critic_kept;
+    for (i = 0; i < bpi_rs0_n_kept(l); i++)
+        kept = bp_mlp_keep(&sh->compute, kept, l->critic_p.target + i * bpi_rs0_critic_size(l), &l->critic, true);
+
+    /* [rs0_order] */
     bpi_rs0_marks(job, sh);
     bpi_profile_lap(&sh->profile, BP_PHASE_OTHER, 0);
     bpi_rs0_distributions(job, sh);
@@ -15836,6 +16573,8 @@ BPI_FN void bpi_rs0_run_shard(void *context, size_t index, size_t worker) {
     bpi_profile_lap(&sh->profile, BP_PHASE_POLICY, 0);
     bpi_rs0_prior_loss(job, sh);
     bpi_profile_lap(&sh->profile, BP_PHASE_PRIOR, 0);
+    /* [rs0_order] */
+    bp_compute_forget(&sh->compute);
 
     for (i = 0; i < n; i++) {
         const size_t to = (i / Bs) * B + sh->first_sequence + i % Bs;
@@ -16005,12 +16744,15 @@ BPI_FN void bpi_rs0_descend(bp_rs0 *l, bp_learned *p, const bp_adam_config *adam
     bp_adam_step(p->online, p->m, p->v, p->grad, p->n, adam, l->steps, 1.0, bp_clip_scale(norm, adam->clip_norm));
 }
 
+/* [e22_targets] */
 BPI_FN void bpi_rs0_follow(const bp_rs0 *l, bp_learned *p) {
     if (p->n == 0) return;
     if (l->config.tau > 0.0) bp_polyak(p->target, p->online, p->n, l->config.tau);
     else if (l->steps % l->config.target_period == 0) memcpy(p->target, p->online, p->n * sizeof(bp_real));
 }
+/* [e22_targets] */
 
+/* [e22_step] */
 BPI_FN bp_status bpi_rs0_update(bp_rs0 *l, const bp_batch *batch, bp_team *team, bp_error *error) {
     const bp_status status = bpi_rs0_gradients(l, batch, team, error);
     if (status == BP_ERR_NONFINITE) l->rejected++;
@@ -16029,6 +16771,7 @@ BPI_FN bp_status bpi_rs0_update(bp_rs0 *l, const bp_batch *batch, bp_team *team,
     bpi_profile_lap(&l->profile, BP_PHASE_ADAM, 1);
     return BP_OK;
 }
+/* [e22_step] */
 
 BPRIOR_API bp_status bp_rs0_step_with_noise(bp_rs0 *l, const bp_batch *batch, bp_team *team, bp_error *error) {
     bp_status status;
@@ -16410,6 +17153,7 @@ BPRIOR_API bp_status bp_clone_gradients(bp_clone *k, const bp_batch *batch, bp_e
     bp_policy_log_prob(k->log_prob, batch->action, k->dist, &k->policy, n);
     memset(k->ddist, 0, n * k->policy.dist_size * sizeof(bp_real));
     k->loss = 0.0;
+    /* [e17_clone] */
     for (i = 0; i < n; i++) {
         const bool counts = i / B >= k->config.burn_in && batch->mask[i] > BP_R(0);
         const bp_real weight = counts ? BP_R(1.0 / counted) : BP_R(0);
@@ -16421,6 +17165,7 @@ BPRIOR_API bp_status bp_clone_gradients(bp_clone *k, const bp_batch *batch, bp_e
             bp_gaussian_log_prob_backward(NULL, k->ddist + i * A, k->ddist + (n + i) * A, -weight, batch->action + i * A,
                                           k->dist + i * A, k->dist + (n + i) * A, A);
     }
+    /* [e17_clone] */
     memset(k->p.grad, 0, k->p.n * sizeof(bp_real));
     bp_policy_unroll_backward(&k->compute, k->p.grad, NULL, k->saved, k->work, k->ddist, k->dist, &in, k->p.online, &k->policy);
     k->grad_norm = bp_global_norm(&k->compute, k->p.grad, k->p.n);
@@ -16531,6 +17276,7 @@ struct bpi_run {
     size_t sequence_reals;
     unsigned char *env_state; /* grows when a state does */
     size_t env_state_bytes, env_state_used;
+    bool reserved;       /* there was room for it when the run began */
     double clock;        /* wall clock at the last look */
     double status_clock; /* at the last status line */
     uint64_t status_steps;
@@ -16927,6 +17673,7 @@ BPI_FN void bpi_run_tick(bp_run *run) {
     run->self->clock = now;
 }
 
+/* [run_columns] */
 BPI_FN size_t bpi_run_columns(const char *names[BPI_RUN_COLUMNS]) {
     size_t n = 0, i;
     names[n++] = "env_steps";
@@ -16945,6 +17692,7 @@ BPI_FN size_t bpi_run_columns(const char *names[BPI_RUN_COLUMNS]) {
     names[n++] = "seconds"; /* the only one that reads a clock: always last */
     return n;
 }
+/* [run_columns] */
 
 BPI_FN bp_status bpi_run_row(bp_run *run, bp_error *error) {
     struct bpi_run *self = run->self;
@@ -17088,6 +17836,7 @@ BPI_FN bp_status bpi_run_due(bp_run *run, bp_error *error) {
     return status;
 }
 
+/* [run_round] */
 BPI_FN bp_status bpi_run_round_sync(bp_run *run, bp_error *error) {
     struct bpi_run *self = run->self;
     bp_status status = BP_OK;
@@ -17107,8 +17856,10 @@ BPI_FN bp_status bpi_run_round_sync(bp_run *run, bp_error *error) {
     }
     return status;
 }
+/* [run_round] */
 
 BPI_FN bp_status bpi_run_round_async(bp_run *run, bp_error *error);
+BPI_FN bp_status bpi_run_reserve(bp_run *run, bp_error *error);
 
 BPI_FN bp_status bpi_run_round(bp_run *run, bp_error *error) {
     bp_error detail;
@@ -17127,7 +17878,8 @@ BPI_FN bp_status bpi_run_round(bp_run *run, bp_error *error) {
     status = run->config.mode == BP_RUN_ASYNC ? bpi_run_round_async(run, &detail) : bpi_run_round_sync(run, &detail);
     if (status != BP_OK) return bpi_run_stick(run, status, &detail, error);
     run->rounds++;
-    status = bpi_run_due(run, &detail);
+    if (!run->self->reserved && run->config.directory) status = bpi_run_reserve(run, &detail);
+    if (status == BP_OK) status = bpi_run_due(run, &detail);
     if (status != BP_OK) return bpi_run_stick(run, status, &detail, error);
     return bpi_ok(error);
 }
@@ -18195,26 +18947,56 @@ BPI_FN void bpi_run_counters(bp_run *run, bool unpack) {
     }
 }
 
-/* Ask every environment for its state, one after the other into env_state. An environment that cannot save takes 0 bytes. */
+/* How many bytes is the state of this actor's environment? 0: it cannot save, or nothing runs there. */
+BPI_FN size_t bpi_actor_state_bytes(const bpi_actor *actor) {
+    const bp_env *env = &actor->env;
+    return env->save && env->load && actor->started ? env->save(env->self, NULL, 0) : 0;
+}
+
+/* Room for `bytes` of environment states, if there is less. */
+BPI_FN bp_status bpi_run_state_room(bp_run *run, size_t bytes, bp_error *error) {
+    struct bpi_run *self = run->self;
+    unsigned char *more;
+    if (bytes <= self->env_state_bytes) return BP_OK;
+    more = (unsigned char *)bp_alloc(self->memory, bytes);
+    if (!more)
+        return bpi_fail(error, BP_ERR_MEMORY, "checkpoint: no memory for %lu bytes of environment states",
+                        (unsigned long)bytes);
+    if (self->env_state) bp_free(self->memory, self->env_state, self->env_state_bytes);
+    self->env_state = more;
+    self->env_state_bytes = bytes;
+    return BP_OK;
+}
+
+/* As soon as episodes run, states have sizes: make room for as many of the largest as there are actors, lest a checkpoint of
+ * hours later be the first to find out that there is no memory for it. */
+BPI_FN bp_status bpi_run_reserve(bp_run *run, bp_error *error) {
+    size_t i, bytes, largest = 0;
+    bpi_async_hold(run);
+    for (i = 0; i < run->config.actors; i++) {
+        bytes = bpi_actor_state_bytes(&run->self->actor[i]);
+        if (bytes > largest) largest = bytes;
+    }
+    bpi_async_go_on(run);
+    if (!bp_size_mul(&bytes, run->config.actors, largest))
+        return bpi_fail(error, BP_ERR_SIZE, "checkpoint: environment states are too large");
+    run->self->reserved = true;
+    return bpi_run_state_room(run, bytes, error);
+}
+
+/* Ask every environment for its state, one after the other into env_state. */
 BPI_FN bp_status bpi_run_save_environments(bp_run *run, bp_error *error) {
     struct bpi_run *self = run->self;
     size_t i, total = 0;
+    bp_status status;
     for (i = 0; i < run->config.actors; i++) {
-        bp_env *env = &self->actor[i].env;
-        const size_t bytes = env->save && env->load && self->actor[i].started ? env->save(env->self, NULL, 0) : 0;
+        const size_t bytes = bpi_actor_state_bytes(&self->actor[i]);
         self->actor_u64[i * BPI_ACTOR_U64 + 6] = bytes;
         if (!bp_size_add(&total, total, bytes))
             return bpi_fail(error, BP_ERR_SIZE, "checkpoint: environment states are too large");
     }
-    if (total > self->env_state_bytes) { /* first time, or a state has grown */
-        unsigned char *more = (unsigned char *)bp_alloc(self->memory, total);
-        if (!more)
-            return bpi_fail(error, BP_ERR_MEMORY, "checkpoint: no memory for %lu bytes of environment states",
-                            (unsigned long)total);
-        if (self->env_state) bp_free(self->memory, self->env_state, self->env_state_bytes);
-        self->env_state = more;
-        self->env_state_bytes = total;
-    }
+    status = bpi_run_state_room(run, total, error); /* only where a state has grown */
+    if (status != BP_OK) return status;
     self->env_state_used = 0;
     for (i = 0; i < run->config.actors; i++) {
         bp_env *env = &self->actor[i].env;
@@ -18815,31 +19597,51 @@ BPRIOR_API bp_status bp_file_make_directory(const char *path, bp_error *error) {
 }
 
 /* ---- 20.2 checksum --------------------------------------------------------
- * CRC-32C: the remainder of the message, as a polynomial over GF(2), modulo 0x11EDC6F41, bits reflected.
- * crc_of_byte[k] = remainder of byte k shifted out; slice s advances by s more zero bytes, so that eight
- * bytes take eight independent look-ups. The tables are made when there is enough to check (a
- * constant table of 8 kB would be dearer to read than 20 lines). */
+ * CRC-32C: the remainder of the message, as a polynomial over GF(2), modulo 0x11EDC6F41, bits reflected. Three ways to get on
+ * with it, the same remainder by each: the instruction that x86 has for just this polynomial, tables, bit by bit. */
+
+/* Eight bytes per instruction, without the less than eight that are left: those are counted in *bytes. */
+#ifdef BPI_X86
+__attribute__((target("sse4.2"))) BPI_FN uint32_t bpi_crc32c_x86(uint32_t crc, const unsigned char *at, size_t *bytes) {
+    uint64_t sum = crc, word;
+    for (; *bytes >= 8; *bytes -= 8, at += 8) {
+        memcpy(&word, at, 8);
+        sum = _mm_crc32_u64(sum, word);
+    }
+    return (uint32_t)sum;
+}
+#endif
+
+/* table[0][k] = remainder of byte k shifted out; table s advances by s more zero bytes, so that eight bytes take eight independent
+ * look-ups. The tables are made here (a constant table of 8 kB would be dearer to read than 20 lines): not for a few bytes. */
+BPI_FN uint32_t bpi_crc32c_tables(uint32_t crc, const unsigned char *at, size_t *bytes) {
+    uint32_t table[8][256];
+    unsigned i, s;
+    for (i = 0; i < 256; i++) {
+        uint32_t r = i;
+        for (s = 0; s < 8; s++) r = (r >> 1) ^ (0x82F63B78u & (0u - (r & 1u)));
+        table[0][i] = r;
+    }
+    for (s = 1; s < 8; s++)
+        for (i = 0; i < 256; i++) table[s][i] = (table[s - 1][i] >> 8) ^ table[0][table[s - 1][i] & 255u];
+    for (; *bytes >= 8; *bytes -= 8, at += 8) {
+        const uint32_t low = crc ^ ((uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24);
+        crc = table[7][low & 255u] ^ table[6][(low >> 8) & 255u] ^ table[5][(low >> 16) & 255u] ^ table[4][low >> 24] ^
+              table[3][at[4]] ^ table[2][at[5]] ^ table[1][at[6]] ^ table[0][at[7]];
+    }
+    return crc;
+}
+
 BPRIOR_API uint32_t bp_crc32c(uint32_t crc, const void *data, size_t bytes) {
     const unsigned char *at = (const unsigned char *)data;
+    const size_t all = bytes;
     crc = ~crc;
-    if (bytes >= 1024) {
-        uint32_t table[8][256];
-        unsigned i, s;
-        for (i = 0; i < 256; i++) {
-            uint32_t r = i;
-            for (s = 0; s < 8; s++) r = (r >> 1) ^ (0x82F63B78u & (0u - (r & 1u)));
-            table[0][i] = r;
-        }
-        for (s = 1; s < 8; s++)
-            for (i = 0; i < 256; i++) table[s][i] = (table[s - 1][i] >> 8) ^ table[0][table[s - 1][i] & 255u];
-        for (; bytes >= 8; bytes -= 8, at += 8) {
-            const uint32_t low = crc ^ ((uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 |
-                                        (uint32_t)at[3] << 24);
-            crc = table[7][low & 255u] ^ table[6][(low >> 8) & 255u] ^ table[5][(low >> 16) & 255u] ^
-                  table[4][low >> 24] ^ table[3][at[4]] ^ table[2][at[5]] ^ table[1][at[6]] ^ table[0][at[7]];
-        }
-    }
-    for (; bytes; bytes--) {
+#ifdef BPI_X86
+    __builtin_cpu_init();
+    if (bytes >= 8 && __builtin_cpu_supports("sse4.2")) crc = bpi_crc32c_x86(crc, at, &bytes);
+#endif
+    if (bytes >= 1024) crc = bpi_crc32c_tables(crc, at, &bytes);
+    for (at += all - bytes; bytes; bytes--) {
         unsigned s;
         crc ^= *at++;
         for (s = 0; s < 8; s++) crc = (crc >> 1) ^ (0x82F63B78u & (0u - (crc & 1u)));

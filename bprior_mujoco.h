@@ -48,6 +48,8 @@
  */
 #ifndef BPRIOR_MUJOCO_H
 #define BPRIOR_MUJOCO_H
+/** @file
+ *  @brief Bodies, arenas and tasks on MuJoCo, and pictures of them. */
 
 #include "bprior.h"
 #include <mujoco/mujoco.h>
@@ -183,9 +185,11 @@ typedef struct bp_mj_body {
 } bp_mj_body;
 
 /** What a joint allows. */
-typedef enum bp_mj_joint_kind { BP_MJ_FREE = 0,
-                                BP_MJ_SLIDE,
-                                BP_MJ_HINGE } bp_mj_joint_kind;
+typedef enum bp_mj_joint_kind {
+    BP_MJ_FREE = 0, /**< any motion: 6 degrees of freedom, 7 numbers (position, quaternion) */
+    BP_MJ_SLIDE,    /**< along its axis, m */
+    BP_MJ_HINGE     /**< around its axis, rad */
+} bp_mj_joint_kind;
 
 /** A joint. */
 typedef struct bp_mj_joint {
@@ -204,12 +208,14 @@ typedef struct bp_mj_joint {
 } bp_mj_joint;
 
 /** Shape of a geom. */
-typedef enum bp_mj_geom_kind { BP_MJ_PLANE = 0,
-                               BP_MJ_SPHERE,
-                               BP_MJ_CAPSULE,
-                               BP_MJ_BOX,
-                               BP_MJ_CYLINDER,
-                               BP_MJ_ELLIPSOID } bp_mj_geom_kind;
+typedef enum bp_mj_geom_kind {
+    BP_MJ_PLANE = 0, /**< infinite for contacts, whatever its size */
+    BP_MJ_SPHERE,    /**< a ball */
+    BP_MJ_CAPSULE,   /**< a cylinder with a half ball at each end */
+    BP_MJ_BOX,       /**< a box */
+    BP_MJ_CYLINDER,  /**< a cylinder with flat ends */
+    BP_MJ_ELLIPSOID  /**< an ellipsoid */
+} bp_mj_geom_kind;
 
 /** A shape with mass that collides. */
 typedef struct bp_mj_geom {
@@ -251,9 +257,11 @@ typedef struct bp_mj_site {
 } bp_mj_site;
 
 /** What a sensor measures at its site, in the site's frame. */
-typedef enum bp_mj_sensor_kind { BP_MJ_VELOCIMETER = 0,
-                                 BP_MJ_GYRO,
-                                 BP_MJ_ACCELEROMETER } bp_mj_sensor_kind;
+typedef enum bp_mj_sensor_kind {
+    BP_MJ_VELOCIMETER = 0, /**< linear velocity in the site's frame, m/s */
+    BP_MJ_GYRO,            /**< angular velocity in the site's frame, rad/s */
+    BP_MJ_ACCELEROMETER    /**< linear acceleration with gravity in the site's frame, m/s^2 */
+} bp_mj_sensor_kind;
 
 /** A sensor with three readings. */
 typedef struct bp_mj_sensor {
@@ -344,14 +352,14 @@ BPRIOR_API bp_status bp_mj_table_load(mjModel **out, const bp_mj_table *table, c
 
 /** The built-in walkers. */
 typedef enum bp_mj_walker_kind {
-    BP_MJ_WALKER_POINTMASS = 0,
-    BP_MJ_WALKER_ROLLING,
-    BP_MJ_WALKER_JUMPING,
-    BP_MJ_WALKER_ANT,
-    BP_MJ_WALKER_HUMANOID,
-    BP_MJ_WALKER_CMU,
-    BP_MJ_WALKER_CMU_POSITION,
-    BP_MJ_WALKER_COUNT_ /**< not a walker */
+    BP_MJ_WALKER_POINTMASS = 0, /**< 2 actions */
+    BP_MJ_WALKER_ROLLING,       /**< 2 actions */
+    BP_MJ_WALKER_JUMPING,       /**< 3 actions */
+    BP_MJ_WALKER_ANT,           /**< 8 actions */
+    BP_MJ_WALKER_HUMANOID,      /**< 21 actions */
+    BP_MJ_WALKER_CMU,           /**< 56 actions, torques */
+    BP_MJ_WALKER_CMU_POSITION,  /**< 56 actions, positions */
+    BP_MJ_WALKER_COUNT_         /**< not a walker */
 } bp_mj_walker_kind;
 
 /** A body of a walker. Row 0 carries the walker: it has the free joint or the root's slides, and no parent. */
@@ -610,15 +618,15 @@ BPRIOR_API bp_status bp_mj_env_set_state(bp_env *env, const double *qpos, const 
 
 /** The tasks. */
 typedef enum bp_mj_task_kind {
-    BP_MJ_GO_TO_K_TARGETS = 0,
-    BP_MJ_MOVE_BOX,
-    BP_MJ_MOVE_BOX_OR_GTT,
-    BP_MJ_MOVE_BOX_AND_GTT,
-    BP_MJ_SEQUENCE,
-    BP_MJ_GO_TO_TARGET,
-    BP_MJ_RUN,
-    BP_MJ_RUN_GAPS,
-    BP_MJ_TASK_COUNT_ /**< not a task */
+    BP_MJ_GO_TO_K_TARGETS = 0, /**< one target of several (M7) */
+    BP_MJ_MOVE_BOX,            /**< one box to one target (M7) */
+    BP_MJ_MOVE_BOX_OR_GTT,     /**< one of the two (M7) */
+    BP_MJ_MOVE_BOX_AND_GTT,    /**< both at once (M7) */
+    BP_MJ_SEQUENCE,            /**< target after target (M6) */
+    BP_MJ_GO_TO_TARGET,        /**< a moving target (M8) */
+    BP_MJ_RUN,                 /**< a given speed (M8) */
+    BP_MJ_RUN_GAPS,            /**< the same over gaps (M8) */
+    BP_MJ_TASK_COUNT_          /**< not a task */
 } bp_mj_task_kind;
 
 /** Which of the fields are there. */
@@ -755,7 +763,7 @@ typedef struct bp_mj_task {
     uint64_t corridor_seed; /**< RUN_GAPS: of platforms and gaps, which are the world's, not the episode's; default 1 */
 } bp_mj_task;
 
-/** @internal */
+/** What #bp_mj_task_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_mj_task bp_mj_task_make(uint32_t cookie, bp_mj_task_kind kind, const bp_mj_walker *walker);
 /** A task with its defaults. @param kind a ::bp_mj_task_kind @param walker a ::bp_mj_walker_kind */
 #define bp_mj_task_default(kind, walker) bp_mj_task_make(BP_COOKIE(bp_mj_task), (kind), bp_mj_walker_of(walker))
@@ -907,17 +915,17 @@ BPRIOR_API bp_status bp_mj_env_set_layout(bp_env *env, const bp_mj_layout *layou
  * ========================================================================== */
 /** @defgroup bp_mj_locomotion M8. MuJoCo: locomotion
  *
- * **Go to target.** A point on open ground, uniform in +-half_room (4 m), as is the spawn. Each step within hit_radius (1 m) of
+ * GO TO TARGET. A point on open ground, uniform in +-half_room (4 m), as is the spawn. Each step within hit_radius (1 m) of
  * it, in the plane, pays hit_reward; after move_after (10) such steps the point moves to a new place. Field
  * "walker/target" [3]: the point on the ground, ego.
  *
- * **Run.** Along x on open ground. With v the forward speed of the centre of mass and v* = speed
+ * RUN. Along x on open ground. With v the forward speed of the centre of mass
  *
- *     r = max(0, 1 - |v - v*| / v*)
+ *     r = max(0, 1 - |v - speed| / speed)
  *
- * which is 0 at rest, 1 at v* and 0 again at 2 v*. Field "walker/direction" [3]: the x axis, ego.
+ * which is 0 at rest, 1 at `speed` and 0 again at twice that. Field "walker/direction" [3]: the x axis, ego.
  *
- * **Gaps.** The same in a corridor whose floor has gaps; an end effector (or, without any, the root) 0.5 m below the floor ends
+ * GAPS. The same in a corridor whose floor has gaps; an end effector (or, without any, the root) 0.5 m below the floor ends
  * the episode. Besides "walker/direction" it sees "lateral" [1], the root's y over half the corridor's width, and "gaps" [6]: how
  * far ahead of the root each of the next three gaps begins and ends, m, at most 10. The corridor belongs to the world: other
  * corridors come of another corridor_seed.
@@ -993,7 +1001,7 @@ typedef struct bp_mj_model_config {
     bool divergence_is_error; /**< as in bp_mj_task; default false */
 } bp_mj_model_config;
 
-/** @internal */
+/** What #bp_mj_model_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_mj_model_config bp_mj_model_config_make(uint32_t cookie);
 /** See the fields for the defaults. */
 #define bp_mj_model_config_default() bp_mj_model_config_make(BP_COOKIE(bp_mj_model_config))
@@ -1095,7 +1103,7 @@ typedef struct bp_mj_film_config {
 /** Renders environments of one world; private inside. */
 typedef struct bp_mj_film bp_mj_film;
 
-/** @internal */
+/** What #bp_mj_film_config_default() calls, with the cookie of its caller. */
 BPRIOR_API bp_mj_film_config bp_mj_film_config_make(uint32_t cookie, size_t width, size_t height);
 /** Defaults for pictures of this size. */
 #define bp_mj_film_config_default(width, height) bp_mj_film_config_make(BP_COOKIE(bp_mj_film_config), width, height)

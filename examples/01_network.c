@@ -27,18 +27,23 @@
  *     +1 xor -1 = +1.0
  *     +1 xor +1 = -1.0
  */
+/* [include] */
 #define BPRIOR_IMPLEMENTATION
 #include "bprior.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+/* [include] */
 
+/* [data] */
 enum { N = 4,
        STEPS = 300 };
 
 static const bp_real X[N][2] = {{-1, -1}, {-1, 1}, {1, -1}, {1, 1}};
 static const bp_real TARGET[N] = {-1, 1, 1, -1};
+/* [data] */
 
+/* [job] */
 /* Everything the computation needs, in one place, so that the loss can be a function of one pointer. */
 typedef struct job {
     bp_compute compute; /* which kernel multiplies matrices, and its scratch memory */
@@ -49,7 +54,9 @@ typedef struct job {
     bp_real *work;      /* scratch */
     bp_real out[N];     /* [N][1] the network's answers */
 } job;
+/* [job] */
 
+/* [array] */
 static bp_real *array(size_t n) {
     bp_real *p = (bp_real *)calloc(n, sizeof *p);
     if (!p) {
@@ -58,8 +65,9 @@ static bp_real *array(size_t n) {
     }
     return p;
 }
+/* [array] */
 
-// [loss]
+/* [loss] */
 /* loss = 1/(2N) sum of (out - target)^2 */
 static double loss(void *ctx) {
     job *j = (job *)ctx;
@@ -71,7 +79,9 @@ static double loss(void *ctx) {
     }
     return sum / (2 * N);
 }
+/* [loss] */
 
+/* [gradient] */
 /* The chain starts at the loss: d loss/d out = (out - target)/N. The network's backward function does the rest. It ADDS to the
  * gradient, so the gradient is cleared first. */
 static double loss_and_gradient(job *j) {
@@ -82,9 +92,9 @@ static double loss_and_gradient(job *j) {
     bp_mlp_backward(&j->compute, j->grad, NULL, NULL, j->saved, j->work, dout, &X[0][0], NULL, j->params, &j->net, N, 1);
     return value;
 }
-// [loss]
+/* [gradient] */
 
-// [check]
+/* [differences] */
 /* Distance between the gradient and central differences, relative to the gradient's length. Two step sizes are combined so
  * that the leading error of the differences cancels (Richardson). */
 static double gradient_error(job *j) {
@@ -99,8 +109,9 @@ static double gradient_error(job *j) {
     }
     return size > 0 ? sqrt(wrong / size) : 1; /* a gradient of zero would pass any test */
 }
-// [check]
+/* [differences] */
 
+/* [structure] */
 int main(void) {
     job j;
     bp_error error;
@@ -116,7 +127,9 @@ int main(void) {
     printf("network 2-16-16-1 with %d parameters in %d parts:\n", (int)j.net.n_params, (int)j.net.n_views);
     for (size_t i = 0; i < j.net.n_views; i++)
         printf("  %-7s %2d x %d\n", j.net.view[i].name, (int)j.net.view[i].rows, (int)j.net.view[i].cols);
+    /* [structure] */
 
+    /* [memory] */
     /* 2. Memory: all of it is ours, and all of it is taken here. */
     void *memory = bp_alloc(NULL, bp_compute_bytes());
     if (!memory || bp_compute_init(&j.compute, BP_KERNEL_AUTO, memory, &error) != BP_OK) return 1;
@@ -125,18 +138,24 @@ int main(void) {
     j.grad = array(j.net.n_params);
     j.saved = array(bp_mlp_saved_reals(&j.net, N, 1));
     j.work = array(bp_mlp_work_reals(&j.net, N, 1));
+    /* [memory] */
 
+    /* [weights] */
     /* 3. First weights, from a seed. */
     bp_rng rng = bp_rng_make(1, 0);
     bp_mlp_init_params(j.params, &j.net, &rng);
+    /* [weights] */
 
+    /* [check] */
     /* 4. Is the gradient right? And would the check notice if it were not? */
     const double before = loss_and_gradient(&j);
     printf("gradient against differences: %s\n", gradient_error(&j) < 1e-3 ? "agrees" : "differs");
     const bp_view *bias = bp_mlp_find_view(&j.net, "1/b");
     for (size_t i = 0; i < bias->cols; i++) j.grad[bias->offset + i] *= 2;
     printf("the same with a mistake in it: %s\n", gradient_error(&j) < 1e-3 ? "agrees" : "differs");
+    /* [check] */
 
+    /* [training] */
     /* 5. Training: gradient, step, and again. */
     bp_adam_config adam = bp_adam_config_default();
     adam.lr = 0.01;
@@ -147,7 +166,9 @@ int main(void) {
     }
     printf("after %d steps it is %s 0.001\n", (int)STEPS, loss(&j) < 0.001 ? "below" : "above");
     for (size_t i = 0; i < N; i++) printf("  %+.0f xor %+.0f = %+.1f\n", (double)X[i][0], (double)X[i][1], (double)j.out[i]);
+    /* [training] */
 
+    /* [end] */
     free(j.params);
     free(j.grad);
     free(j.saved);
@@ -157,3 +178,4 @@ int main(void) {
     bp_free(NULL, memory, bp_compute_bytes());
     return 0;
 }
+/* [end] */

@@ -26,27 +26,33 @@
  *    100000       0.505      0.003               32      0.500
  *   a hundred times the samples, a tenth of the error; but they work in any dimension
  */
+/* [include] */
 #define BPRIOR_IMPLEMENTATION
 #include "bprior.h"
 
 #include <math.h>
 #include <stdio.h>
+/* [include] */
 
+/* [gaussian] */
 typedef struct gaussian {
     bp_real mean, std;
 } gaussian;
+/* [gaussian] */
 
-// [formula]
+/* [formula] */
 /* Way 1: the closed form, log(std_q/std_p) + (std_p^2 + (mean_p - mean_q)^2)/(2 std_q^2) - 1/2. */
 static double kl_formula(gaussian p, gaussian q) { return (double)bp_gaussian_kl(&p.mean, &p.std, &q.mean, &q.std, 1); }
-// [formula]
+/* [formula] */
 
+/* [log_ratio] */
 /* log p(a) - log q(a) */
 static double log_ratio(gaussian p, gaussian q, bp_real a) {
     return (double)bp_gaussian_log_prob(&a, &p.mean, &p.std, 1) - (double)bp_gaussian_log_prob(&a, &q.mean, &q.std, 1);
 }
+/* [log_ratio] */
 
-// [integral]
+/* [integral] */
 /* Way 2: the definition, integral of p (log p - log q), by the trapezoid rule over eight standard deviations to each side. */
 static double kl_integral(gaussian p, gaussian q, int intervals) {
     const double low = (double)p.mean - 8 * (double)p.std, h = 16 * (double)p.std / intervals;
@@ -57,9 +63,9 @@ static double kl_integral(gaussian p, gaussian q, int intervals) {
     }
     return sum * h;
 }
-// [integral]
+/* [integral] */
 
-// [samples]
+/* [samples] */
 /* Way 3: the average of log p - log q over n samples of p. The samples scatter with some standard deviation; the average of n
  * of them scatters sqrt(n) times less, and that is its standard error. Works in any dimension, for any p and q. */
 static double kl_samples(double *error, gaussian p, gaussian q, int n, bp_rng *rng) {
@@ -75,8 +81,9 @@ static double kl_samples(double *error, gaussian p, gaussian q, int n, bp_rng *r
     *error = sqrt((variance > 0 ? variance : 0) / n);
     return mean;
 }
-// [samples]
+/* [samples] */
 
+/* [pairs] */
 int main(void) {
     const gaussian pairs[6][2] = {
         {{0, 1}, {0, 1}},
@@ -88,7 +95,9 @@ int main(void) {
     };
     bp_rng rng = bp_rng_make(2, 0);
     double error;
+    /* [pairs] */
 
+    /* [table] */
     printf("p = N(mean, std)  q = N(mean, std)    formula   integral    samples\n");
     for (int i = 0; i < 6; i++) {
         const gaussian p = pairs[i][0], q = pairs[i][1];
@@ -99,7 +108,9 @@ int main(void) {
     }
     printf("narrow p under wide q costs %.4f nats, wide p over narrow q %.4f: it is not a distance\n",
            kl_formula(pairs[2][0], pairs[2][1]), kl_formula(pairs[3][0], pairs[3][1]));
+    /* [table] */
 
+    /* [rates] */
     /* How fast do they get better? For p = N(1,1), q = N(0,1), with the answer 1/2. */
     const gaussian p = pairs[1][0], q = pairs[1][1];
     printf("samples     average  error bar        intervals   integral\n");
@@ -110,3 +121,4 @@ int main(void) {
     printf("a hundred times the samples, a tenth of the error; but they work in any dimension\n");
     return 0;
 }
+/* [rates] */

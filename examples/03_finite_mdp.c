@@ -46,11 +46,14 @@
  *      prior goes right       0.72  0.00  0.00  0.50  1.00  1.00  0.28
  *      policy, goal on right  0.72  0.00  0.00  1.00  1.00  1.00
  */
+/* [include] */
 #define BPRIOR_IMPLEMENTATION
 #include "bprior.h"
 #include <stdio.h>
 #include <stdlib.h>
+/* [include] */
 
+/* [errors] */
 static bp_error error; /* every call that can fail leaves a sentence here */
 
 static void must(bp_status status) {
@@ -59,7 +62,9 @@ static void must(bp_status status) {
         exit(1);
     }
 }
+/* [errors] */
 
+/* [q_path] */
 /* ---- 1. Q-learning ---------------------------------------------------------------------------------
  * Four rooms in a square, S2 S3 above S1 S4, a wall between S1 and S4. Being in S4 pays 10, anything else costs 1.
  * Learning rate .7, discount .9. One update moves one cell towards r + .9 max Q(next):
@@ -80,6 +85,8 @@ static void q_learning(void) {
                  {2, DOWN, 3, -1}};
     double Q[4 * 4] = {0};
     size_t i, s;
+    /* [q_path] */
+    /* [q_updates] */
     printf("1. Q-learning\n");
     for (i = 0; i < 7; i++) {
         const double td = bp_q_learning_update(Q, path[i].s, path[i].a, path[i].reward, 0.9, path[i].next, 0.7, 4);
@@ -90,14 +97,18 @@ static void q_learning(void) {
     for (s = 0; s < 4; s++)
         printf("   S%u %5.1f %5.1f %5.1f %5.1f\n", (unsigned)s + 1, Q[s * 4], Q[s * 4 + 1], Q[s * 4 + 2], Q[s * 4 + 3]);
 }
+/* [q_updates] */
 
+/* [draw] */
 /* ---- 2. and 3. a grid world, without and with a prior -------------------------------------------------- */
 static void draw(const bp_gridworld *grid, const double *pi) {
     char text[256], *line = text, *end;
     if (!bp_gridworld_draw(text, sizeof text, grid, pi)) return;
     for (; *line && (end = strchr(line, '\n')) != NULL; line = end + 1) printf("   %.*s\n", (int)(end - line), line);
 }
+/* [draw] */
 
+/* [grid] */
 static void grid_world(void) {
     static const double alpha[3] = {0.01, 0.1, 1};
     bp_gridworld_config config = bp_gridworld_config_default();
@@ -119,7 +130,9 @@ static void grid_world(void) {
     printf("2. Value iteration: %u states, V(start) = %.4f after %u sweeps\n", (unsigned)grid.mdp.S, V[start],
            (unsigned)sweeps);
     draw(&grid, pi);
+    /* [grid] */
 
+    /* [prior] */
     /* A prior that goes right 80 % of the time. alpha is the price of a nat away from it: at .01 the policy can afford
      * to ignore the prior, at 1 it lets itself be carried into the walls on the right. */
     for (i = 0; i < grid.mdp.S * 5; i++) prior[i] = i % 5 == BP_GRID_RIGHT ? 0.8 : 0.05;
@@ -133,7 +146,9 @@ static void grid_world(void) {
     draw(&grid, pi);
     bp_gridworld_destroy(&grid);
 }
+/* [prior] */
 
+/* [lottery] */
 /* ---- 4. planning as inference, and a lottery ------------------------------------------------------------
  * State 0: play (1 % to win 10, else lose 1) or walk away. "Given that things went well, did I play?" Surely. But that
  * is no reason to play: the inference has also bent the odds. Keeping the dynamics fixed (E7) repairs it. */
@@ -151,6 +166,8 @@ static void lottery(void) {
     }
     m.terminal[3] = true;
     must(bp_mdp_check(&m, &error));
+    /* [lottery] */
+    /* [planning] */
     must(bp_inference_backward_messages(log_beta_sa, log_beta, &m, NULL, 1, 2, &error));
     bp_inference_policy(inferred, log_beta_sa, log_beta, &m, NULL, 2);
     must(bp_mdp_soft_horizon(V, NULL, repaired, &m, NULL, 1, 2, &error));
@@ -158,7 +175,9 @@ static void lottery(void) {
     printf("   inference plays with probability %.3f, the repaired planner with %.3f\n", inferred[0], repaired[0]);
     bp_mdp_destroy(&m);
 }
+/* [planning] */
 
+/* [corridor] */
 /* ---- 5. what a prior learns when it cannot see the goal ---------------------------------------------------
  * A corridor of 7 cells with the goal at one of its ends. state = goal*7 + cell; the prior sees the cell. */
 static void corridor(void) {
@@ -180,6 +199,8 @@ static void corridor(void) {
         m.p0[s] = x == N / 2 ? 0.5 : 0; /* start in the middle */
     }
     must(bp_mdp_check(&m, &error));
+    /* [corridor] */
+    /* [blind] */
     bp_mdp_uniform_policy(prior, N, 2);
     must(bp_asymmetric_solve(pi, prior, L, pi0, d, &m, phi, N, 0.1, 30, &error)); /* E7, E17, E7, ... */
     printf("5. A prior that does not see the goal: L rises from %.3f to %.3f\n", L[0], L[29]);
@@ -192,8 +213,11 @@ static void corridor(void) {
     printf("\n");
     bp_mdp_destroy(&m);
 }
+/* [blind] */
 
+/* [main] */
 int main(void) {
     q_learning(), grid_world(), lottery(), corridor();
     return 0;
 }
+/* [main] */

@@ -33,12 +33,15 @@
  *        0.75   -0.238    0.176       0.296   -0.188    0.198       0.273
  *        1.00   -0.217    0.216       0.306   -0.082    0.267       0.280
  */
+/* [include] */
 #define BPRIOR_IMPLEMENTATION
 #include "bprior.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+/* [include] */
 
+/* [constants] */
 enum { S = 8,
        A = 2,
        LEFT = 0,
@@ -48,7 +51,9 @@ enum { S = 8,
 #define NOISE 0.15 /* of rewards, in part 2 */
 static const double pi[A] = {0.1, 0.9};
 static double mu[A] = {0.5, 0.5}; /* a coin; part 2 has another */
+/* [constants] */
 
+/* [chain] */
 /* ---- the chain, and its exact values by a linear solve (chapter 10) ---------------------------------------- */
 
 static size_t move(size_t s, size_t a) { return a == RIGHT ? s + 1 : s > 0 ? s - 1
@@ -73,14 +78,18 @@ static void exact_values(double Q[S][A]) {
         fprintf(stderr, "%s\n", error.text), exit(1);
     bp_mdp_destroy(&mdp);
 }
+/* [chain] */
 
+/* [soft_value] */
 /* V(s) = E_pi[Q] - alpha KL (E6); nothing can be earned in the last cell. */
 static double soft_value(double Q[S][A], size_t s) {
     double v = 0;
     for (size_t a = 0; a < A; a++) v += pi[a] * (Q[s][a] - ALPHA * log(pi[a] / 0.5));
     return s == S - 1 ? 0 : v;
 }
+/* [soft_value] */
 
+/* [sequences] */
 /* ---- sequences as the learner sees them --------------------------------------------------------------------- */
 
 enum { T = 8,
@@ -90,10 +99,11 @@ typedef struct sequences {
     bp_real value[(T + 1) * COLUMNS], q[T * COLUMNS], c[T * COLUMNS], target[T * COLUMNS];
 } sequences;
 static sequences d;
+/* [sequences] */
 
+/* [put_row] */
 /* One step of column b at time t, n columns in all. Returns the next cell. In the last cell there is no action to
  * take: a boundary row, mask 0, where bp_retrace_trace() cuts the trace. */
-// [row]
 static size_t put_row(size_t t, size_t b, size_t n, size_t s, size_t a, double noise, double Q[S][A]) {
     const size_t i = t * n + b;
     const bool end = s == S - 1;
@@ -107,8 +117,9 @@ static size_t put_row(size_t t, size_t b, size_t n, size_t s, size_t a, double n
     d.value[i + n] = BP_R(soft_value(Q, s)); /* the next row writes the same; the last one bootstraps from it */
     return s;
 }
-// [row]
+/* [put_row] */
 
+/* [sweep] */
 /* ---- 1. the expected target, again and again -------------------------------------------------------------------- *
  * Q <- E_mu[target | s, a]: all action sequences are enumerated and weighted by their probability, so nothing is random.
  * "corrected" false pretends that pi had chosen the actions: c = lambda whatever happened. */
@@ -123,7 +134,9 @@ static void sweep(double Q[S][A], double lambda, bool corrected) {
     for (size_t b = 0; b < COLUMNS; b++) next[b / A / 128][b / 128 % A] += (double)d.target[b] / 128; /* mu is a fair coin */
     for (size_t i = 0; i < S * A; i++) Q[i / A][i % A] = next[i / A][i % A];
 }
+/* [sweep] */
 
+/* [fixed_points] */
 static double largest_error(double Q[S][A], double exact[S][A]) {
     double worst = 0;
     for (size_t i = 0; i < (S - 1) * A; i++) worst = fmax(worst, fabs(Q[i / A][i % A] - exact[i / A][i % A]));
@@ -142,7 +155,9 @@ static void fixed_points(double exact[S][A]) {
         for (int k = 0; k < 4; k++) sweep(Q[k], lambda[k], k < 3);
     }
 }
+/* [fixed_points] */
 
+/* [measure] */
 /* ---- 2. one sampled target ------------------------------------------------------------------------------------------ *
  * Start in cell 3 with "right"; rewards carry noise. The critic's values are all too low by 40%. Bias, spread and
  * root mean square error of the target over many sequences. */
@@ -169,7 +184,9 @@ static void measure(double out[3], double lambda, double Q[S][A], double truth) 
     }
     out[0] = sum, out[1] = sqrt(square - sum * sum), out[2] = sqrt(square);
 }
+/* [measure] */
 
+/* [bias] */
 static void bias_and_variance(double exact[S][A]) {
     double Q[S][A], m[3];
     for (size_t i = 0; i < S * A; i++) Q[i / A][i % A] = 0.6 * exact[i / A][i % A];
@@ -186,7 +203,9 @@ static void bias_and_variance(double exact[S][A]) {
         printf("\n");
     }
 }
+/* [bias] */
 
+/* [main] */
 int main(void) {
     double exact[S][A];
     exact_values(exact);
@@ -194,3 +213,4 @@ int main(void) {
     bias_and_variance(exact);
     return 0;
 }
+/* [main] */

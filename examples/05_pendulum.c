@@ -15,11 +15,14 @@
  *   before learning: worse than -1000
  *   after 8000 steps: above -200
  */
+/* [include] */
 #define BPRIOR_IMPLEMENTATION
 #include "bprior.h"
 #include <stdio.h>
 #include <string.h>
+/* [include] */
 
+/* [settings] */
 /* Two things differ from the authors' settings for the ant: everything is smaller, and there is a prior.
  *
  * The prior is N(0, 1) in every state: KL-regularised RL in its plainest form (E4, E8; the losses are E20 and E21). It
@@ -47,14 +50,18 @@ static bp_run_config settings(uint64_t seed, uint64_t steps) {
     learner->entropy_cost = bp_schedule_constant(0.0);
     return config;
 }
+/* [settings] */
 
+/* [judge] */
 /* Mean return of the deterministic policy over 100 episodes that training never sees. */
 static double judge(bp_run *run, bp_error *error) {
     bp_evaluation result;
     if (bp_run_evaluate(&result, NULL, run, BP_PLAY_POLICY, 100, 12345, false, error) != BP_OK) return -1e9;
     return result.mean;
 }
+/* [judge] */
 
+/* [learn] */
 /* One seed: rounds until done. *solved gets the environment steps at which the mean return was first above -200. */
 static bp_status learn(uint64_t seed, uint64_t steps, double *before, double *after, uint64_t *solved, bp_error *error) {
     const bp_run_config config = settings(seed, steps);
@@ -75,7 +82,9 @@ static bp_status learn(uint64_t seed, uint64_t steps, double *before, double *af
     bp_run_destroy(run);
     return status;
 }
+/* [learn] */
 
+/* [main] */
 int main(int argc, char **argv) {
     const bool all = argc > 1 && !strcmp(argv[1], "--all");
     double before = 0, after = 0;
@@ -102,3 +111,4 @@ int main(int argc, char **argv) {
     }
     return 0;
 }
+/* [main] */

@@ -35,6 +35,7 @@
  *       6000        0.0        1.0        0.0
  *       7200        0.0        1.0        0.0
  */
+/* [include] */
 #define BPRIOR_IMPLEMENTATION
 #include "bprior.h"
 #include <stdio.h>
@@ -44,7 +45,9 @@ static bp_error error;
 static void must(bp_status status) {
     if (status < 0) fprintf(stderr, "%s\n", error.text), exit(1);
 }
+/* [include] */
 
+/* [boat] */
 /* ---- the environment ------------------------------------------------------------------------------------------- */
 
 enum { LEVERS = 6,
@@ -60,7 +63,9 @@ typedef struct boat {
     bool school;
     bp_rng rng;
 } boat;
+/* [boat] */
 
+/* [look] */
 static void look(const boat *b, bp_real *observation) {
     for (int k = 0; k < 3; k++) observation[k] = BP_R(k == b->oar); /* "oar" */
     observation[3] = BP_R(0.25 * b->place), observation[4] = BP_R(0.25 * b->buoy);
@@ -69,7 +74,9 @@ static void look(const boat *b, bp_real *observation) {
 static void new_buoy(boat *b) {
     while (b->school && b->buoy == b->place) b->buoy = (int)bp_rng_index(&b->rng, 2 * FAR - 1) - FAR + 1;
 }
+/* [look] */
 
+/* [reset] */
 static bp_status boat_reset(void *self, uint64_t seed, bp_real *observation) {
     boat *b = (boat *)self;
     b->rng = bp_rng_make(seed, 0); /* the episode is a function of the seed and the actions */
@@ -78,7 +85,9 @@ static bp_status boat_reset(void *self, uint64_t seed, bp_real *observation) {
     look(b, observation);
     return BP_OK;
 }
+/* [reset] */
 
+/* [step] */
 static bp_status boat_step(void *self, const bp_real *action, bp_real *observation, bp_step *out) {
     boat *b = (boat *)self;
     const int lever = (int)action[0], before = abs(b->place - b->buoy);
@@ -93,7 +102,9 @@ static bp_status boat_step(void *self, const bp_real *action, bp_real *observati
     look(b, observation);
     return BP_OK;
 }
+/* [step] */
 
+/* [make] */
 static void boat_close(void *self) { free(self); }
 
 static bp_status make_boat(void *school, size_t index, bp_env *out, bp_error *e) {
@@ -108,7 +119,9 @@ static bp_status make_boat(void *school, size_t index, bp_env *out, bp_error *e)
     must(bp_spec_add_field(&out->spec, "buoy", 1, e));
     return bp_spec_actions_discrete(&out->spec, LEVERS, e);
 }
+/* [make] */
 
+/* [run] */
 /* ---- training ----------------------------------------------------------------------------------------------------- */
 
 /* A run of chapter 19 that we step ourselves. from: the run whose prior is copied, or NULL. */
@@ -128,25 +141,31 @@ static bp_run *begin(bool school, bp_prior_kind kind, bool blind, const bp_run *
     l->policy_adam.lr = l->critic_adam.lr = l->prior_adam.lr = 3e-3;
     l->entropy_cost = bp_schedule_constant(0.05), l->tau = 0.02;
     l->kernel = BP_KERNEL_REFERENCE; /* the same digits on every machine; BP_KERNEL_AUTO is faster */
-    // [prior]
+    /* [run] */
+    /* [prior] */
     l->prior_kind = kind;
     l->alpha = bp_schedule_constant(0.1); /* the price of a nat, in reward */
     if (blind) {
         l->prior.n_fields = 1; /* all there is to information asymmetry */
         l->prior.fields[0] = "oar";
     }
-    // [prior]
+    /* [prior] */
+    /* [create] */
     must(bp_run_create(&run, &c, NULL, &error));
     if (from) must(bp_rs0_set_prior(run->learner, from->learner->prior_p.online, from->learner->prior_p.n, &error));
     return run;
 }
+/* [create] */
 
+/* [score] */
 static double score(bp_run *run, bp_rs0_who who) {
     bp_evaluation e;
     must(bp_run_evaluate(&e, NULL, run, who, 50, 1, true, &error));
     return e.mean;
 }
+/* [score] */
 
+/* [show] */
 /* Probability of each lever under the prior, in the three moments of a stroke. */
 static void show_prior(const bp_run *run) {
     bp_real x[5], logits[LEVERS], logp[LEVERS], work[256];
@@ -164,7 +183,9 @@ static void show_prior(const bp_run *run) {
     }
     bp_free(NULL, memory, bp_compute_bytes());
 }
+/* [show] */
 
+/* [school] */
 enum { SCHOOL_STEPS = 12000,
        TASK_STEPS = 7200 };
 
@@ -178,7 +199,9 @@ int main(void) {
     }
     printf("prior that sees the oar:   lever 0    1    2    3    4    5\n");
     show_prior(school[0]);
+    /* [school] */
 
+    /* [tasks] */
     printf("new task, share of episodes that arrive\n   steps   no prior   sees the oar   sees everything\n");
     task[0] = begin(false, BP_PRIOR_NONE, true, NULL);
     task[1] = begin(false, BP_PRIOR_FIXED, true, school[0]);
@@ -194,3 +217,4 @@ int main(void) {
     for (int k = 0; k < 5; k++) bp_run_destroy(k < 2 ? school[k] : task[k - 2]);
     return 0;
 }
+/* [tasks] */

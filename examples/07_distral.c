@@ -45,11 +45,14 @@
  *      c_ent 0.10, c_kl 0.10     0.5710   -0.8200
  *      c_ent 0.20, c_kl 0.00     3.3528   -2.2997
  */
+/* [include] */
 #define BPRIOR_IMPLEMENTATION
 #include "bprior.h"
 #include <stdio.h>
 #include <stdlib.h>
+/* [include] */
 
+/* [tables] */
 enum { W = 4,     /* tasks */
        S = 230,   /* states: 23 cells * 10 memories of the step before */
        A = 5,     /* stay, up, down, left, right */
@@ -65,7 +68,9 @@ static void must(bp_status status) {
     fprintf(stderr, "%s: %s\n", bp_status_str(status), error.text);
     exit(1);
 }
+/* [tables] */
 
+/* [world] */
 /* ---- 1. the tasks ---------------------------------------------------------------------------------
  * A state is a cell and what the last step was. Every step costs .1, a bump into a wall .5, the goal pays 1 and ends the
  * episode. The prior sees the state but not the task: whatever it knows, it knows of all goals at once. */
@@ -79,7 +84,9 @@ static void show_world(const bp_tworooms *rooms, const char *map) {
     }
     printf("1. Two rooms, %u tasks\n%s", (unsigned)rooms->W, text);
 }
+/* [world] */
 
+/* [policies] */
 /* ---- 2. by hand ------------------------------------------------------------------------------------
  * Two steps that maximise the same L, each over its own half of the variables:
  *     E7   pi_w(a|s)  = pi0(a|s) exp((Q_w(s,a) - V_w(s)) / c_kl)                       (the library: soft value iteration)
@@ -97,6 +104,8 @@ static void alternate(const bp_tworooms *rooms, const bp_distral_tasks *tasks) {
             must(bp_mdp_soft_value_iteration(V, NULL, pi + w * S * A, &rooms->mdp[w], pi0, c_kl, 1e-10, NULL, &error));
         must(bp_distral_objective(&L, NULL, tasks, pi, prior, c_kl, 0, &error));
         after_policies = L.value;
+        /* [policies] */
+        /* [best_prior] */
         for (w = 0; w < W; w++) { /* where each policy goes, and what it does there */
             must(bp_mdp_visitation(d, &rooms->mdp[w], pi + w * S * A, &error));
             for (s = 0; s < S; s++)
@@ -112,7 +121,9 @@ static void alternate(const bp_tworooms *rooms, const bp_distral_tasks *tasks) {
             printf("   %5d  %10.4f %10.4f %9.4f %10.4f\n", round, after_policies, L.value, L.reward, L.divergence);
     }
 }
+/* [best_prior] */
 
+/* [knows] */
 /* ---- 3. what the prior knows ------------------------------------------------------------------------ */
 static void draw(const bp_tworooms *rooms) {
     char left[128], right[128];
@@ -127,7 +138,9 @@ static void draw(const bp_tworooms *rooms) {
     for (row = 0; row < rooms->grid.rows; row++)
         printf("   %.*s       %.*s\n", (int)cols, left + row * (cols + 1), (int)cols, right + row * (cols + 1));
 }
+/* [knows] */
 
+/* [sight] */
 /* ---- 4. seeing more, seeing less -------------------------------------------------------------------
  * From here on the library does the alternation. A prior that sees nothing still learns how often each action is any good;
  * the last action alone tells it to go on; the cell alone tells it where walls are; together they tell the way. */
@@ -145,7 +158,9 @@ static void sight(const bp_tworooms *rooms, bp_distral_tasks *tasks) {
         printf("   %-20s %10.4f %9.4f %10.4f\n", what[k], L.value, L.reward, L.divergence);
     }
 }
+/* [sight] */
 
+/* [sample] */
 /* ---- 5. from samples --------------------------------------------------------------------------------
  * Nobody knows P now. Each round plays ten steps of every task, updates its Q-table after each step, and then counts:
  * the prior is the share of each action among all that were taken. */
@@ -167,7 +182,9 @@ static void sample(bp_distral_tasks *tasks) {
     }
     bp_distral_learner_destroy(learner);
 }
+/* [sample] */
 
+/* [alive] */
 /* ---- 6. paid for dithering ---------------------------------------------------------------------------
  * The published objective also has - c_ent log pi: acting at random earns c_ent log 5 a step. Once that is more than a
  * step costs, the best policy stays away from the goal, which would end the income. */
@@ -183,7 +200,9 @@ static void stay_alive(const bp_distral_tasks *tasks) {
         printf("   c_ent %4.2f, c_kl %4.2f %10.4f %9.4f\n", c_ent[k], 0.2 - c_ent[k], L.value, L.reward);
     }
 }
+/* [alive] */
 
+/* [main] */
 int main(void) {
     bp_tworooms_config config = bp_tworooms_config_default();
     bp_tworooms rooms;
@@ -197,3 +216,4 @@ int main(void) {
     bp_tworooms_destroy(&rooms);
     return 0;
 }
+/* [main] */

@@ -32,6 +32,7 @@
  *   4. From 4000 sampled episodes, the marginal as prior
  *      bound 0.1495 +- 0.0026 nats a step (exactly 0.1474)
  */
+/* [include] */
 #define BPRIOR_IMPLEMENTATION
 #include "bprior.h"
 #include <stdio.h>
@@ -45,7 +46,9 @@ static void must(bp_status status) {
         exit(1);
     }
 }
+/* [include] */
 
+/* [corridor] */
 /* A corridor of 9 cells with a room at each end, and a door in the middle where every episode starts. Which room
  * holds the goal is known to the policy and hidden from the prior:
  *
@@ -76,7 +79,9 @@ static void make_corridor(bp_mdp *m, size_t *phi) {
     }
     must(bp_mdp_check(m, &error));
 }
+/* [corridor] */
 
+/* [toward] */
 /* A policy that goes toward its goal with probability `p`. */
 static void toward_goal(double *pi, double p) {
     size_t s;
@@ -86,7 +91,9 @@ static void toward_goal(double *pi, double p) {
         pi[s * A + LEFT] = right ? 1 - p : p;
     }
 }
+/* [toward] */
 
+/* [information] */
 /* ---- 1. information ----------------------------------------------------------------------------------------------
  * The first step tells an onlooker in which room the goal is. Everything after it is predictable from the cell:
  * who is left of the door goes left. So the whole episode costs one bit if the policy never errs, however
@@ -104,7 +111,9 @@ static void information(const bp_mdp *m, const size_t *phi) {
                b.reward, b.information, b.information / log(2.0), b.information_rate);
     }
 }
+/* [information] */
 
+/* [bound] */
 /* ---- 2. the bound, and its gap -------------------------------------------------------------------------------------
  * Nobody can compute that information in a large problem: it needs the policy's own marginal. But the KL to *any* prior that
  * sees the cell is an upper bound, too large by the KL from the marginal to that prior:
@@ -126,7 +135,9 @@ static void bound(const bp_mdp *m, const size_t *phi) {
         printf("   %-20s %6.3f = %11.3f + %6.3f %6.3f <= %.3f\n", name[i], b.bound, b.information, b.gap, b.lower, b.value);
     }
 }
+/* [bound] */
 
+/* [curve] */
 /* ---- 3. the rate-return curve ----------------------------------------------------------------------------------------
  * Best policy for the prior (E7), best prior for the policy (E17), in turn: the gap closes and what is left is the
  * best trade between reward and information at this price. */
@@ -143,7 +154,9 @@ static void curve(const bp_mdp *m, const size_t *phi) {
         printf("   %-5g   %.3f    %.3f %-13.*s %5.2f   %.3f\n", alpha[i], point[i].reward, point[i].information,
                (int)(16 * point[i].information + 0.5), "############", point[i].steps, point[i].value);
 }
+/* [curve] */
 
+/* [samples] */
 /* ---- 4. from samples ---------------------------------------------------------------------------------------------
  * A run cannot sum over states, but it can average the KL over the steps it takes. With stopping probability
  * 1 - gamma per step the visits are those of the discounted sums above. The error bar counts episodes, not steps:
@@ -175,7 +188,9 @@ static void samples(const bp_mdp *m, const size_t *phi) {
     printf("4. From %u sampled episodes, the marginal as prior\n", (unsigned)estimate.sequences);
     printf("   bound %.4f +- %.4f nats a step (exactly %.4f)\n", estimate.mean, estimate.standard_error, exact.bound_rate);
 }
+/* [samples] */
 
+/* [main] */
 int main(void) {
     bp_mdp m;
     size_t phi[S];
@@ -184,3 +199,4 @@ int main(void) {
     bp_mdp_destroy(&m);
     return 0;
 }
+/* [main] */

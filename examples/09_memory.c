@@ -34,6 +34,7 @@
  *   after black, green   0.3   0.0   0.4   0.3     0.1   0.0   0.0   0.9
  *   after   red, green   0.3   0.0   0.4   0.3     0.9   0.0   0.1   0.0
  */
+/* [include] */
 #define BPRIOR_IMPLEMENTATION
 #include "bprior.h"
 #include <stdio.h>
@@ -43,7 +44,9 @@ static bp_error error;
 static void must(bp_status status) {
     if (status < 0) fprintf(stderr, "%s\n", error.text), exit(1);
 }
+/* [include] */
 
+/* [bells] */
 /* ---- the environment ------------------------------------------------------------------------------------------- */
 
 enum { BELLS = 4 };
@@ -54,7 +57,9 @@ typedef struct tower {
     int last, before, next, steps;
     bp_rng rng;
 } tower;
+/* [bells] */
 
+/* [law] */
 static int successor(int p, int c) { return (p + 1) % BELLS == c ? (p + 2) % BELLS : (p + 1) % BELLS; } /* s(p) after c */
 
 static void name_next(tower *t) {
@@ -65,7 +70,9 @@ static void name_next(tower *t) {
         if (bp_rng_uniform(&t->rng) >= 0.9) t->next = successor(t->next, t->last);
     }
 }
+/* [law] */
 
+/* [tower] */
 static void look(const tower *t, bp_real *observation) {
     for (int k = 0; k < BELLS; k++) {
         observation[k] = BP_R(k == t->last);         /* "last" */
@@ -90,7 +97,9 @@ static bp_status tower_step(void *self, const bp_real *action, bp_real *observat
     look(t, observation);
     return BP_OK;
 }
+/* [tower] */
 
+/* [make] */
 static void tower_close(void *self) { free(self); }
 
 static bp_status make_tower(void *ctx, size_t index, bp_env *out, bp_error *e) {
@@ -103,7 +112,9 @@ static bp_status make_tower(void *ctx, size_t index, bp_env *out, bp_error *e) {
     must(bp_spec_add_field(&out->spec, "next", BELLS, e));
     return bp_spec_actions_discrete(&out->spec, BELLS, e);
 }
+/* [make] */
 
+/* [learn] */
 /* ---- training ----------------------------------------------------------------------------------------------------- */
 
 static bp_run *learn(size_t lstm) {
@@ -120,18 +131,22 @@ static bp_run *learn(size_t lstm) {
     l->policy_adam.lr = l->critic_adam.lr = l->prior_adam.lr = 5e-3;
     l->entropy_cost = bp_schedule_constant(0.01), l->tau = 0.02;
     l->kernel = BP_KERNEL_REFERENCE; /* the same digits on every machine; BP_KERNEL_AUTO is faster */
-    // [memory]
+    /* [learn] */
+    /* [memory] */
     l->prior_kind = BP_PRIOR_LEARNED;
     l->alpha = bp_schedule_constant(0.01);
     l->prior.n_fields = 1;
     l->prior.fields[0] = "last"; /* x^D: not "next" */
     l->prior.lstm = lstm;        /* units of memory; 0: none */
-    // [memory]
+    /* [memory] */
+    /* [train] */
     must(bp_run_create(&run, &c, NULL, &error));
     must(bp_run_train(run, &error));
     return run;
 }
+/* [train] */
 
+/* [measure] */
 /* Show the prior episodes that follow the law. said [before][last][next]: its mean probability of each bell. Returns -log of
  * the probability it gave to what came, in nats, from the third bell of an episode on. */
 static double measure(double said[BELLS][BELLS][BELLS], const bp_run *run) {
@@ -149,14 +164,16 @@ static double measure(double said[BELLS][BELLS][BELLS], const bp_run *run) {
     t = (tower *)env.self;
     work = (bp_real *)malloc(bp_behavior_work_reals(&prior) * sizeof *work);
     state = (bp_real *)malloc((bp_behavior_state_size(&prior) + 1) * sizeof *state); /* + 1: without memory it is nothing */
+    /* [measure] */
+    /* [state] */
     for (uint64_t episode = 0; episode < 200; episode++) {
         bp_step step = {0, 1, false};
-        // [state]
         must(env.reset(env.self, 1000 + episode, x));
         for (size_t k = 0; k < bp_behavior_state_size(&prior); k++) state[k] = 0; /* an episode begins: nothing is remembered */
         while (!step.last) {
             bp_behavior_act(&compute, &action, NULL, NULL, dist, state, work, NULL, x, &prior); /* updates state */
-            // [state]
+            /* [state] */
+            /* [shown] */
             bp_categorical_log_softmax(logp, dist, BELLS);
             if (t->before != NOBODY) {
                 nats -= (double)logp[t->next], n++;
@@ -173,7 +190,9 @@ static double measure(double said[BELLS][BELLS][BELLS], const bp_run *run) {
     bp_free(NULL, memory, bp_compute_bytes()), free(state), free(work);
     return nats / (double)n;
 }
+/* [shown] */
 
+/* [main] */
 int main(void) {
     static double said[2][BELLS][BELLS][BELLS];
     for (int k = 0; k < 2; k++) {
@@ -196,3 +215,4 @@ int main(void) {
     }
     return 0;
 }
+/* [main] */

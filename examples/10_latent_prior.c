@@ -28,11 +28,14 @@
  *      fewer than one in five go nowhere? yes
  *      f knows the direction that was taken? yes
  */
+/* [include] */
 #define BPRIOR_IMPLEMENTATION
 #include "bprior.h"
 #include <stdio.h>
 #include <stdlib.h>
+/* [include] */
 
+/* [constants] */
 #define WAY 0.6
 #define NOISE 0.2
 enum { N = 8, /* trajectories of part 2 */
@@ -46,7 +49,9 @@ static void must(bp_status status) {
     fprintf(stderr, "%s\n", error.text);
     exit(1);
 }
+/* [constants] */
 
+/* [one_step] */
 /* ---- 1. one step ------------------------------------------------------------------------------------
  * The policies of many tasks, averaged: half of them go left, half right. The Gaussian nearest to that, in KL, has its mean and
  * its variance, and so it recommends what nobody does: to stand still. */
@@ -66,7 +71,9 @@ static void one_step(void) {
            exp((double)bp_gaussian_log_prob(&zero, &zero, &broad, 1)),
            exp((double)bp_mixture_log_prob(&zero, equal, two_mean, two_std, 2, 1)));
 }
+/* [one_step] */
 
+/* [bound] */
 /* ---- 2. and 3. the bound, exactly ------------------------------------------------------------------------
  * One state, two actions, three steps: eight trajectories. The prior draws y, left or right, once, and then goes that way nine
  * times in ten. The policy goes right seven times in ten. log pi0(tau) = log sum_y ... is the sum inside a logarithm that
@@ -81,7 +88,9 @@ static bp_bound bound_of(double *log_p) {
     bp_bound_exact(&b, log_p, log_joint0, N, 2);
     return b;
 }
+/* [bound] */
 
+/* [exact] */
 static void exact_bound(void) {
     static const char *const name[3] = {"guesses", "half-way to the posterior", "the exact posterior"};
     const bp_latent_tables plain = bp_latent_tables_make(1, 2, 1, true), latent = bp_latent_tables_make(1, 2, 2, true);
@@ -105,7 +114,9 @@ static void exact_bound(void) {
         b = bound_of(log_p);
         printf("   %-25s %7.4f  %7.4f  %7.4f  %12.4f\n", name[k], b.kl, b.bound, b.gap, b.bound - b.gap);
     }
+    /* [exact] */
 
+    /* [descend] */
     /* In practice f is a network. Here: the gradient of the bound by its logits. Nothing else moves, so the gap must close. */
     printf("3. Descending the bound by f alone\n");
     memset(f_logits, 0, sizeof f_logits);
@@ -121,7 +132,9 @@ static void exact_bound(void) {
     bp_trajectories_destroy(&all);
     bp_mdp_destroy(&m);
 }
+/* [descend] */
 
+/* [episodes] */
 /* ---- 4. the same with networks ------------------------------------------------------------------------------
  * Episodes of four steps that keep one direction. A decoder pi0(a|x,y) turns y ~ N(0,1) into a Gaussian over actions, an encoder
  * f(y|tau) guesses y from the episode; both descend minus the evidence bound. */
@@ -131,7 +144,9 @@ static void episodes(bp_real *action, bool *right, bp_rng *rng) {
         for (size_t t = 0; t < T; t++) action[t * B + b] = BP_R((right[b] ? WAY : -WAY) + NOISE * (double)bp_rng_normal(rng));
     }
 }
+/* [episodes] */
 
+/* [network] */
 static void with_networks(void) {
     static bp_real x[T * B], action[T * B], mean[T * B], std[T * B], y[T * B], dist[2 * T * B];
     const bp_real broad = BP_R(sqrt(WAY * WAY + NOISE * NOISE));
@@ -155,7 +170,9 @@ static void with_networks(void) {
         episodes(action, right, &rng);
         must(bp_latent_prior_step(prior, x, action, NULL, T, B, &rng, &error));
     }
+    /* [network] */
 
+    /* [judge] */
     for (int k = 0; k < rounds; k++) {
         episodes(action, right, &rng); /* new ones */
         must(bp_latent_prior_gradients(prior, x, action, NULL, T, B, &rng, &error));
@@ -184,6 +201,8 @@ static void with_networks(void) {
             to_right += (sum > 0) / (double)(rounds * B);
         }
     }
+    /* [judge] */
+    /* [report] */
     printf("4. Four steps, one direction for all of them: networks\n");
     printf("   one Gaussian: KL %.0f nats an episode; two in three of its episodes go nowhere\n", gaussian);
     printf("   latent prior: KL at most 0.6 nats an episode? %s\n", bound < 0.6 ? "yes" : "no");
@@ -192,8 +211,11 @@ static void with_networks(void) {
     printf("   f knows the direction that was taken? %s\n", fabs(agree - 0.5) > 0.49 ? "yes" : "no");
     bp_latent_prior_destroy(prior);
 }
+/* [report] */
 
+/* [main] */
 int main(void) {
     one_step(), exact_bound(), with_networks();
     return 0;
 }
+/* [main] */

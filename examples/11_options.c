@@ -27,10 +27,13 @@
  *      options                   -2.656
  *      the true model            -2.661
  */
+/* [include] */
 #define BPRIOR_IMPLEMENTATION
 #include "bprior.h"
 #include <stdio.h>
+/* [include] */
 
+/* [constants] */
 #define NOISE 0.8
 #define REDRAW 0.15 /* the true b: how often an option is given up */
 enum { OPTIONS = 3, /* true ones: up, left, right */
@@ -45,7 +48,9 @@ static const char letter[] = "ULR";
 
 static bp_real action[ROWS * 2]; /* [T][B][2] all that can be observed */
 static size_t truth[ROWS];       /* [T][B] the option that was active */
+/* [constants] */
 
+/* [walk] */
 /* A walker draws an option, follows it, and in every step gives it up with probability REDRAW and draws again. */
 static void walk(bp_rng *rng) {
     for (size_t t = 0; t < T; t++)
@@ -57,7 +62,9 @@ static void walk(bp_rng *rng) {
                 action[row * 2 + i] = BP_R(way[truth[row]][i] + NOISE * (double)bp_rng_normal(rng));
         }
 }
+/* [walk] */
 
+/* [model] */
 /* The model, in the numbers that are learned: none depends on an observation here, but each row could have its own. */
 typedef struct model {
     bp_real mean[MAX_K * 2], log_std[MAX_K * 2]; /* p(a|y) */
@@ -68,7 +75,9 @@ enum { PARAMS = sizeof(model) / sizeof(bp_real) };
 
 static bp_real emission[ROWS * MAX_K], option[ROWS * MAX_K], redraw[ROWS], log_prob[ROWS], saved[2 * ROWS * MAX_K];
 static bp_real work[B * MAX_K], demission[ROWS * MAX_K], doption[ROWS * MAX_K], dredraw[ROWS];
+/* [model] */
 
+/* [forward] */
 /* Log-likelihood of all that was seen, nats per step; what backward needs stays in the arrays above. */
 static double forward(const model *m, size_t k) {
     bp_real std[MAX_K * 2];
@@ -83,7 +92,9 @@ static double forward(const model *m, size_t k) {
     for (size_t row = 0; row < ROWS; row++) sum += (double)log_prob[row];
     return sum / ROWS;
 }
+/* [forward] */
 
+/* [backward] */
 /* Its gradient by the model's numbers, added. */
 static void backward(model *grad, const model *m, size_t k) {
     bp_real std[MAX_K * 2], dstd[MAX_K * 2] = {0}, each[ROWS];
@@ -98,7 +109,9 @@ static void backward(model *grad, const model *m, size_t k) {
     }
     for (size_t i = 0; i < 2 * k; i++) grad->log_std[i] += dstd[i] * std[i];
 }
+/* [backward] */
 
+/* [fit] */
 /* Ascend the likelihood by Adam. With `memory` false, b stays 1: a mixture that is drawn anew in every step. */
 static double fit(model *m, size_t k, bool memory, bp_rng *rng) {
     bp_adam_config adam = bp_adam_config_default();
@@ -117,7 +130,9 @@ static double fit(model *m, size_t k, bool memory, bp_rng *rng) {
     }
     return forward(m, k);
 }
+/* [fit] */
 
+/* [draw] */
 /* The most probable option of each step of the first walk, as letters, and how often it is the true one in all walks. */
 static void draw(const char *name, const bp_real *p, size_t k) {
     size_t right = 0;
@@ -131,7 +146,9 @@ static void draw(const char *name, const bp_real *p, size_t k) {
     }
     printf(" %3.0f %%\n", 100.0 * (double)right / ROWS);
 }
+/* [draw] */
 
+/* [wheel] */
 int main(void) {
     static bp_real smooth[ROWS * MAX_K], known[ROWS * MAX_K];
     bp_rng rng = bp_rng_make(13, 0);
@@ -153,7 +170,9 @@ int main(void) {
     draw("filtered", saved + ROWS * OPTIONS, OPTIONS);
     bp_option_smooth(smooth, work, saved, option, redraw, NULL, T, B, OPTIONS);
     draw("smoothed", smooth, OPTIONS);
+    /* [wheel] */
 
+    /* [learned] */
     /* 3. and 4. */
     one = fit(&plain, 1, false, &rng);
     mixture = fit(&plain, K, false, &rng);
@@ -170,3 +189,4 @@ int main(void) {
     printf("   the true model            %.3f\n", best);
     return 0;
 }
+/* [learned] */

@@ -18,6 +18,7 @@
  *   before learning the ball is touched in fewer than 3 of 10 episodes
  *   after 50000 steps in more than 7 of 10
  */
+/* [include] */
 #define BPRIOR_IMPLEMENTATION
 #include "bprior.h"
 #define BPRIOR_MUJOCO_IMPLEMENTATION
@@ -30,10 +31,11 @@ static bp_error error;
 static void must(bp_status status) {
     if (status < 0) fprintf(stderr, "%s\n", error.text), exit(1);
 }
+/* [include] */
 
+/* [readings] */
 /* ---- the task ----------------------------------------------------------------------------------------------------- */
 
-// [readings]
 /* Rows with the same field name, one after the other, make one field. The ball is seen from the forearm: whatever way the arm is
  * turned, "ahead of me" looks the same. */
 static const bp_mj_reading readings[] = {
@@ -46,16 +48,18 @@ static const bp_mj_reading readings[] = {
     {"tip", BP_MJ_SITE_POSITION, "tip", NULL},
     {"ball", BP_MJ_BODY_POSITION, "target", "forearm"},
 };
-// [readings]
+/* [readings] */
 
+/* [distance] */
 /* How far is the tip from the ball? Everything is in mjData, found by name. */
 static double distance(const mjModel *m, const mjData *d) {
     const mjtNum *tip = d->site_xpos + 3 * mj_name2id(m, mjOBJ_SITE, "tip");
     const mjtNum *ball = d->xpos + 3 * mj_name2id(m, mjOBJ_BODY, "target");
     return (double)mju_dist3(tip, ball);
 }
+/* [distance] */
 
-// [callbacks]
+/* [callbacks] */
 static double reward(void *ctx, const mjModel *m, const mjData *d, const bp_real *action, bool *done) {
     (void)ctx, (void)action;
     *done = distance(m, d) < 0.06;
@@ -72,8 +76,9 @@ static void begin(void *ctx, const mjModel *m, mjData *d, bp_rng *rng) {
     d->mocap_pos[1] = (mjtNum)(away * sin(angle));
     d->mocap_pos[2] = (mjtNum)(0.15 + 0.3 * bp_rng_uniform(rng));
 }
-// [callbacks]
+/* [callbacks] */
 
+/* [model] */
 static bp_mj_model_config arm(const char *path) {
     bp_mj_model_config c = bp_mj_model_config_default();
     c.path = path;
@@ -83,7 +88,9 @@ static bp_mj_model_config arm(const char *path) {
     c.reward = reward, c.begin = begin;
     return c;
 }
+/* [model] */
 
+/* [student] */
 /* ---- learning: as in any other environment (05_pendulum.c explains the settings) ----------------------------------- */
 
 static bp_run *student(bp_mj_world *world, uint64_t seed) {
@@ -102,7 +109,9 @@ static bp_run *student(bp_mj_world *world, uint64_t seed) {
     must(bp_run_create(&run, &c, NULL, &error));
     return run;
 }
+/* [student] */
 
+/* [touched] */
 /* Share of 100 episodes that end before their time is up. The environment has the arm's own units; so does the agent. */
 static double touched(bp_mj_world *world, const char *file) {
     bp_real observation[64], action[BP_MAX_ACTION];
@@ -126,7 +135,9 @@ static double touched(bp_mj_world *world, const char *file) {
     bp_agent_destroy(agent);
     return (double)touches / 100;
 }
+/* [touched] */
 
+/* [look] */
 /* ---- looking at a model --------------------------------------------------------------------------------------------- */
 
 static void show(const bp_spec *spec) {
@@ -155,7 +166,9 @@ static void look(const char *path) {
         }
     bp_mj_world_destroy(world);
 }
+/* [look] */
 
+/* [world] */
 int main(int argc, char **argv) {
     static const char policy[] = "13_policy.safetensors";
     const char *model = argc > 1 ? argv[1] : "examples/13_arm.xml";
@@ -171,11 +184,15 @@ int main(int argc, char **argv) {
     must(status);
     printf("arm: ");
     show(bp_mj_world_spec(world));
+    /* [world] */
 
+    /* [check] */
     must(bp_mj_env_make(world, &env, &error)); /* flaws? random actions; seeds repeat? saved states go on bit for bit? */
     must(bp_env_check(&env, 1, 500, &error));
     bp_env_close(&env);
+    /* [check] */
 
+    /* [train] */
     run = student(world, seed);
     must(bp_run_export(run, BP_PLAY_POLICY, policy, &error));
     share = touched(world, policy);
@@ -183,10 +200,8 @@ int main(int argc, char **argv) {
     if (argc > 2) printf("(%.2f)\n", share);
     fflush(stdout);
     must(bp_run_train(run, &error));
-    // [agent]
     must(bp_run_export(run, BP_PLAY_POLICY, policy, &error)); /* with the names of the fields and the limits of the actions */
     share = touched(world, policy);
-    // [agent]
     printf("after %d steps in %s of 10\n", (int)run->config.env_steps, share > 0.7 ? "more than 7" : "7 or fewer");
     if (argc > 2) printf("(%.2f)\n", share);
     bp_run_destroy(run); /* runs hold environments: first these, then the world */
@@ -194,3 +209,4 @@ int main(int argc, char **argv) {
     remove(policy);
     return 0;
 }
+/* [train] */

@@ -31,6 +31,7 @@ typedef struct curve {
     double steps[POINTS], hits[POINTS];
 } curve;
 
+/* [settings] */
 /* The settings that all seven runs share. */
 static bp_run_config settings(const cli_options *options, bp_mj_world *world, const char *directory, uint64_t steps) {
     bp_run_config c = bp_run_config_default();
@@ -59,6 +60,7 @@ static bp_run_config settings(const cli_options *options, bp_mj_world *world, co
     cli_attach(options, &c);
     return c;
 }
+/* [settings] */
 
 /* Read (env_steps, eval_return_mean) back from a run's progress.csv: a resumed run has its whole past there. */
 static bool read_curve(curve *out, const char *directory) {
@@ -253,9 +255,11 @@ int main(int argc, char **argv) {
     }
     if (options.quick) options.steps = 2000;
 
+    /* [tasks] */
     bp_mj_sequence_multitask(&old_tasks);
     bp_mj_sequence_transfer(&new_task, BP_MJ_NEW_BOTH);
     new_task.hit_radius = 0.03; /* half of what the four tasks had: noise hardly ever finds one */
+    /* [tasks] */
     if (bp_mj_init(&error) != BP_OK || bp_mj_world_create(&old_world, &old_tasks, NULL, &error) != BP_OK ||
         bp_mj_world_create(&new_world, &new_task, NULL, &error) != BP_OK ||
         bp_file_make_directory(options.out, &error) != BP_OK) {
@@ -263,6 +267,7 @@ int main(int argc, char **argv) {
         return 1;
     }
 
+    /* [behavior] */
     /* 1. policy and prior together on four tasks */
     snprintf(directory, sizeof directory, "%s/behavior", options.out);
     snprintf(prior, sizeof prior, "%s/prior.safetensors", directory);
@@ -271,6 +276,7 @@ int main(int argc, char **argv) {
     config.learner.alpha = bp_schedule_constant(0.01);
     code = train(&config, NULL, &options, "1. four tasks: policy and prior");
     if (code) return code;
+    /* [behavior] */
     if (!read_curve(&behavior, directory)) return 1;
 
     /* 2. a new task, with and without */
@@ -280,10 +286,12 @@ int main(int argc, char **argv) {
         snprintf(title, sizeof title, "2. new task %s prior, seed %d of %d", use ? "with the" : "without", k / 2 + 1, SEEDS);
         config = settings(&options, new_world, directory, options.steps);
         config.seed = config.learner.seed = bp_seed_mix(options.seed, 2, (uint64_t)(k / 2));
+        /* [frozen] */
         if (use) {
             config.learner.prior_kind = BP_PRIOR_FIXED;
             config.learner.alpha = bp_schedule_constant(0.003);
         }
+        /* [frozen] */
         code = train(&config, use ? prior : NULL, &options, title);
         if (code) return code;
         if (!read_curve(use ? &with[k / 2] : &without[k / 2], directory)) return 1;

@@ -122,6 +122,7 @@ static void gaussian_kl_of_equals_is_zero(void **state) {
     for (size_t i = 0; i < D; i++) assert_true(dmean[i] == 0 && dstd[i] == 0 && dmean0[i] == 0 && dstd0[i] == 0);
 }
 
+/* [e32_near_zero_test] */
 /* KL = (q - log(1+q))/2 = q^2/4 - q^3/6 + q^4/8 - ..., with q = std^2/std0^2 - 1 known exactly from the stored numbers. */
 static void gaussian_kl_is_accurate_near_zero(void **state) {
     (void)state;
@@ -138,6 +139,7 @@ static void gaussian_kl_is_accurate_near_zero(void **state) {
         assert_true(fabs(got / (0.5 * want) - 1) < BPT_TOL(1e-6, 1e-13));
     }
 }
+/* [e32_near_zero_test] */
 
 static void gaussian_kl_is_never_negative(void **state) {
     (void)state;

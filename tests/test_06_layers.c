@@ -164,11 +164,10 @@ static void activation_gradients(const bp_compute *c) {
 
 /* --- layer normalisation ------------------------------------------------------------------------------------------ */
 
-static void layer_norm_values(void **state) {
-    (void)state;
-    const problem p = make_problem(NULL);
+static void layer_norm_values(const bp_compute *c) {
+    const problem p = make_problem(c);
     bp_real y[N * OUT], y2[N * OUT], saved[N * 2];
-    bp_layer_norm_forward(y, saved, p.z, p.gain, p.shift, N, OUT);
+    bp_layer_norm_forward(c, y, saved, p.z, p.gain, p.shift, N, OUT);
     for (size_t i = 0; i < N; i++) {
         double mean = 0, var = 0;
         for (size_t j = 0; j < OUT; j++) mean += (double)p.z[i * OUT + j] / OUT;
@@ -179,24 +178,24 @@ static void layer_norm_values(void **state) {
             bpt_close(y[i * OUT + j],
                       (double)p.gain[j] * ((double)p.z[i * OUT + j] - mean) / sqrt(var + 1e-5) + (double)p.shift[j], EXACT);
     }
-    bp_layer_norm_eval(y2, p.z, p.gain, p.shift, N, OUT);
+    bp_layer_norm_eval(c, y2, p.z, p.gain, p.shift, N, OUT);
     assert_memory_equal(y, y2, sizeof y);
     memcpy(y2, p.z, sizeof y2);
-    bp_layer_norm_eval(y2, y2, p.gain, p.shift, N, OUT); /* in place */
+    bp_layer_norm_eval(c, y2, y2, p.gain, p.shift, N, OUT); /* in place */
     assert_memory_equal(y, y2, sizeof y);
 
     /* a constant row gives the shift, a large common offset changes (nearly) nothing, one number is its own mean */
     for (size_t j = 0; j < OUT; j++) y[j] = 3;
-    bp_layer_norm_eval(y, y, p.gain, p.shift, 1, OUT);
+    bp_layer_norm_eval(c, y, y, p.gain, p.shift, 1, OUT);
     for (size_t j = 0; j < OUT; j++) bpt_close(y[j], p.shift[j], EXACT);
     for (size_t j = 0; j < OUT; j++) {
         y[j] = BP_R(j);
         y2[j] = BP_R(j) + 4096;
     }
-    bp_layer_norm_eval(y, y, p.gain, p.shift, 1, OUT);
-    bp_layer_norm_eval(y2, y2, p.gain, p.shift, 1, OUT);
+    bp_layer_norm_eval(c, y, y, p.gain, p.shift, 1, OUT);
+    bp_layer_norm_eval(c, y2, y2, p.gain, p.shift, 1, OUT);
     for (size_t j = 0; j < OUT; j++) bpt_close(y[j], y2[j], BPT_TOL(2e-3, 1e-11));
-    bp_layer_norm_eval(y, p.z, p.gain, p.shift, 1, 1);
+    bp_layer_norm_eval(c, y, p.z, p.gain, p.shift, 1, 1);
     assert_true(y[0] == p.shift[0]);
 }
 
@@ -204,26 +203,25 @@ static double loss_norm(void *ctx) {
     const problem *p = (const problem *)ctx;
     bp_real y[N * OUT];
     double sum = 0;
-    bp_layer_norm_eval(y, p->z, p->gain, p->shift, N, OUT);
+    bp_layer_norm_eval(p->c, y, p->z, p->gain, p->shift, N, OUT);
     for (size_t i = 0; i < N * OUT; i++) sum += (double)p->wy[i] * sin((double)y[i]);
     return sum;
 }
 
-static void layer_norm_gradients(void **state) {
-    (void)state;
-    problem p = make_problem(NULL);
+static void layer_norm_gradients(const bp_compute *c) {
+    problem p = make_problem(c);
     bp_real y[N * OUT], saved[N * 2], dy[N * OUT], dz[N * OUT] = {0}, dz2[N * OUT] = {0}, dgain[OUT] = {0}, dshift[OUT] = {0};
-    bp_layer_norm_forward(y, saved, p.z, p.gain, p.shift, N, OUT);
+    bp_layer_norm_forward(c, y, saved, p.z, p.gain, p.shift, N, OUT);
     for (size_t i = 0; i < N * OUT; i++) dy[i] = BP_R((double)p.wy[i] * cos((double)y[i]));
-    bp_layer_norm_backward(dz, dgain, dshift, dy, saved, p.z, p.gain, N, OUT);
+    bp_layer_norm_backward(c, dz, dgain, dshift, dy, saved, p.z, p.gain, N, OUT);
     CHECK(loss_norm, p, z, dz, N * OUT);
     CHECK(loss_norm, p, gain, dgain, OUT);
     CHECK(loss_norm, p, shift, dshift, OUT);
-    bp_layer_norm_backward_input(dz2, dy, saved, p.z, p.gain, N, OUT);
+    bp_layer_norm_backward_input(c, dz2, dy, saved, p.z, p.gain, N, OUT);
     assert_memory_equal(dz, dz2, sizeof dz);
 
     /* adds; and no component along the directions that normalisation removes */
-    bp_layer_norm_backward(dz2, dgain, dshift, dy, saved, p.z, p.gain, N, OUT);
+    bp_layer_norm_backward(c, dz2, dgain, dshift, dy, saved, p.z, p.gain, N, OUT);
     for (size_t i = 0; i < N; i++) {
         double along_one = 0, along_x = 0;
         for (size_t j = 0; j < OUT; j++) {
@@ -236,23 +234,58 @@ static void layer_norm_gradients(void **state) {
     }
 }
 
+/* Every kernel's rows against the plain ones: all widths around a register's, several rows more than are worked on at once, and the
+ * tanh that networks have fused to it. */
+static void layer_norm_twins(const bp_compute *c) {
+    enum { ROWS = 19,
+           MOST = 70 };
+    static bp_real x[ROWS * MOST], gain[MOST], shift[MOST], dy[ROWS * MOST];
+    static bp_real y[2][ROWS * MOST], saved[2][ROWS * 2], dx[2][ROWS * MOST], dgain[2][MOST], dshift[2][MOST];
+    bp_rng rng = bp_rng_make(seed, 61);
+    bp_compute plain;
+    void *mem = bp_alloc(NULL, bp_compute_bytes());
+    bpt_ok(bp_compute_init(&plain, BP_KERNEL_REFERENCE, mem, NULL), NULL);
+    fill(x, ROWS * MOST, &rng, 2);
+    fill(gain, MOST, &rng, 1);
+    fill(shift, MOST, &rng, 1);
+    fill(dy, ROWS * MOST, &rng, 1);
+    for (size_t dim = 1; dim <= MOST; dim++) {
+        for (int k = 0; k < 2; k++) {
+            const bp_compute *which = k ? c : &plain;
+            memset(dx[k], 0, sizeof dx[k]);
+            memset(dgain[k], 0, sizeof dgain[k]);
+            memset(dshift[k], 0, sizeof dshift[k]);
+            bp_layer_norm_forward(which, y[k], saved[k], x, gain, shift, ROWS, dim);
+            bp_layer_norm_backward(which, dx[k], dgain[k], dshift[k], dy, saved[k], x, gain, ROWS, dim);
+        }
+        for (size_t i = 0; i < ROWS * dim; i++) bpt_close(y[1][i], y[0][i], BPT_TOL(1e-5, 1e-13));
+        /* rows of one or two numbers have a vanishing variance now and then */
+        for (size_t i = 0; dim > 2 && i < ROWS * dim; i++) bpt_close(dx[1][i], dx[0][i], BPT_TOL(1e-3, 1e-11));
+        for (size_t i = 0; i < dim; i++) {
+            bpt_close(dgain[1][i], dgain[0][i], BPT_TOL(1e-4, 1e-12));
+            bpt_close(dshift[1][i], dshift[0][i], BPT_TOL(1e-5, 1e-13));
+        }
+        for (size_t i = ROWS * dim; i < ROWS * MOST; i++) assert_true(dx[1][i] == 0); /* nothing beyond the last row */
+    }
+    bp_free(NULL, mem, bp_compute_bytes());
+}
+
 /* --- the head ------------------------------------------------------------------------------------------------------- */
 
-static void head_values(void **state) {
-    (void)state;
+static void head_values(const bp_compute *c) {
     bp_error error;
     const bp_real raw[2 * 2] = {0, BP_R(0.5), 0, -200};
     bp_real mean[2], std[2];
     bp_gaussian_head head = bp_gaussian_head_default();
     bpt_ok(bp_gaussian_head_check(&head, &error), &error);
-    bp_gaussian_head_forward(mean, std, raw, 1, 2, &head);
+    bp_gaussian_head_forward(c, mean, std, raw, 1, 2, &head);
     bpt_close(mean[0], 0, EXACT);
     bpt_close(mean[1], tanh(0.5), EXACT);
     bpt_close(std[0], 0.7 + 0.1, EXACT);
     bpt_close(std[1], 0.1, EXACT);
     assert_true(std[1] >= BP_R(0.1));
     head.tanh_mean = false;
-    bp_gaussian_head_forward(mean, std, raw, 1, 2, &head);
+    bp_gaussian_head_forward(c, mean, std, raw, 1, 2, &head);
     assert_true(mean[1] == BP_R(0.5));
 
     head.init_std = 0;
@@ -271,19 +304,18 @@ static double loss_head(void *ctx) {
     const problem *p = (const problem *)ctx;
     bp_real mean[N * A], std[N * A];
     double sum = 0;
-    bp_gaussian_head_forward(mean, std, p->raw, N, A, &p->head);
+    bp_gaussian_head_forward(p->c, mean, std, p->raw, N, A, &p->head);
     for (size_t i = 0; i < N * A; i++)
         sum += (double)p->wmean[i] * sin((double)mean[i]) + (double)p->wstd[i] * sin((double)std[i]);
     return sum;
 }
 
-static void head_gradients(void **state) {
-    (void)state;
-    problem p = make_problem(NULL);
+static void head_gradients(const bp_compute *c) {
+    problem p = make_problem(c);
     for (int squash = 0; squash < 2; squash++) {
         bp_real mean[N * A], std[N * A], dmean[N * A], dstd[N * A], draw[N * 2 * A] = {0}, parts[N * 2 * A] = {0};
         p.head.tanh_mean = squash != 0;
-        bp_gaussian_head_forward(mean, std, p.raw, N, A, &p.head);
+        bp_gaussian_head_forward(c, mean, std, p.raw, N, A, &p.head);
         for (size_t i = 0; i < N * A; i++) {
             dmean[i] = BP_R((double)p.wmean[i] * cos((double)mean[i]));
             dstd[i] = BP_R((double)p.wstd[i] * cos((double)std[i]));
@@ -299,12 +331,11 @@ static void head_gradients(void **state) {
 }
 
 /* Far out, the slope of softplus is 0 on one side and 1 on the other, and no exponential overflows on the way. */
-static void head_saturates(void **state) {
-    (void)state;
+static void head_saturates(const bp_compute *c) {
     const bp_gaussian_head head = bp_gaussian_head_default();
     const bp_real raw[4] = {50, -50, 1000, -1000}, one[2] = {1, 1};
     bp_real mean[2], std[2], draw[4] = {0, 0, 0, 0};
-    bp_gaussian_head_forward(mean, std, raw, 1, 2, &head);
+    bp_gaussian_head_forward(c, mean, std, raw, 1, 2, &head);
     bp_gaussian_head_backward(draw, one, one, mean, std, raw, 1, 2, &head);
     assert_true(mean[0] == 1 && mean[1] == -1 && draw[0] == 0 && draw[1] == 0);
     bpt_close((double)std[0] / (1000 * 0.7 / log(2.0)), 1, 1e-3);
@@ -675,6 +706,36 @@ static void init_scaling(void **state) {
     assert_true(w[0] == 0 && w[3] == 0);
 }
 
+static void layer_norm_values_each(void **state) {
+    (void)state;
+    each_kernel(layer_norm_values);
+}
+
+static void layer_norm_gradients_each(void **state) {
+    (void)state;
+    each_kernel(layer_norm_gradients);
+}
+
+static void layer_norm_twins_each(void **state) {
+    (void)state;
+    each_kernel(layer_norm_twins);
+}
+
+static void head_values_each(void **state) {
+    (void)state;
+    each_kernel(head_values);
+}
+
+static void head_gradients_each(void **state) {
+    (void)state;
+    each_kernel(head_gradients);
+}
+
+static void head_saturates_each(void **state) {
+    (void)state;
+    each_kernel(head_saturates);
+}
+
 static void linear_values_each(void **state) {
     (void)state;
     each_kernel(linear_values);
@@ -714,11 +775,12 @@ int main(void) {
         cmocka_unit_test(linear_values_each),
         cmocka_unit_test(linear_gradients_each),
         cmocka_unit_test(activation_gradients_each),
-        cmocka_unit_test(layer_norm_values),
-        cmocka_unit_test(layer_norm_gradients),
-        cmocka_unit_test(head_values),
-        cmocka_unit_test(head_gradients),
-        cmocka_unit_test(head_saturates),
+        cmocka_unit_test(layer_norm_values_each),
+        cmocka_unit_test(layer_norm_gradients_each),
+        cmocka_unit_test(layer_norm_twins_each),
+        cmocka_unit_test(head_values_each),
+        cmocka_unit_test(head_gradients_each),
+        cmocka_unit_test(head_saturates_each),
         cmocka_unit_test(lstm_values_each),
         cmocka_unit_test(lstm_gradients_each),
         cmocka_unit_test(lstm_contract_each),

@@ -80,6 +80,7 @@ static void test_evaluation(void **state) {
         bpt_close(J, J2, 1e-10);
         if (i % 4 != 3) bpt_close(total, 1 / (1 - m.gamma), 1e-10);
 
+        /* [e6_test] */
         bpt_ok(bp_mdp_soft_evaluate(V, Q, &m, pi, pi0, 0.3, &e), &e);
         evaluate_slowly(slow, &m, pi, pi0, 0.3);
         for (s = 0; s < m.S; s++) {
@@ -89,6 +90,7 @@ static void test_evaluation(void **state) {
             v -= 0.3 * kl_row(pi + s * m.A, pi0 + s * m.A, m.A); /* Q does not contain the KL of its own step */
             bpt_close(V[s], m.terminal[s] ? 0 : v, 1e-11);
         }
+        /* [e6_test] */
         bp_mdp_destroy(&m);
     }
 }
@@ -118,6 +120,7 @@ static void test_value_iteration(void **state) {
         if (codes <= 1024) {
             enumerated++;
             for (s = 0; s < m.S; s++) best[s] = -1e9;
+            /* [e3_test] */
             for (code = 0; code < codes; code++) {
                 size_t c = code;
                 for (s = 0; s < m.S; s++, c /= m.A)
@@ -126,6 +129,7 @@ static void test_value_iteration(void **state) {
                 for (s = 0; s < m.S; s++) best[s] = fmax(best[s], W[s]);
             }
             for (s = 0; s < m.S; s++) bpt_close(V[s], best[s], 1e-10);
+            /* [e3_test] */
         }
         bp_mdp_destroy(&m);
     }
@@ -169,12 +173,14 @@ static void test_soft_optimum(void **state) {
         }
         bpt_ok(bp_mdp_soft_evaluate(W, NULL, &m, pi, pi0, alpha, &e), &e);
         for (s = 0; s < m.S; s++) bpt_close(V[s], W[s], 1e-10);
+        /* [e7_test] */
         for (trial = 0; trial < 100; trial++) {
             double mix = trial < 50 ? 1 : pow(10, -(double)(trial - 49) / 12);
             bp_mdp_random_policy(other, &rng, m.S, m.A);
             for (s = 0; s < m.S * m.A; s++) other[s] = (1 - mix) * pi[s] + mix * other[s];
             assert_true(score(&m, other, pi0, alpha) <= top + 1e-10);
         }
+        /* [e7_test] */
         assert_true(score(&m, pi0, pi0, alpha) <= top + 1e-10);
         bp_mdp_destroy(&m);
     }
@@ -378,6 +384,7 @@ static void test_inference(void **state) {
     assert_int_equal(random_differs, random_total);
 }
 
+/* [e9_lottery_test] */
 /* The optimism of E9 in one picture: a lottery (1 % of 10, else -1) against a sure 0. */
 static void test_lottery(void **state) {
     bp_mdp m;
@@ -402,9 +409,11 @@ static void test_lottery(void **state) {
     bpt_close(soft[0] / soft[1], exp(0.1 - 0.99), 1e-12); /* mean -0.89: better not */
     bp_mdp_destroy(&m);
 }
+/* [e9_lottery_test] */
 
 /* ---- E3b --------------------------------------------------------------------------------------- */
 
+/* [e3b_test] */
 /* E3b: the worked example of the lecture, all cells after each of its seven steps; states S1..S4, actions
  * up, down, left, right. Each line: state, action, next, reward, new value of the cell. */
 static void test_q_learning_example(void **state) {
@@ -443,6 +452,7 @@ static void test_q_learning_example(void **state) {
     bpt_close(bp_q_learning_update(Q, 0, 1, 2, 0, 1, 0.5, 4), 2, 0);
     bpt_close(Q[1], 1, 0);
 }
+/* [e3b_test] */
 
 /* E3b from samples finds Q* of a random MDP. */
 static void test_q_learning_converges(void **state) {

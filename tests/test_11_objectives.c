@@ -32,6 +32,7 @@ static void test_objective(void **state) {
         make_mdp(&m, &rng, i);
         bp_mdp_random_policy(pi, &rng, m.S, m.A);
         bp_mdp_random_policy(pi0, &rng, m.S, m.A);
+        /* [e4_test] */
         bpt_ok(bp_mdp_objective(&o, &m, pi, i % 2 ? pi0 : NULL, 0.4, &e), &e);
         bpt_ok(bp_mdp_soft_evaluate(V, NULL, &m, pi, i % 2 ? pi0 : NULL, 0.4, &e), &e);
         for (s = 0; s < m.S; s++) L += m.p0[s] * V[s];
@@ -40,6 +41,7 @@ static void test_objective(void **state) {
         bpt_close(o.value, L, 1e-10);
         bpt_close(o.reward, J, 1e-10);
         bpt_close(o.value, o.reward - 0.4 * o.divergence, 1e-12);
+        /* [e4_test] */
         assert_true(o.divergence > 0);
         bpt_ok(bp_mdp_objective(&free_of_charge, &m, pi, i % 2 ? pi0 : NULL, 0, &e), &e);
         bpt_close(free_of_charge.value, J, 1e-10);
@@ -71,6 +73,7 @@ static void test_enumeration(void **state) {
         if (gamma_one) m.gamma = 1;
         for (t = 0; t < T; t++) bp_mdp_random_policy(pi + t * SA, &rng, m.S, m.A);
         bp_mdp_random_policy(pi0, &rng, m.S, m.A);
+        /* [e5_test] */
         bpt_ok(bp_trajectory_enumerate(&sums, &m, pi, SA, pi0, 0, T, &e), &e);
         bpt_close(sums.probability, 1, 1e-12);
         assert_true(sums.count > 1);
@@ -95,6 +98,7 @@ static void test_enumeration(void **state) {
             bpt_close(L / alpha, sums.reward / alpha - sums.trajectory_kl, 1e-10);
         }
         assert_true(sums.trajectory_kl >= -1e-12);
+        /* [e5_test] */
         pi0[0] = 0, pi0[1] = 1; /* forbids what pi does, unless state 0 never occurs */
         if (m.p0[0] > 0) assert_int_equal(bp_trajectory_enumerate(&sums, &m, pi, SA, pi0, 0, T, &e), BP_ERR_NONFINITE);
         bp_mdp_destroy(&m);
@@ -132,6 +136,7 @@ static double score(const bp_mdp *m, const double *logits, const double *logits0
     return o.value;
 }
 
+/* [e4_gradient_test] */
 /* Exact gradients of E4 by both sets of logits, against central differences. */
 static void test_gradient(void **state) {
     int i;
@@ -170,6 +175,7 @@ static void test_gradient(void **state) {
         bp_mdp_destroy(&m);
     }
 }
+/* [e4_gradient_test] */
 
 /* E7 by gradient: at the optimum the gradient is zero; ascent from anywhere climbs towards its value, never above. */
 static void test_optimum_by_gradient(void **state) {
@@ -229,6 +235,7 @@ static void test_previous_policy(void **state) {
         size_t s;
         int round;
         make_mdp(&m, &rng, i);
+        /* [e8_previous_test] */
         bp_mdp_uniform_policy(pi, m.S, m.A);
         for (round = 0; round < 300; round++) {
             memcpy(pi0, pi, sizeof pi);
@@ -237,6 +244,7 @@ static void test_previous_policy(void **state) {
             assert_true(o.reward >= last - 1e-9);
             last = o.reward;
         }
+        /* [e8_previous_test] */
         bpt_ok(bp_mdp_value_iteration(V, NULL, &m, 1e-11, NULL, &e), &e);
         for (s = 0; s < m.S; s++) best += m.p0[s] * V[s];
         assert_true(last <= best + 1e-9 && last > best - 2e-2);

@@ -59,6 +59,7 @@ static void random_policies(double *pi, task_set *t) {
     bp_mdp_random_policy(pi, &t->rng, t->tasks.n * t->S, t->A);
 }
 
+/* [e10_slow_test] */
 /* L as published, by plain iteration of V = sum_a pi [ r - c_kl log(pi/pi0) - c_ent log pi + gamma E V' ]: shares no code. */
 static double slow_L(const task_set *t, const double *pi, const double *prior, double c_kl, double c_ent) {
     double L = 0;
@@ -83,6 +84,7 @@ static double slow_L(const task_set *t, const double *pi, const double *prior, d
     }
     return L;
 }
+/* [e10_slow_test] */
 
 /* E10, E13: the objective, its parts, its tasks. */
 static void test_objective(void **state) {
@@ -142,6 +144,7 @@ static void test_best_prior(void **state) {
                 bpt_close(best[c * t.A + a], bottom > 0 ? top / bottom : 1 / (double)t.A, 1e-12);
             }
         bpt_ok(bp_distral_loss(&least, &t.tasks, pi, best, &e), &e);
+        /* [e11_test] */
         for (trial = 0; trial < 100; trial++) {
             const double mix = pow(10, -(double)(trial % 10) / 2);
             bp_mdp_random_policy(other, &t.rng, t.C, t.A);
@@ -149,6 +152,7 @@ static void test_best_prior(void **state) {
             bpt_ok(bp_distral_loss(&loss, &t.tasks, pi, other, &e), &e);
             assert_true(loss >= least - 1e-13);
         }
+        /* [e11_test] */
         if (t.tasks.n == 1) {
             bp_distilled_prior(other, d[0], pi, t.phi, t.S, t.A, t.C);
             for (c = 0; c < t.C * t.A; c++) bpt_close(best[c], other[c], 1e-14);
@@ -157,6 +161,7 @@ static void test_best_prior(void **state) {
     }
 }
 
+/* [e13_slow_test] */
 /* E13's fixed point, iterated exactly as published, with pi0^alpha' as it stands. */
 static void slow_distral(double *V, double *Q, double *pi, const bp_mdp *m, const double *pi0, double c_kl, double c_ent) {
     const double power = c_kl / (c_kl + c_ent), beta = 1 / (c_kl + c_ent);
@@ -180,6 +185,7 @@ static void slow_distral(double *V, double *Q, double *pi, const bp_mdp *m, cons
         }
     }
 }
+/* [e13_slow_test] */
 
 /* E13, soft value iteration; the limits c_ent = 0 (E7) and c_kl = 0; no other policy scores higher. */
 static void test_value_iteration(void **state) {
@@ -248,8 +254,10 @@ static void test_solve(void **state) {
         make_set(&t, i);
         if (i % 2) bp_mdp_uniform_policy(prior, t.C, t.A);
         else bp_mdp_random_policy(prior, &t.rng, t.C, t.A);
+        /* [e12_test] */
         bpt_ok(bp_distral_solve(pi, prior, L, &t.tasks, c_kl, c_ent, ROUNDS, &e), &e);
         for (k = 1; k < 2 * ROUNDS; k++) assert_true(L[k] >= L[k - 1] - 1e-12);
+        /* [e12_test] */
         risen = L[2 * ROUNDS - 1] - L[0];
         assert_true(risen > 1e-6);
         bpt_ok(bp_distral_objective(&v, NULL, &t.tasks, pi, prior, c_kl, c_ent, &e), &e);
@@ -314,6 +322,7 @@ static void test_gradients(void **state) {
             for (a = 0; a < t.A; a++) sum += exp(power * h[c + a] + beta * f[row + a]);
             bpt_close(pi[k], exp(power * h[c + k % t.A] + beta * f[k]) / sum, 1e-12);
         }
+        /* [e13_gradient_test] */
         /* added to what is there, and scaled */
         bpt_ok(bp_distral_backward(dh, df, 2, &t.tasks, pi, prior, c_kl, c_ent, &e), &e);
         for (k = 0; k < t.C * t.A; k++) dh[k] = (dh[k] - 7) / 2, norm_h += fabs(dh[k]);
@@ -323,6 +332,7 @@ static void test_gradients(void **state) {
         else assert_true(norm_h <= 0); /* no KL: the prior moves nothing */
         for (k = 0; k < t.C * t.A; k++) bpt_close(dh[k], difference(&t, h, f, &h[k], c_kl, c_ent), 1e-7);
         for (k = 0; k < n; k++) bpt_close(df[k], difference(&t, h, f, &f[k], c_kl, c_ent), 1e-7);
+        /* [e13_gradient_test] */
         /* each alone */
         {
             double only_h[MAX_S * MAX_A] = {0}, only_f[MAX_PI] = {0};

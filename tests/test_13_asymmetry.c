@@ -149,12 +149,14 @@ static void test_distillation(void **state) {
         bp_distilled_prior(best, d, pi, phi, m.S, m.A, C);
         least = bp_distillation_loss(best, d, pi, phi, m.S, m.A);
         assert_true(least >= -1e-14);
+        /* [e17_test] */
         for (trial = 0; trial < 200; trial++) {
             const double mix = pow(10, -(double)(trial % 10) / 2);
             bp_mdp_random_policy(other, &rng, C, m.A);
             for (k = 0; k < C * m.A; k++) other[k] = (1 - mix) * best[k] + mix * other[k];
             assert_true(bp_distillation_loss(other, d, pi, phi, m.S, m.A) >= least - 1e-13);
         }
+        /* [e17_test] */
         memset(g, 0, sizeof g);
         bp_distillation_backward(g, 1, best, d, pi, phi, m.S, m.A);
         for (k = 0; k < C * m.A; k++) assert_true(fabs(g[k]) < 1e-12);
@@ -230,6 +232,7 @@ static void test_solve(void **state) {
     }
 }
 
+/* [e14_test] */
 /* What E14 is for: two goals at the two ends of a corridor. A prior that sees the position but not the goal learns
  * "leave the middle"; one that sees everything is the policy. */
 static void test_corridor(void **state) {
@@ -264,6 +267,7 @@ static void test_corridor(void **state) {
     assert_true(pi[(1 * CELLS + 3) * 2 + 1] > 0.9);
     bp_mdp_destroy(&m);
 }
+/* [e14_test] */
 
 /* ---- the information bottleneck (E15, E16) ---------------------------------------------------------- */
 
@@ -283,6 +287,7 @@ typedef struct listed {
     double reward, steps, information, bound, gap;
 } listed;
 
+/* [e15_list_test] */
 static void list_all(listed *l, const bp_mdp *m, const double *pi, const double *prior, const size_t *phi, size_t C) {
     double p[MAX_S], next[MAX_S], weight = 1;
     size_t s, a, k, c;
@@ -319,6 +324,7 @@ static void list_all(listed *l, const bp_mdp *m, const double *pi, const double 
         }
     }
 }
+/* [e15_list_test] */
 
 /* E15, E16: all parts against the list; bound = information + gap to 1e-12; tight at the marginal and only there. */
 static void test_bottleneck(void **state) {
@@ -339,6 +345,7 @@ static void test_bottleneck(void **state) {
         bp_mdp_random_policy(prior, &rng, C, m.A);
         if (i % 3 == 1) pi[0] += pi[1], pi[1] = 0; /* an action that is never taken here: 0 log 0 = 0 */
         list_all(&l, &m, pi, prior, phi, C);
+        /* [e16_test] */
         bpt_ok(bp_bottleneck_objective(&b, marginal, &m, pi, prior, phi, C, alpha, &e), &e);
         bpt_close(b.steps, l.steps, 1e-10);
         bpt_close(b.reward, l.reward, 1e-10);
@@ -355,6 +362,7 @@ static void test_bottleneck(void **state) {
         /* the identity and the inequalities of E16 */
         bpt_close(b.bound, b.information + b.gap, 1e-12);
         assert_true(b.information >= 0 && b.gap > 1e-6 && b.bound >= b.information && b.lower <= b.value);
+        /* [e16_test] */
         loose += C < m.S && b.information > 1e-3;
         bpt_close(b.information_rate * b.steps, b.information, 1e-12);
         bpt_close(b.bound_rate * b.steps, b.bound, 1e-12);

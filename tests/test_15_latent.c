@@ -197,6 +197,7 @@ static void bounds_hold(void **state) {
             assert_true(row >= marginal - bp_latent_marginal(lq, p.M) - 1e-12);
             rows += exp(marginal) * row;
         }
+        /* [e24_test] */
         bpt_close(b.kl, kl, 1e-12);
         assert_true(b.kl >= -1e-12 && b.gap > 0 && b.bound > b.kl);
         bpt_close(b.bound - b.kl, gap, 1e-9);
@@ -209,6 +210,7 @@ static void bounds_hold(void **state) {
             bp_bound_exact(&b, p.log_p, p.log_q, p.N, p.M);
             bpt_close(b.bound, kl, 1e-11);
             bpt_close(b.gap, 0, 1e-11);
+            /* [e24_test] */
         } else { /* with z first: KL of the latents plus the mean KL of the rest; here where z is held */
             problem twin = p;
             if (p.policy.held) {
@@ -437,6 +439,7 @@ static void two_levels(void **state) {
         for (size_t k = 0; k < 2 * K2 + 2 * K2 * A2; k++) l.x[k] = normal(&rng);
         levels_eval(&l);
         bp_bound_two_level(&out, l.logp, l.logp + K2, l.logp + 2 * K2, low0(&l), K2, A2);
+        /* [e27_test] */
         for (size_t a = 0; a < A2; a++)
             for (size_t z = 0; z < K2; z++) {
                 const double *lower = l.logp + 2 * K2, *lower0 = l.shared ? lower : lower + K2 * A2;
@@ -449,6 +452,7 @@ static void two_levels(void **state) {
         bpt_close(out.kl, kl, 1e-12);
         bpt_close(out.bound, out.kl + out.gap, 1e-12);
         assert_true(out.gap >= -1e-15 && out.high > 0 && (l.shared ? out.low == 0 : out.low > 0));
+        /* [e27_test] */
         worst = fmax(worst, fabs(out.bound - out.kl - out.gap));
         bp_bound_exact(&same, joint, joint0, A2, K2); /* the one inequality, with the action for a trajectory */
         bpt_close(same.bound, out.bound, 1e-12);
@@ -485,10 +489,12 @@ static void two_level_objective(void **state) {
         bp_latent_tables_eval(logp0, x, &tables);
         bpt_ok(bp_two_level_objective(&lower, pi0, &m, logp0, logp0, &tables, shared, 0.5, &e), &e); /* for pi0 */
         bpt_close(lower.divergence, 0, 1e-12);
+        /* [e28_test] */
         bpt_ok(bp_two_level_objective(&lower, pi, &m, logp, logp0, &tables, shared, 0.5, &e), &e);
         bpt_ok(bp_mdp_objective(&exact, &m, pi, pi0, 0.5, &e), &e);
         bpt_close(lower.reward, exact.reward, 1e-11);
         assert_true(lower.value < exact.value && lower.divergence > exact.divergence);
+        /* [e28_test] */
         assert_int_equal(bp_two_level_objective(&lower, pi, &m, logp, logp0, &tables, shared, -1, &e), BP_ERR_ARGUMENT);
         const bp_latent_tables wrong = bp_latent_tables_make(S + 1, A, K, false);
         assert_int_equal(bp_two_level_objective(&lower, pi, &m, logp, logp0, &wrong, shared, 1, &e), BP_ERR_ARGUMENT);
@@ -585,6 +591,7 @@ static double options_run(options *o) {
 }
 static double loss_options(void *ctx) { return options_run((options *)ctx); }
 
+/* [e31_test] */
 /* All K^n sequences of latents of sequence b, n steps long: the log-likelihood, and how probable y_t = y is given everything. */
 static double options_brute(double *marginal, const options *o, size_t b, size_t n) {
     size_t paths = 1;
@@ -609,6 +616,7 @@ static double options_brute(double *marginal, const options *o, size_t b, size_t
     for (size_t k = 0; k < n * OK; k++) marginal[k] /= total;
     return log(total);
 }
+/* [e31_test] */
 
 static void options_match_enumeration(void **state) {
     bp_rng rng = bp_rng_make(seed, 6);

@@ -54,6 +54,7 @@ static void test_recursion_is_the_double_sum(void **state) {
     }
 }
 
+/* [e19_three_rows_test] */
 /* A sum written out by hand for T = 3, so that the two functions cannot share a misreading. */
 static void test_three_rows_by_hand(void **state) {
     const bp_real reward[3] = {BP_R(1), BP_R(2), BP_R(-1)}, discount[3] = {BP_R(0.5), BP_R(0.25), BP_R(0.5)};
@@ -67,6 +68,7 @@ static void test_three_rows_by_hand(void **state) {
     bpt_close(target[1], 3.0, 0.0);
     bpt_close(target[0], 2.5, 0.0);
 }
+/* [e19_three_rows_test] */
 
 /* ---- traces ------------------------------------------------------------------------------------ */
 
@@ -227,6 +229,7 @@ static void random_world(world *w, bp_rng *rng, bool on_policy) {
     exact_soft_values(w);
 }
 
+/* [e19_expected_test] */
 /* out(s,a) = E[ target of row 0 | s_0 = s, a_0 = a, then mu ] over every sequence of H rows. V_t comes from `value`
  * (what bootstraps), the correction from `q`. The targets themselves are bp_retrace()'s, one column per sequence. */
 static void expected_retrace(double out[S][A], double value[S], double q[S][A], const world *w, double lambda) {
@@ -263,6 +266,7 @@ static void expected_retrace(double out[S][A], double value[S], double q[S][A], 
         for (a = 0; a < A; a++) out[s][a] = 0;
     for (b = 0; b < COLUMNS; b++) out[b % S][b / S % A] += p[b] * (double)target[b];
 }
+/* [e19_expected_test] */
 
 static void test_exact_solution_is_a_solution(void **state) {
     bp_rng rng = bp_rng_make(seed, 4);
@@ -300,6 +304,7 @@ static void test_chapter_10_agrees(void **state) {
     }
 }
 
+/* [e19_fixed_point_test] */
 static void test_fixed_point_off_policy(void **state) {
     static const double lambdas[4] = {0.0, 0.5, 0.9, 1.0};
     bp_rng rng = bp_rng_make(seed, 5);
@@ -337,6 +342,7 @@ static void test_fixed_point_off_policy(void **state) {
         }
     }
 }
+/* [e19_fixed_point_test] */
 
 /* Without the minimum's and the ratio's protection it would not work: traces of 1 whatever mu did (Q(lambda) with
  * uncorrected returns) have another fixed point. This shows that the test above can fail. */

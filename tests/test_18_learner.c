@@ -515,6 +515,7 @@ static void test_batch_of_another_shape(void **state) {
     }
 }
 
+/* [e20_masked_test] */
 /* Masked rows hold whatever happened to be there; E20 and the other losses are means over the rest. */
 static void test_masked_rows_contribute_nothing(void **state) {
     size_t variant;
@@ -547,6 +548,7 @@ static void test_masked_rows_contribute_nothing(void **state) {
         world_free(&other);
     }
 }
+/* [e20_masked_test] */
 
 /* Nothing but boundary rows: losses and gradients of nothing are zero, not 0/0. */
 static void test_all_masked(void **state) {
@@ -1006,6 +1008,7 @@ static void test_fixed_prior(void **state) {
     world_free(&w);
 }
 
+/* [e8_uniform_test] */
 /* With a uniform prior, -KL is the entropy but for a constant (E8): the same gradient as an entropy bonus of the same size. */
 static void test_uniform_prior_is_entropy(void **state) {
     int discrete;
@@ -1029,7 +1032,9 @@ static void test_uniform_prior_is_entropy(void **state) {
         world_free(&bonus);
     }
 }
+/* [e8_uniform_test] */
 
+/* [e14_learner_test] */
 /* What the prior may not see (E14) does not reach it: other goals in the batch, the same prior (its loss changes, as the
  * policy does). */
 static void test_prior_sees_only_its_fields(void **state) {
@@ -1053,6 +1058,7 @@ static void test_prior_sees_only_its_fields(void **state) {
     world_free(&w);
     world_free(&other);
 }
+/* [e14_learner_test] */
 
 /* ---- several tasks ------------------------------------------------------------------------------------------ */
 
@@ -1402,6 +1408,7 @@ static void test_quadratic_bandit(void **state) {
     assert_true(std[0] < 0.06 && std[1] < 0.06);
 }
 
+/* [e18_bandit_test] */
 /* With N(0,1) as prior the loss (E21) of N(m,s) is, with c = SHARPNESS,
  *     c ((m - a*)^2 + s^2) + alpha (-log s + (s^2 + m^2 - 1) / 2)
  * so m = 2 c a* / (2 c + alpha) and s^2 = alpha / (2 c + alpha). */
@@ -1413,6 +1420,7 @@ static void test_quadratic_bandit_with_isotropic_prior(void **state) {
     assert_true(fabs(mean[0] + 0.2 * shrink) < 0.03 && fabs(mean[1] - 0.3 * shrink) < 0.03);
     assert_true(fabs(std[0] - s) < 0.02 && fabs(std[1] - s) < 0.02);
 }
+/* [e18_bandit_test] */
 
 /* A uniform prior only spreads: s^2 = alpha / 2c, and the mean stays. */
 static void test_quadratic_bandit_with_uniform_prior(void **state) {
@@ -1445,6 +1453,7 @@ static void look_at_probabilities(double *p, const bandit *b, size_t goal, bool 
     softmax(p, logits);
 }
 
+/* [e21_fixed_prior_test] */
 /* E7 for one step, from E21: pi = softmax(log pi0 + Q / alpha). */
 static void test_discrete_bandit_with_fixed_prior(void **state) {
     static const double prior_logits[ARMS] = {-1, 1, 0, 0.5};
@@ -1480,6 +1489,7 @@ static void test_discrete_bandit_with_fixed_prior(void **state) {
     free(prior);
     bandit_free(&b);
 }
+/* [e21_fixed_prior_test] */
 
 /* A learned prior that cannot see the goal: where E7 and E11 meet, found here by alternating them. One policy that
  * sees the goal, or one policy per task. */
@@ -1489,6 +1499,7 @@ static void check_learned_prior(size_t tasks) {
     bp_rs0_config c = bandit_config();
     bandit b;
     size_t i, k, goal;
+    /* [e22_learned_prior_test] */
     for (i = 0; i < 2000; i++) {
         for (goal = 0; goal < 2; goal++) {
             double logits[ARMS];
@@ -1497,6 +1508,7 @@ static void check_learned_prior(size_t tasks) {
         }
         for (k = 0; k < ARMS; k++) mixture[k] = 0.5 * want[0][k] + 0.5 * want[1][k];
     }
+    /* [e22_learned_prior_test] */
     assert_true(fabs(want[0][0] - want[1][0]) > 0.3); /* the goals still differ */
 
     c.prior_kind = BP_PRIOR_LEARNED;

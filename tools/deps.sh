@@ -1,7 +1,7 @@
 #!/bin/sh
 # Install what a task needs and this machine lacks.
 #
-#   tools/deps.sh demo|test|bench|lint|film|watch|all ...
+#   tools/deps.sh demo|test|bench|lint|film|watch|docs|docs-test|all ...
 #
 # Every need is checked by trying it, so a second run finds everything, installs nothing and needs no
 # network. System packages come from apt (as root, or through sudo). MuJoCo: see tools/mujoco.sh; when it is
@@ -111,6 +111,8 @@ has_egl() { compiles '#include <EGL/egl.h>'; }
 has_osmesa() { compiles '#include <GL/osmesa.h>'; }
 has_glfw() { [ -n "$(tools/gl.sh glfw)" ]; }
 has_drivers() { ls /usr/lib*/dri/*_dri.so /usr/lib*/*/dri/*_dri.so 2>/dev/null | grep -q .; }
+has_sans() { [ -n "$(fc-match -f '%{file}' 'DejaVu Sans' 2>/dev/null | grep -i dejavu)" ]; }
+has_awesome() { [ -f /usr/share/doxygen-awesome-css/doxygen-awesome.css ]; }
 has_cblas() { [ -n "$(tools/cblas.sh)" ]; }
 has_sanitizers() { compiles '' "-fsanitize=address,undefined" && compiles '' -fsanitize=thread; }
 
@@ -207,13 +209,35 @@ mujoco() {
         "MUJOCO_DIR=/path/to/mujoco, or sudo apt-get install libmujoco-dev; MUJOCO=none tests without it"
 }
 
+# ---- packages of the npm registry ----------------------------------------------------------------
+
+# npm_package NAME VERSION SHA256 WHY: the package's files in .deps/NAME, nothing of it run
+npm_package() {
+    [ "$(cat ".deps/$1/.version" 2>/dev/null)" = "$2" ] && return 0
+    want_file=$1-$2.tgz
+    mkdir -p .deps "$log.dir" || die "cannot write .deps/"
+    have npm || { need "have npm" npm "to fetch $1"; install_noted; }
+    say "fetching $1 $2 with npm into .deps/ ($4)"
+    for pause in 5 15 30 0; do
+        npm pack --silent --pack-destination "$log.dir" "$1@$2" >>"$log" 2>&1 </dev/null && break
+        [ "$pause" = 0 ] && die "npm could not fetch $1@$2 (no network?)"
+        sleep "$pause"
+    done
+    echo "$3  $log.dir/$want_file" | sha256sum -c - >/dev/null 2>&1 || die "sha256 of $1@$2 is not the pinned one"
+    # Unpack beside, then rename: an interrupted run leaves nothing that looks complete.
+    rm -rf ".deps/$1.new" ".deps/$1"
+    mkdir -p ".deps/$1.new" && tar xzf "$log.dir/$want_file" -C ".deps/$1.new" --strip-components=1 || die "cannot unpack $1@$2"
+    echo "$2" >".deps/$1.new/.version"
+    mv ".deps/$1.new" ".deps/$1"
+}
+
 # ---- tasks ---------------------------------------------------------------------------------------
 
 [ $# -gt 0 ] || set -- all
 for task; do
     case $task in
-    demo | test | bench | lint | film | watch | all) ;;
-    *) die "tools/deps.sh knows demo, test, bench, lint, film, watch and all, not '$task'" ;;
+    demo | test | bench | lint | film | watch | docs | docs-test | all) ;;
+    *) die "tools/deps.sh knows demo, test, bench, lint, film, watch, docs, docs-test and all, not '$task'" ;;
     esac
     compiler
     case $task in test | all)
@@ -221,6 +245,9 @@ for task; do
         want has_cxx g++ "the header as C++"
         want "have clang" clang "the header under a second compiler"
         want "have tcc" tcc "the header under a third"
+        want "have cmake" cmake "a CMake project that embeds it"
+        want "have meson" meson "a Meson project that embeds it"
+        want "have pkg-config" pkgconf "both, after make install"
         ;;
     esac
     case $task in demo | all) want "have gnuplot" gnuplot-nox "the demo's plots" ;; esac
@@ -234,7 +261,24 @@ for task; do
     case $task in watch | all) need has_glfw libglfw3-dev "the window" ;; esac
     case $task in lint | all) need "have clang-format" clang-format "the house layout" ;; esac
     case $task in bench | all) want has_cblas libopenblas-dev "the yardstick of the benchmark" ;; esac
+    case $task in docs | docs-test | all)
+        need "have doxygen" doxygen "the documentation site"
+        need "have dot" graphviz "its diagrams"
+        need has_sans fonts-dejavu-core "letters of diagrams"
+        need has_awesome doxygen-awesome-css "its looks"
+        need "have node" nodejs "its index and its formulas in print"
+        need "have chromium" chromium "the reference as PDF, and the site's tests"
+        ;;
+    esac
     install_noted
+    case $task in docs | docs-test | all)
+        npm_package mathjax 3.2.2 1b9c0a1c44df864e915690558e72adb9cc5203360daefd385084ced3b6c64c09 "formulas, without a network"
+        ;;
+    esac
+    case $task in docs-test | all)
+        npm_package playwright-core 1.56.1 fa648e5442796d4160c68dcfc3914ed5224f147852264993e6376e29f0228238 "drives the browser of the site's tests"
+        ;;
+    esac
     case $task in demo | test | film | watch | all) mujoco ;; esac
     case $task in film)
         has_egl >/dev/null 2>&1 || has_osmesa >/dev/null 2>&1 ||

@@ -18,6 +18,7 @@ if [ "$1" = list ]; then
         for name in warnings-O2 static order units mixed mismatch prefix; do echo "$name-$cc"; done
     done
     echo symbols fast-math tcc tldr readme mujoco-c99 mujoco-c++ film
+    echo embed-pkgconfig embed-cmake embed-meson embed-static embed-cortex-m3
     exit 0
 fi
 
@@ -209,6 +210,65 @@ film) # pictures: as C and C++ under the warnings; nothing of OpenGL is needed t
     done
     run gcc -std=c99 -x c $warn -I. $cflags $gl -fsyntax-only examples/film.c
     [ -z "$(tools/gl.sh glfw)" ] || run gcc -std=c99 -x c $warn -I. $cflags -fsyntax-only examples/watch.c
+    ;;
+embed-*) # the projects of tests/embed, each built as its user would: a C and a C++ program, or one without heap and files
+    embed=tests/embed
+    quick="-O0 -DBPRIOR_NO_SIMD" # the projects are under test, not the kernels
+    run ${CC:-cc} -std=c99 $warn $quick -I. -o "$dir/policy" $embed/policy.c $embed/bprior.c -lm
+    (cd "$dir" && run ./policy) || exit 1
+    case $name in
+    *-static | *-cortex-m3)
+        { # what `xxd -i policy.safetensors` prints
+            echo 'static const unsigned char policy_safetensors[] = {'
+            od -An -v -t x1 "$dir/policy.safetensors" | sed 's/ \(..\)/0x\1,/g'
+            echo '};'
+            echo 'static const unsigned policy_safetensors_len = sizeof policy_safetensors;'
+        } >"$dir/policy.h"
+        ;;
+    esac
+    small="-std=c99 -Os -ffunction-sections -fdata-sections -Wl,--gc-sections"
+    case $name in
+    *-pkgconfig)
+        command -v pkg-config >/dev/null 2>&1 || skip "no pkg-config on this machine"
+        run make -s install PREFIX="$(pwd)/$dir/installed"
+        PKG_CONFIG_PATH=$(pwd)/$dir/installed/lib/pkgconfig
+        export PKG_CONFIG_PATH
+        run ${CC:-cc} -std=c99 $quick $(pkg-config --cflags bprior) -o "$dir/robot" $embed/robot.c $embed/bprior.c $(pkg-config --libs bprior)
+        set -- "$dir/robot"
+        ;;
+    *-cmake)
+        command -v cmake >/dev/null 2>&1 || skip "no cmake on this machine"
+        run cmake -S $embed -B "$dir/build" -DCMAKE_C_FLAGS="$quick"
+        run cmake --build "$dir/build"
+        set -- "$dir/build/robot" "$dir/build/game"
+        ;;
+    *-meson)
+        command -v meson >/dev/null 2>&1 || skip "no meson on this machine"
+        run make -s install PREFIX="$(pwd)/$dir/installed"
+        run env CFLAGS="$quick" meson setup "$dir/build" $embed --buildtype plain -Dpkg_config_path="$(pwd)/$dir/installed/lib/pkgconfig"
+        run meson compile -C "$dir/build"
+        set -- "$dir/build/robot" "$dir/build/game"
+        ;;
+    *-static)
+        run ${CC:-cc} $warn $small -I. -I"$dir" -o "$dir/firmware" $embed/firmware.c -lm
+        set -- "$dir/firmware"
+        ;;
+    *-cortex-m3)
+        command -v arm-none-eabi-gcc >/dev/null 2>&1 || skip "no arm-none-eabi-gcc on this machine"
+        run arm-none-eabi-gcc $small -mcpu=cortex-m3 -mthumb --specs=rdimon.specs -T $embed/cortex-m3.ld -I. -I"$dir" \
+            -o "$dir/firmware.elf" $embed/firmware.c $embed/cortex-m3.s -lm
+        command -v qemu-system-arm >/dev/null 2>&1 || skip "it compiles; no qemu-system-arm on this machine to run it"
+        run timeout 60 qemu-system-arm -M mps2-an385 -nographic -semihosting -kernel "$dir/firmware.elf" >"$dir/printed"
+        cat "$dir/printed"
+        grep -q '^torque' "$dir/printed" || { echo "error: it did not act"; exit 1; }
+        exit 0
+        ;;
+    esac
+    for program; do
+        "$program" "$dir/policy.safetensors" >"$dir/printed" || { cat "$dir/printed"; echo "error: $program failed"; exit 1; }
+        cat "$dir/printed"
+        grep -q '^torque' "$dir/printed" || { echo "error: $program did not act"; exit 1; }
+    done
     ;;
 *)
     echo "no such check: $name"
