@@ -7109,11 +7109,46 @@ BPRIOR_API void bp_vec_sum_rows(const bp_compute *c, bp_real *out, const bp_real
     for (i = 0; i < m; i++) c->table->axpy(out, BP_R(1), x + i * ldx, n);
 }
 
-/* --- 4.9 threads ----------------------------------------------------------------------------------------------------
+/* --- 4.9 clocks -----------------------------------------------------------------------------------------------------
+ *
+ * For people only: nothing that must repeat may depend on a clock. */
+
+#ifdef BPI_POSIX
+#include <sys/time.h>
+/* Seconds since 1970. */
+BPI_FN double bpi_wall_seconds(void) {
+    struct timeval now;
+    if (gettimeofday(&now, NULL) != 0) return 0.0;
+    return (double)now.tv_sec + 1e-6 * (double)now.tv_usec;
+}
+#define BPI_WALL_GRAIN 1e-6 /* by how much it may be behind */
+#else
+BPI_FN double bpi_wall_seconds(void) { return (double)time(NULL); }
+#define BPI_WALL_GRAIN 1.0
+#endif
+
+/* Seconds since some moment, never set back where the system has such a clock. (Under -std=c99 its headers hide it.) */
+BPI_FN double bpi_clock_seconds(void) {
+#if defined(BPI_POSIX) && defined(CLOCK_MONOTONIC)
+    struct timespec now;
+    if (clock_gettime(CLOCK_MONOTONIC, &now) != 0) return 0.0;
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+#elif defined(BPI_POSIX)
+    return bpi_wall_seconds();
+#else
+    const clock_t now = clock();
+    return now == (clock_t)-1 ? 0.0 : (double)now / (double)CLOCKS_PER_SEC;
+#endif
+}
+
+/* --- 4.10 threads ---------------------------------------------------------------------------------------------------
  *
  * Jobs are handed out under one mutex: an index is taken, the mutex released, the job run. A worker that wakes late finds
- * no index left and sleeps again, so nobody has to wait for it. Before it sleeps it looks at `posted` for some tens of
- * microseconds, because the next batch of a training step usually comes within that time. */
+ * no index left and sleeps again, so nobody has to wait for it.
+ *
+ * To wake a sleeping thread takes some 50 microseconds, a tenth of a small learner step, and the next batch of a training
+ * step usually comes sooner than that. So who has nothing to do looks for it for BPI_SPIN_SECONDS before it sleeps: once per
+ * batch, so a team that is not used does not use the processor. */
 
 #ifdef BPRIOR_THREADS
 #include <pthread.h>
@@ -7121,7 +7156,7 @@ BPRIOR_API void bp_vec_sum_rows(const bp_compute *c, bp_real *out, const bp_real
 #if (defined(__GNUC__) || defined(__clang__)) && !defined(__TINYC__)
 #define BPI_ATOMIC_LOAD(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define BPI_ATOMIC_STORE(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
-#define BPI_SPINS 400
+#define BPI_SPIN_SECONDS 1e-4
 #if defined(__x86_64__) || defined(__i386__)
 #define BPI_RELAX() __builtin_ia32_pause()
 #elif defined(__aarch64__)
@@ -7132,7 +7167,7 @@ BPRIOR_API void bp_vec_sum_rows(const bp_compute *c, bp_real *out, const bp_real
 #else /* no atomics: never look outside the mutex */
 #define BPI_ATOMIC_LOAD(p) (*(p))
 #define BPI_ATOMIC_STORE(p, v) (*(p) = (v))
-#define BPI_SPINS 0
+#define BPI_SPIN_SECONDS 0.0
 #define BPI_RELAX() ((void)0)
 #endif
 
@@ -7157,6 +7192,19 @@ struct bp_team {
     bpi_worker *worker; /* [threads], entry 0 unused */
 };
 
+/* Looks at a counter until it has changed, but not for long. Called without the mutex. */
+BPI_FN void bpi_team_look(const unsigned *counter, unsigned seen) {
+    const double end = bpi_clock_seconds() + BPI_SPIN_SECONDS;
+    int round, i;
+    for (round = 0; round < 1000; round++) { /* also ends where there is no clock */
+        for (i = 0; i < 16; i++) {
+            if (BPI_ATOMIC_LOAD(counter) != seen) return;
+            BPI_RELAX();
+        }
+        if (bpi_clock_seconds() >= end) return;
+    }
+}
+
 /* Runs jobs until there is none left to take. Called and returns with the mutex held. */
 BPI_FN void bpi_team_work(bp_team *t, size_t worker) {
     while (t->next < t->jobs) {
@@ -7177,13 +7225,12 @@ BPI_FN void *bpi_team_main(void *arg) {
     bpi_worker *self = (bpi_worker *)arg;
     bp_team *t = self->team;
     unsigned seen = 0;
-    int spin;
     pthread_mutex_lock(&t->mutex);
     while (!t->stop) {
         bpi_team_work(t, self->index);
         seen = t->posted;
         pthread_mutex_unlock(&t->mutex);
-        for (spin = 0; spin < BPI_SPINS && BPI_ATOMIC_LOAD(&t->posted) == seen; spin++) BPI_RELAX();
+        if (BPI_SPIN_SECONDS > 0.0) bpi_team_look(&t->posted, seen);
         pthread_mutex_lock(&t->mutex);
         while (!t->stop && t->posted == seen) pthread_cond_wait(&t->work, &t->mutex);
     }
@@ -7250,7 +7297,6 @@ no_mutex:
 BPRIOR_API void bp_team_run(bp_team *team, bp_job job, void *ctx, size_t jobs) {
     size_t i;
     unsigned mine;
-    int spin;
     if (!team || team->threads == 1 || jobs <= 1) {
         for (i = 0; i < jobs; i++) job(ctx, i, 0);
         return;
@@ -7267,7 +7313,7 @@ BPRIOR_API void bp_team_run(bp_team *team, bp_job job, void *ctx, size_t jobs) {
     bpi_team_work(team, 0);
     if (team->completed != mine) {
         pthread_mutex_unlock(&team->mutex);
-        for (spin = 0; spin < BPI_SPINS && BPI_ATOMIC_LOAD(&team->completed) != mine; spin++) BPI_RELAX();
+        if (BPI_SPIN_SECONDS > 0.0) bpi_team_look(&team->completed, mine - 1u); /* the batch before: it was completed */
         pthread_mutex_lock(&team->mutex);
         while (team->completed != mine) pthread_cond_wait(&team->idle, &team->mutex);
     }
@@ -7322,39 +7368,9 @@ BPRIOR_API void bp_team_destroy(bp_team *team) {
 
 #endif /* BPRIOR_THREADS */
 
-/* --- 4.10 time -------------------------------------------------------------------------------------------------------
+/* --- 4.11 where the time goes ----------------------------------------------------------------------------------------
  *
- * For people only: nothing that must repeat may depend on a clock. */
-
-#ifdef BPI_POSIX
-#include <sys/time.h>
-/* Seconds since 1970. */
-BPI_FN double bpi_wall_seconds(void) {
-    struct timeval now;
-    if (gettimeofday(&now, NULL) != 0) return 0.0;
-    return (double)now.tv_sec + 1e-6 * (double)now.tv_usec;
-}
-#define BPI_WALL_GRAIN 1e-6 /* by how much it may be behind */
-#else
-BPI_FN double bpi_wall_seconds(void) { return (double)time(NULL); }
-#define BPI_WALL_GRAIN 1.0
-#endif
-
-/* Seconds since some moment, never set back where the system has such a clock. (Under -std=c99 its headers hide it.) */
-BPI_FN double bpi_clock_seconds(void) {
-#if defined(BPI_POSIX) && defined(CLOCK_MONOTONIC)
-    struct timespec now;
-    if (clock_gettime(CLOCK_MONOTONIC, &now) != 0) return 0.0;
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-#elif defined(BPI_POSIX)
-    return bpi_wall_seconds();
-#else
-    const clock_t now = clock();
-    return now == (clock_t)-1 ? 0.0 : (double)now / (double)CLOCKS_PER_SEC;
-#endif
-}
-
-/* A profile is a stopwatch that never stands still: bpi_profile_lap() gives all the time since it was last looked at to
+ * A profile is a stopwatch that never stands still: bpi_profile_lap() gives all the time since it was last looked at to
  * one phase, and that of the threads that had nothing to do meanwhile to WAIT. So the phases add up to the total by
  * themselves. Each job of a team and each actor has a watch of its own, with one thread, which the owner of the
  * team takes over when they have ended: nobody writes where somebody else may. */
