@@ -9571,6 +9571,7 @@ BPI_FN bp_status bpi_pendulum_reset(void *self, uint64_t seed, bp_real *observat
     return BP_OK;
 }
 
+/* [pendulum_step] */
 BPI_FN bp_status bpi_pendulum_step(void *self, const bp_real *action, bp_real *observation, bp_step *out) {
     bpi_pendulum *p = (bpi_pendulum *)self;
     const bp_pendulum_config *c = &p->config;
@@ -9594,6 +9595,7 @@ BPI_FN bp_status bpi_pendulum_step(void *self, const bp_real *action, bp_real *o
     bpi_pendulum_observe(p, observation);
     return BP_OK;
 }
+/* [pendulum_step] */
 
 BPI_FN size_t bpi_pendulum_save(void *self, void *buffer, size_t capacity) {
     bpi_pendulum *p = (bpi_pendulum *)self;
@@ -9741,6 +9743,7 @@ BPI_FN bp_status bpi_pointmass_reset(void *self, uint64_t seed, bp_real *observa
     return BP_OK;
 }
 
+/* [pointmass_step] */
 BPI_FN bp_status bpi_pointmass_step(void *self, const bp_real *action, bp_real *observation, bp_step *out) {
     bpi_pointmass *p = (bpi_pointmass *)self;
     const bp_pointmass_config *c = &p->config;
@@ -9770,6 +9773,7 @@ BPI_FN bp_status bpi_pointmass_step(void *self, const bp_real *action, bp_real *
     bpi_pointmass_observe(p, observation);
     return BP_OK;
 }
+/* [pointmass_step] */
 
 BPI_FN size_t bpi_pointmass_save(void *self, void *buffer, size_t capacity) {
     bpi_pointmass *p = (bpi_pointmass *)self;
