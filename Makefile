@@ -76,6 +76,7 @@ docs:
 
 docs-test:
 	@tools/deps.sh docs-test
+	@tests/docs/fields.sh
 	@tools/docs.sh
 	@node tests/docs/site.js $(if $(T),"$(T)")
 

@@ -10351,6 +10351,7 @@ BPI_FN bp_status bpi_pendulum_reset(void *self, uint64_t seed, bp_real *observat
     return BP_OK;
 }
 
+/* [pendulum_step] */
 BPI_FN bp_status bpi_pendulum_step(void *self, const bp_real *action, bp_real *observation, bp_step *out) {
     bpi_pendulum *p = (bpi_pendulum *)self;
     const bp_pendulum_config *c = &p->config;
@@ -10374,6 +10375,7 @@ BPI_FN bp_status bpi_pendulum_step(void *self, const bp_real *action, bp_real *o
     bpi_pendulum_observe(p, observation);
     return BP_OK;
 }
+/* [pendulum_step] */
 
 BPI_FN size_t bpi_pendulum_save(void *self, void *buffer, size_t capacity) {
     bpi_pendulum *p = (bpi_pendulum *)self;
@@ -10521,6 +10523,7 @@ BPI_FN bp_status bpi_pointmass_reset(void *self, uint64_t seed, bp_real *observa
     return BP_OK;
 }
 
+/* [pointmass_step] */
 BPI_FN bp_status bpi_pointmass_step(void *self, const bp_real *action, bp_real *observation, bp_step *out) {
     bpi_pointmass *p = (bpi_pointmass *)self;
     const bp_pointmass_config *c = &p->config;
@@ -10550,6 +10553,7 @@ BPI_FN bp_status bpi_pointmass_step(void *self, const bp_real *action, bp_real *
     bpi_pointmass_observe(p, observation);
     return BP_OK;
 }
+/* [pointmass_step] */
 
 BPI_FN size_t bpi_pointmass_save(void *self, void *buffer, size_t capacity) {
     bpi_pointmass *p = (bpi_pointmass *)self;
