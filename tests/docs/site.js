@@ -59,14 +59,14 @@ function examine() {
         if (!frame || frame.scrollWidth <= frame.clientWidth + 1) continue;
         const right = frame.getBoundingClientRect().left + frame.clientWidth;
         const wide = [...frame.querySelectorAll('*')].filter((e) => {
-            if (e.getBoundingClientRect().right <= right + 1) return false;
+            if (e.getBoundingClientRect().right <= right + 1 && e.scrollWidth <= e.clientWidth + 1) return false;
             for (let up = e.parentElement; up && up !== frame; up = up.parentElement)
                 if (/auto|scroll|hidden/.test(getComputedStyle(up).overflowX)) return false;
             return true;
         });
-        const first = wide[0];
+        const first = wide[wide.length - 1];
         wrong.push(`${innerWidth} px: ${frame.scrollWidth - frame.clientWidth} px sideways` +
-            (first ? `, first <${first.tagName.toLowerCase()} class="${first.className}"> ${(first.textContent || '').trim().slice(0, 40)}` : ''));
+            (first ? `, at <${first.tagName.toLowerCase()} class="${first.className}"> ${(first.textContent || '').trim().slice(0, 40)}` : ''));
     }
     return wrong;
 }
