@@ -87,7 +87,7 @@ int main(int argc, char **argv) {
     const size_t numbers = 2560 * 256, wide[2] = {256, 256}, narrow[2] = {64, 64};
     bp_real *a = (bp_real *)bp_alloc(NULL, numbers * sizeof *a), *b = (bp_real *)bp_alloc(NULL, numbers * sizeof *b);
     bp_real *c = (bp_real *)bp_alloc(NULL, numbers * sizeof *c), *pack = (bp_real *)bp_alloc(NULL, bp_compute_bytes());
-    double macs = 0.0, rate = 0.0, one, two;
+    double macs = 0.0, rate = 0.0, one, two, solve[10], steps[10];
     bp_rng rng = bp_rng_make(1, 1);
     network net;
     bp_compute compute;
@@ -146,6 +146,10 @@ int main(int argc, char **argv) {
     network_end(&net);
     if (mlp_begin(&net, 60, wide, 8, 1)) report("actor_ns.60-256-256-8", 1e9 * network_act(&net), "ns", "batch 1");
     network_end(&net);
+
+    for (i = 0; i < 10; i++) solve[i] = pendulum_solve(i + 1, &steps[i]);
+    snprintf(note, sizeof note, "10 seeds, median; environment steps: median %.0f", bench_median(steps, 10));
+    report("pendulum_solve_s", 0.5 * (bench_median(solve, 10) + solve[4]), "s", note);
 
     if (bp_pendulum_env(&env, NULL, NULL, NULL) == BP_OK) report("env_steps_per_s.pendulum", env_rate(&env), "1/s", "");
     if (bp_pointmass_env(&env, NULL, NULL, NULL) == BP_OK) report("env_steps_per_s.pointmass", env_rate(&env), "1/s", "");

@@ -4,6 +4,7 @@
  *
  *     peak 1         multiply-adds of one core, GFLOP/s
  *     gemm 1         median seconds of the product 2560 x 256 by 256 x 256
+ *     pendulum SEED  seconds of learning and environment steps until the pendulum stands
  *     ROW THREADS    median seconds of a step of this row
  *     ROW > FILE     writes where the row starts, its parameters, batch and noise, as a safetensors file; the answer is what
  *                    three steps from there report: losses, weight of the KL, norms of the gradients; of networks the loss
@@ -122,7 +123,8 @@ static bool answer_product(void) {
     return true;
 }
 
-static bool answer(const char *row, size_t threads, const char *path) {
+/* number: threads, or a seed */
+static bool answer(const char *row, size_t number, const char *path) {
     static const struct {
         const char *name;
         const sizes *learner;
@@ -135,11 +137,15 @@ static bool answer(const char *row, size_t threads, const char *path) {
     for (i = 0; i < sizeof learners / sizeof learners[0]; i++) {
         if (strcmp(row, learners[i].name)) continue;
         if (path) return learning_write(learners[i].learner, path);
-        printf("%.9g", learner_step(learners[i].learner, threads, learners[i].reps, NULL));
+        printf("%.9g", learner_step(learners[i].learner, number, learners[i].reps, NULL));
         return true;
     }
     if (!strcmp(row, "gemm") && !path) return answer_product();
     if (!strcmp(row, "peak") && !path) return printf("%.9g", bench_peak()) > 0;
+    if (!strcmp(row, "pendulum") && !path) {
+        double steps, seconds = pendulum_solve((uint64_t)number, &steps);
+        return printf("%.9g %.0f", seconds, steps) > 0;
+    }
     memset(&net, 0, sizeof net);
     if (!strcmp(row, "mlp")) good = mlp_begin(&net, 60, wide, 8, 256);
     else if (!strcmp(row, "lstm")) good = lstm_begin(&net, 60, 128, 8, 10, 64);
@@ -153,11 +159,11 @@ static bool answer(const char *row, size_t threads, const char *path) {
 
 int main(void) {
     char line[1200], row[32], path[1024];
-    unsigned long threads;
+    unsigned long number;
     while (fgets(line, sizeof line, stdin)) {
         bool good = false;
         if (sscanf(line, "%31s > %1023s", row, path) == 2) good = answer(row, 1, path);
-        else if (sscanf(line, "%31s %lu", row, &threads) == 2) good = answer(row, (size_t)threads, NULL);
+        else if (sscanf(line, "%31s %lu", row, &number) == 2) good = answer(row, (size_t)number, NULL);
         if (!good) {
             fprintf(stderr, "bench_peers: cannot answer: %s", line);
             return 1;
