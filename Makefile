@@ -17,7 +17,7 @@ HEADERS := $(wildcard bprior.h bprior_mujoco.h)
 # Parallel unless the user chose a number.
 JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
 
-.PHONY: help demo film watch test parity deps bench docs docs-test lint equations format examples install uninstall clean
+.PHONY: help demo film watch test parity deps bench bench-peers docs docs-test lint equations format examples install uninstall clean
 .DEFAULT_GOAL := help
 
 help:
@@ -27,7 +27,7 @@ help:
 	@echo 'make test       every test, in float, in double and under the sanitizers (sets up what it needs)'
 	@echo 'make parity     MuJoCo bodies and tasks against the reference: difference and tolerance, on every MuJoCo there is'
 	@echo 'make deps       install what all the targets need, and say what and why'
-	@echo 'make bench      measure speed into build/bench.json'
+	@echo 'make bench      measure speed into build/bench.json; make bench-peers: beside PyTorch'
 	@echo 'make docs       the documentation site: docs/html/index.html, to be opened from disk, without a network'
 	@echo 'make docs-test  the site as a reader meets it: every page in a browser, every link, every complete program'
 	@echo 'make lint       layout, names, documentation; make format applies the layout'
@@ -69,6 +69,11 @@ parity:
 bench:
 	@tools/deps.sh bench
 	@$(MAKE) --no-print-directory _bench
+
+# PyTorch is taken where python3 finds it, or fetched into .deps/torch. One processor for both sides.
+bench-peers:
+	@tools/deps.sh bench-peers
+	@$(MAKE) --no-print-directory _bench-peers
 
 docs:
 	@tools/deps.sh docs
@@ -218,7 +223,7 @@ $(foreach c,$(shell tests/portability/run.sh list),$(eval $(call one_check,$(c))
 
 CHOSEN = $(if $(T),$(foreach i,$(IDS),$(if $(findstring $(T),$(i)),$(i))),$(IDS))
 
-.PHONY: _test _tally _parity _examples _lessons _demo _bench $(addprefix run/,$(IDS))
+.PHONY: _test _tally _parity _examples _lessons _demo _bench _bench-peers $(addprefix run/,$(IDS))
 _test: $(addprefix run/,$(CHOSEN))
 _tally:
 	$(if $(MJ_TAG)$(filter none,$(MUJOCO)),,@echo 'no MuJoCo: its $(words $(MJ_TESTS) $(MJ_PAPER)) test programs were left out')
@@ -256,5 +261,7 @@ BENCHES := $(wildcard tests/bench/*.c)
 $(foreach b,$(BENCHES),$(eval $(call program,$(b),$(b:tests/%.c=build/%),-O2 -DBPRIOR_THREADS $(if $(CBLAS),-DBPRIOR_USE_CBLAS) $(if $(MJ_TAG),-DBENCH_MUJOCO $(MJ_CFLAGS)),$(CBLAS) $(MJ_LIBS))))
 _bench: $(BENCHES:tests/%.c=build/%)
 	@OPENBLAS_NUM_THREADS=1 build/bench/bench --out build/bench.json $(ARGS)
+_bench-peers: build/bench/bench_peers
+	@PYTHONPATH=$(wildcard .deps/torch) taskset -c 0 python3 tests/bench/peers.py build/bench/bench_peers --out build/bench-peers.json $(ARGS)
 
 endif
