@@ -1046,8 +1046,8 @@ typedef enum bp_phase {
 
 /** @brief Where the time went. Filled by bp_rs0_step() and by training runs whose configuration says `profile`.
  *
- *  Seconds are those of threads: with two threads a second of wall time is two, and the phases, ::BP_PHASE_WAIT and
- *  ::BP_PHASE_OTHER included, add up to `total`. They are wall time, which other programs on the same cores lengthen. The clock
+ *  Seconds are those of threads: with two threads a second of wall time is two, and the phases, `BP_PHASE_WAIT` and
+ *  `BP_PHASE_OTHER` included, add up to `total`. They are wall time, which other programs on the same cores lengthen. The clock
  *  is the system's monotonic one where there is one, else the time of day, else ISO C's clock(). */
 typedef struct bp_profile {
     double wall;               /**< seconds that were watched */

@@ -140,7 +140,7 @@ int main(int argc, char **argv) {
 
     if (mlp_begin(&net, 60, wide, 8, 256)) report("mlp_us", 1e6 * network_train(&net), "us", "60-256-256-8, batch 256: training step");
     network_end(&net);
-    if (lstm_begin(&net, 60, 128, 8, 10, 64)) report("lstm_us", 1e6 * network_train(&net), "us", "60-128-8, T = 10, batch 64: training step");
+    if (lstm_begin(&net, 60, 128, 8, 10, 64)) report("lstm_us", 1e6 * network_train(&net), "us", "60-128-8, T = 10, batch 64");
     network_end(&net);
     if (mlp_begin(&net, 3, narrow, 1, 1)) report("actor_ns.3-64-64-1", 1e9 * network_act(&net), "ns", "batch 1");
     network_end(&net);
