@@ -41,7 +41,8 @@ typedef struct cli_options {
     size_t jobs;              /* --jobs N: how many runs at the same time; 0: the program has no such option */
     bool resume;              /* --resume: go on from the checkpoint in the output directory */
     bool quick;               /* --quick: a short setting that shows that everything runs */
-    bool no_run;              /* the program has no bp_run: --threads and --resume are not offered */
+    bool profile;             /* --profile: at the end of each run, where its time went */
+    bool no_run;              /* the program has no bp_run: --threads, --profile and --resume are not offered */
     char out_default[64];
 } cli_options;
 
@@ -93,6 +94,7 @@ CLI_FN void cli_help(const cli_options *o) {
             printf("  --jobs N     runs at the same time; never changes the result (default %lu)\n", (unsigned long)o->jobs);
         printf("  --threads N  threads%s; never changes the result (default %lu)\n", o->jobs ? " of each run" : "",
                (unsigned long)o->threads);
+        printf("  --profile    at the end of each run: where its time went, by phase; never changes the result\n");
         printf("  --resume     go on from the checkpoint in DIR\n");
     }
     printf("  --quick      a short setting: shows that everything runs, not what it can learn\n");
@@ -125,6 +127,7 @@ CLI_FN int cli_parse(cli_options *o, int argc, char **argv) {
             return 0;
         }
         if (!strcmp(option, "--resume") && !o->no_run) o->resume = true;
+        else if (!strcmp(option, "--profile") && !o->no_run) o->profile = true;
         else if (!strcmp(option, "--quick")) o->quick = true;
         else if (!strcmp(option, "--out") && value) o->out = argv[++i];
         else if (!strcmp(option, "--from") && o->from && value) o->from = argv[++i];
@@ -154,6 +157,7 @@ CLI_FN void cli_attach(const cli_options *o, bp_run_config *config) {
     config->seed = o->seed;
     config->learner.seed = o->seed;
     config->resume = o->resume;
+    config->profile = o->profile;
     config->overwrite = !o->resume;
 #ifdef BPRIOR_THREADS
     config->threads = o->threads;
@@ -162,6 +166,25 @@ CLI_FN void cli_attach(const cli_options *o, bp_run_config *config) {
     config->status = cli_status;
     config->terminal = CLI_ISATTY() != 0;
     config->log.fn = cli_log;
+}
+
+/* After bp_run_train(), whatever it said: what --profile asks for. In one piece, since several runs may be writing. run may be
+ * NULL. */
+CLI_FN void cli_profile(const cli_options *o, const char *title, bp_run *run) {
+    char text[2 * BP_PROFILE_TEXT + 400];
+    bp_profile work, actors;
+    size_t n;
+    if (!o->profile || run == NULL) return;
+    bp_run_profile(&work, &actors, run);
+    n = (size_t)snprintf(text, 200, "\n%.100s: %.1f seconds, %lu thread%s\n", title, work.wall, (unsigned long)run->config.threads,
+                         run->config.threads > 1 ? "s" : "");
+    n += bp_profile_text(text + n, BP_PROFILE_TEXT, &work);
+    if (actors.total > 0.0) {
+        n += (size_t)snprintf(text + n, 200, "\nthe actors' own %lu thread%s\n", (unsigned long)run->config.actors,
+                              run->config.actors > 1 ? "s" : "");
+        (void)bp_profile_text(text + n, BP_PROFILE_TEXT, &actors);
+    }
+    fputs(text, stderr);
 }
 #endif
 

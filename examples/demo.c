@@ -104,6 +104,7 @@ static int train(const bp_run_config *config, const char *prior, const cli_optio
     if (status == BP_OK && prior && !run->resumed) status = bp_rs0_load_prior(run->learner, prior, NULL, &error);
     if (status == BP_OK) status = bp_run_train(run, &error);
     if (status == BP_OK) fprintf(stderr, "\n");
+    cli_profile(options, title, run);
     bp_run_destroy(run);
     if (status == BP_INTERRUPTED) {
         fprintf(stderr, "\nstopped and saved; to go on: demo --resume --out %s\n", options->out);

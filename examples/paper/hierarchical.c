@@ -111,6 +111,7 @@ static int job(void *ctx, size_t i) {
     paper_attach(&e->options, &config, place, name, e->options.seed + i / KINDS);
     status = bp_run_create(&run, &config, NULL, &error);
     if (status == BP_OK) status = bp_run_train(run, &error);
+    cli_profile(&e->options, name, run);
     bp_run_destroy(run);
     if (status == BP_INTERRUPTED) return 130;
     if (status != BP_OK) say(&error);

@@ -84,12 +84,13 @@ static bp_run_config settings(const experiment *e, int kind, bool old) {
 static void say(const bp_error *error) { fprintf(stderr, "sequential: %s\n", error->text); }
 
 /* Train one run to its end, with a frozen prior from a file if there is one. Exit code 0, 1 (error, told) or 130. */
-static int train(const bp_run_config *config, const char *prior) {
+static int train(const bp_run_config *config, const char *prior, const cli_options *o, const char *name) {
     bp_run *run = NULL;
     bp_error error;
     bp_status status = bp_run_create(&run, config, NULL, &error);
     if (status == BP_OK && prior && !run->resumed) status = bp_rs0_load_prior(run->learner, prior, NULL, &error);
     if (status == BP_OK) status = bp_run_train(run, &error);
+    cli_profile(o, name, run);
     bp_run_destroy(run);
     if (status == BP_INTERRUPTED) return 130;
     if (status != BP_OK) say(&error);
@@ -187,7 +188,7 @@ static int old_job(void *ctx, size_t i) {
     old_name(name, i);
     if (paper_done(&e->options, name, e->options.steps)) return 0;
     paper_attach(&e->options, &config, place, name, e->options.seed + i / KINDS);
-    code = train(&config, NULL);
+    code = train(&config, NULL, &e->options, name);
     if (code == 0) paper_mark_done(&e->options, name, e->options.steps);
     return code;
 }
@@ -205,7 +206,7 @@ static int new_job(void *ctx, size_t i) {
     snprintf(prior, sizeof prior, "%s/%s/prior.safetensors", e->options.out, from);
     if (paper_done(&e->options, name, e->new_steps)) return 0;
     paper_attach(&e->options, &config, place, name, bp_seed_mix(e->options.seed + nth / AGAIN, 2, nth % AGAIN));
-    code = train(&config, kind == NONE ? NULL : prior);
+    code = train(&config, kind == NONE ? NULL : prior, &e->options, name);
     if (code == 0) paper_mark_done(&e->options, name, e->new_steps);
     return code;
 }

@@ -61,6 +61,7 @@ PAPER_FN int study_one(const study_job *job, const cli_options *o) {
     status = bp_run_create(&run, &config, NULL, &error);
     if (status == BP_OK && job->prior[0] && !run->resumed) status = bp_rs0_load_prior(run->learner, job->prior, NULL, &error);
     if (status == BP_OK) status = bp_run_train(run, &error);
+    cli_profile(o, job->name, run);
     bp_run_destroy(run);
     if (status == BP_INTERRUPTED) return 130;
     file = status == BP_OK ? fopen(path, "w") : NULL;
