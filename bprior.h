@@ -10485,6 +10485,7 @@ BPRIOR_API bp_status bp_mdp_soft_horizon(double *V, double *Q, double *pi, const
     const bp_status status = bpi_check_prior(mdp, pi0, alpha, error);
     if (status != BP_OK) return status;
     for (s = 0; s < S; s++) V[T * S + s] = 0.0;
+    /* V_T = 0;  Q_t = r + gamma E[V_{t+1}],  V_t = alpha log sum_a pi0 exp(Q_t / alpha) */
     for (t = T; t-- > 0;) {
         bpi_mdp_all_q(table, mdp, V + (t + 1) * S);
         for (s = 0; s < S; s++) {
@@ -10506,6 +10507,7 @@ BPRIOR_API double bp_q_learning_update(double *Q, size_t s, size_t a, double rew
     for (k = 1; k < A; k++)
         if (row[k] > best) best = row[k];
     /* at a termination the next state's row must not matter, not even when it is infinite */
+    /* td = r + gamma max_a' Q(s',a') - Q(s,a);  Q(s,a) += rate td */
     td = reward + (discount > 0.0 ? discount * best : 0.0) - Q[s * A + a];
     Q[s * A + a] += rate * td;
     return td;
@@ -10566,6 +10568,7 @@ BPRIOR_API void bp_inference_policy(double *pi, const double *log_beta_sa, const
             for (a = 0; a < A; a++) {
                 const size_t i = (t * S + s) * A + a;
                 const double p = prior ? prior[s * A + a] : 1.0 / (double)A;
+                /* pi_t(a|s) = p(a|s) beta_t(s,a) / beta_t(s) */
                 pi[i] = mdp->terminal[s] || !(p > 0.0) ? p : p * exp(log_beta_sa[i] - log_beta[t * S + s]);
             }
 }
@@ -11231,6 +11234,7 @@ BPRIOR_API bp_status bp_distral_best_prior(double *prior, const bp_distral_tasks
     bp_status status = bpi_distral_check(tasks, error);
     size_t w, i;
     if (status != BP_OK) return status;
+    /* pi0(a|c) = sum_w p(w) sum_{s in c} d_w(s) pi_w(a|s) / sum_w p(w) sum_{s in c} d_w(s) */
     for (i = 0; i < bp_distral_classes(tasks) * tasks->mdp[0].A; i++) prior[i] = 0.0;
     for (w = 0; w < tasks->n; w++) {
         const bp_mdp *m = &tasks->mdp[w];
@@ -13145,6 +13149,7 @@ BPRIOR_API bp_real bp_option_update(bp_real *belief, const bp_real *log_predict,
         memmove(belief, log_predict, K * sizeof *belief);
         return top;
     }
+    /* belief_t(y) = predict_t(y) p(a_t|y) / p(a_t | past),  p(a_t | past) = sum_y predict_t(y) p(a_t|y) */
     for (y = 0; y < K; y++) sum += bp_exp(log_predict[y] + log_emission[y] - top);
     log_prob = bp_log(sum);
     for (y = 0; y < K; y++) belief[y] = (log_predict[y] + log_emission[y] - top) - log_prob;
@@ -14198,6 +14203,7 @@ BPRIOR_API void bp_retrace_reference(bp_real *target, const bp_real *reward, con
     size_t t, i, b;
     for (b = 0; b < B; b++) {
         for (t = 0; t < T; t++) {
+            /* target_t = Q_t + sum_{i >= t} (prod_{j=t}^{i-1} d_j c_{j+1}) (r_i + d_i V_{i+1} - Q_i) */
             double sum = (double)q[t * B + b], weight = 1.0;
             for (i = t; i < T; i++) {
                 const double delta = (double)reward[i * B + b] +

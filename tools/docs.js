@@ -108,7 +108,7 @@ function lineOf(file, name) {
     return 1;
 }
 
-// Pages written by hand: where an equation has a heading of its own, and who mentions it.
+// Pages written by hand, and where an equation has a heading of its own.
 function pagesWritten() {
     const pages = [];
     for (const file of [...filesUnder('docs/pages', /\.md$/), ...filesUnder('docs/lessons', /\.md$/)]) {
@@ -117,7 +117,7 @@ function pagesWritten() {
         if (!head) { complain(`${file}: does not begin with "# Title {#page_id}"`); continue; }
         const headings = new Map();
         for (const m of text.matchAll(/^#+ +(E\d+b?)\b.*\{#(\w+)\}/gm)) if (!headings.has(m[1])) headings.set(m[1], m[2]);
-        pages.push({ file, title: head[1], id: head[2], headings, mentions: numbersIn(text.replace(/\{#\w+\}/g, '')) });
+        pages.push({ file, title: head[1], id: head[2], headings });
     }
     return pages;
 }
@@ -180,7 +180,7 @@ function makePages() {
     const lesson = (file) => {
         const name = path.basename(file).replace(/\.\w+$/, '');
         const page = written.find((p) => p.file.startsWith('docs/lessons/') && path.basename(p.file).includes(name));
-        return page ? `@ref ${page.id} "${file}"` : `[${file}](../../${file})`;
+        return page ? `@ref ${page.id} "${path.basename(file)}"` : `[${path.basename(file)}](../../${file})`;
     };
     const explained = (id) => {
         const page = written.find((p) => p.headings.has(id));
@@ -222,7 +222,8 @@ function makePages() {
     fs.writeFileSync(`${generated}/results.md`, results.join('\n') + '\n');
 
     // The index, three ways.
-    const out = ['# Index of equations {#equation_index}', '', '[TOC]', '',
+    const out = ['# Index of equations {#equation_index}', '',
+        'From @ref index_equations "equations to code", from @ref index_functions "functions to equations", from @ref index_tests "tests to equations".',
         'Made by `make docs` from @ref equations, the comments of the headers and the tests; `make equations` checks that they agree.',
         '', '## From equations to code {#index_equations}', '',
         'Each number leads to statement and derivation, each function to its documentation (its last line leads on to the code), each',
@@ -245,8 +246,6 @@ function makePages() {
         const where = explained(e.id);
         const pages = [`@ref ${anchorOf(e.id)} "reference"`];
         if (where) pages.unshift(`@ref ${where.label} "${where.title}"`);
-        for (const page of written)
-            if (page.mentions.has(e.id) && (!where || page.title !== where.title)) pages.push(`@ref ${page.id} "${page.title}"`);
         for (const file of e.examples) pages.push(lesson(file));
         out.push(`| @ref ${where ? where.label : anchorOf(e.id)} "${e.id}" ${e.title.replace(/\$([^$]+)\$/g, '\\f$$$1\\f$$')} ` +
             `| ${names.map((n) => '#' + n).join(' <br>')} | ${e.tests.map(linkTest).join(' <br>')} | ${[...new Set(pages)].join(' <br>')} |`);
@@ -317,13 +316,13 @@ function inside(url, from, pageOf) {
 function linkEquations(text, page, explained) {
     const from = text.indexOf('<div class="contents">'), to = text.indexOf('</div><!-- contents -->');
     const known = new Set(equationsListed().map((e) => e.id));
-    const parts = text.slice(from, to).split(/(<div class="fragment">[\s\S]*?<!-- fragment -->|<(?:pre|code|h[1-6]|a|script|div class="toc")\b[\s\S]*?<\/(?:pre|code|h[1-6]|a|script|div)>|\\\([\s\S]*?\\\)|\\\[[\s\S]*?\\\]|<[^>]*>)/);
-    for (let i = 0; i < parts.length; i += 2)
-        parts[i] = parts[i].replace(EQUATION, (id) => {
-            const where = explained.get(id) || `equations.html#${anchorOf(id)}`;
-            return known.has(id) ? `<a class="el" href="${where.startsWith(page + '#') ? where.slice(page.length) : where}">${id}</a>` : id;
-        });
-    return text.slice(0, from) + parts.join('') + text.slice(to);
+    const skip = /<div class="fragment">[\s\S]*?<!-- fragment -->|<div class="toc">[\s\S]*?<\/div>|<(pre|code|h[1-6]|a|script)\b[\s\S]*?<\/\1>|\\\([\s\S]*?\\\)|\\\[[\s\S]*?\\\]|<[^>]*>/;
+    const body = text.slice(from, to).replace(new RegExp(`${skip.source}|${EQUATION.source}`, 'g'), (found) => {
+        if (!known.has(found)) return found;
+        const where = explained.get(found) || `equations.html#${anchorOf(found)}`;
+        return `<a class="el" href="${where.startsWith(page + '#') ? where.slice(page.length) : where}">${found}</a>`;
+    });
+    return text.slice(0, from) + body + text.slice(to);
 }
 
 function finish() {

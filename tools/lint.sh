@@ -6,12 +6,12 @@
 cd "$(dirname "$0")/.." || exit 1
 CC=${CC:-cc}
 headers=$(ls bprior.h bprior_mujoco.h 2>/dev/null)
-c_files=$(find . -path ./build -prune -o -path ./.deps -prune -o -path ./.git -prune -o \
+c_files=$(find . -path ./build -prune -o -path ./.deps -prune -o -path ./.git -prune -o -path ./docs/html -prune -o \
     \( -name '*.c' -o -name '*.h' -o -name '*.cc' \) -print | sed 's,^\./,,' | sort)
 # Laid out by hand or by a program: vectors and the like.
 generated=$(grep -l -s 'clang-format: generated' $c_files)
 for g in $generated; do c_files=$(echo "$c_files" | grep -v -x "$g"); done
-text_files="$c_files $(find Makefile README.md CHANGELOG.md CONTRIBUTING.md CITATION.cff LICENSE .clang-format .gitignore .ci tools tests examples docs -type f 2>/dev/null |
+text_files="$c_files $(find Makefile README.md CHANGELOG.md CONTRIBUTING.md CITATION.cff LICENSE .clang-format .gitignore .ci tools tests examples docs -path docs/html -prune -o -type f -print 2>/dev/null |
     grep -E -v '\.(c|h|cc|png|gif|svg|csv|pdf|safetensors)$' | sort)"
 
 # Another clang-format lays some lines out differently: only version 14 is the judge.
