@@ -110,7 +110,7 @@ report "every lesson has its sections, and its answers" <$out
 for answer in docs/lessons/answers/*.c; do
     name=$(basename "$answer")
     lesson=${name%%_*}
-    grep -q -F "skeletons/$name" "docs/lessons/lesson_$lesson.md" || echo "docs/lessons/lesson_$lesson.md does not speak of skeletons/$name"
+    grep -q -F "skeletons/turn_$name" "docs/lessons/lesson_$lesson.md" || echo "docs/lessons/lesson_$lesson.md does not speak of turn_$name"
     grep -q -F "answers/$name" "docs/lessons/answers/answers_$lesson.md" || echo "docs/lessons/answers/answers_$lesson.md does not speak of $name"
 done >$out
 report "every program of an exercise is named by its lesson and its answers" <$out
@@ -142,7 +142,7 @@ report "the examples print what their pages show" <$out
         } >$out
 report "answer $name" <$out
         {
-            compile "docs/lessons/skeletons/$name.c" "-Wno-unused" "build/lessons/skeleton" 2>&1
+            compile "docs/lessons/skeletons/turn_$name.c" "-Wno-unused" "build/lessons/skeleton" 2>&1
             limit 10 build/lessons/skeleton >/dev/null 2>&1 && echo "its claims hold though nothing has been written"
         } >$out
 report "skeleton $name" <$out
