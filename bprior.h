@@ -5939,7 +5939,15 @@ BPI_FN bp_real bpi_dot_reference(const bp_real *x, const bp_real *y, size_t n) {
  *     for p:   load b[p][0..W), b[p][W..2W)        (W numbers per register)
  *              for each of the R rows i:   x = a[i][p] in all lanes;   C[i] += x * b      (2 fused multiply-adds)
  *
- * With R = 14 and two registers AVX-512 needs 28 + 2 + 1 of its 32 registers and issues 28 multiply-adds for 16 loads,
+ *                    b[p][0..W)  b[p][W..2W)
+ *                       b0          b1                      registers of a tile with R = 14
+ *      a[0][p]   x  |  c0_0        c1_0  |
+ *      a[1][p]   x  |  c0_1        c1_1  |                  28  C
+ *         .         |   .           .    |                   2  b0, b1: a row of the panel, read once for all rows of A
+ *         .         |   .           .    |                   1  x: one a[i][p] after the other, in all lanes
+ *     a[13][p]   x  |  c0_13       c1_13 |
+ *
+ * With R = 14 and two registers AVX-512 needs 31 of its 32 registers and issues 28 multiply-adds for 16 loads,
  * which keeps both multipliers of a core busy. AVX2, with 16 registers, has R = 6. Every element of C is one chain of
  * multiply-adds over ascending p, started from the bias: so its bits do not depend on the tile it falls in.
  *
