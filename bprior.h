@@ -6726,7 +6726,7 @@ BPI_TABLE(bpi_neon, 14, BP_KERNEL_NEON, bpi_neon_unary, bpi_neon_slope, bpi_neon
  * transposed and is small or used by few rows is also read where it lies, except for the last, narrow panel. */
 
 #define BPI_KC ((size_t)(2048 / sizeof(bp_real)))                        /* rows of a packed block: 512 floats */
-#define BPI_PACK_BYTES ((size_t)(BPI_KC * (512 + 16) * sizeof(bp_real))) /* 1 MiB: fits a second-level cache */
+#define BPI_PACK_BYTES ((size_t)(BPI_KC * (380 + 16) * sizeof(bp_real))) /* 792 KiB: fits a second-level cache */
 #define BPI_DIRECT_BYTES ((size_t)(24 * 1024))                           /* a B no larger than this stays in the first-level cache */
 #define BPI_FAR_BYTES ((size_t)(96 * 1024))                              /* a transposed A larger than this is copied group by group */
 
