@@ -17729,15 +17729,16 @@ BPI_FN size_t bpi_run_columns(const char *names[BPI_RUN_COLUMNS]) {
 BPI_FN bp_status bpi_run_row(bp_run *run, bp_error *error) {
     struct bpi_run *self = run->self;
     const bpi_tally *w = &self->window;
-    const double e = (double)w->episodes, nan = bpi_nan();
+    const double nan = bpi_nan();
     const char *names[BPI_RUN_COLUMNS];
-    double row[BPI_RUN_COLUMNS];
+    double row[BPI_RUN_COLUMNS], e;
     const size_t columns = bpi_run_columns(names);
     size_t n = 0, i;
     bp_status status = BP_OK;
 
     bpi_run_tick(run);
     bpi_async_lock(run); /* while the numbers are taken, not while they are written */
+    e = (double)w->episodes;
     row[n++] = (double)run->env_steps;
     row[n++] = (double)run->learner->steps;
     row[n++] = (double)run->episodes;
