@@ -4,7 +4,7 @@
 #   MUJOCO         auto (default), system, wheel or none; MUJOCO_DIR=/path for one of your own
 #   T=text         `make test`: only what has this text in its name, as in T=05, T=asan, T=portability
 #   QUICK=1        `make demo`: the half-minute setting; `make film`: 20 steps
-#   ARGS="..."     `make demo`, `make film`, `make watch`, `make bench`: more arguments for the program
+#   ARGS="..."     `make demo`, `make film`, `make watch`, `make bench`, `make bench-peers`: more arguments for the program
 #   PREFIX, DESTDIR  `make install` (default /usr/local)
 
 CFLAGS ?= -O2 -g
@@ -17,7 +17,7 @@ HEADERS := $(wildcard bprior.h bprior_mujoco.h)
 # Parallel unless the user chose a number.
 JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
 
-.PHONY: help demo film watch test parity deps bench lint equations format examples install uninstall clean
+.PHONY: help demo film watch test parity deps bench bench-peers lint equations format examples install uninstall clean
 .DEFAULT_GOAL := help
 
 help:
@@ -28,6 +28,7 @@ help:
 	@echo 'make parity     MuJoCo bodies and tasks against the reference: difference and tolerance, on every MuJoCo there is'
 	@echo 'make deps       install what all the targets need, and say what and why'
 	@echo 'make bench      measure speed into build/bench.json'
+	@echo 'make bench-peers  the same steps in PyTorch (installed if need be), in turn with ours, into build/bench-peers.json'
 	@echo 'make lint       layout, names, documentation; make format applies the layout'
 	@echo 'make equations  does docs/equations.md agree with code and tests, in all directions?'
 	@echo 'make format     clang-format on all sources'
@@ -67,6 +68,10 @@ parity:
 bench:
 	@tools/deps.sh bench
 	@$(MAKE) --no-print-directory _bench
+
+bench-peers:
+	@tools/deps.sh bench-peers
+	@$(MAKE) --no-print-directory _bench-peers
 
 lint:
 	@tools/deps.sh lint
@@ -242,5 +247,10 @@ BENCHES := $(wildcard tests/bench/*.c)
 $(foreach b,$(BENCHES),$(eval $(call program,$(b),$(b:tests/%.c=build/%),-O2 -DBPRIOR_THREADS $(if $(CBLAS),-DBPRIOR_USE_CBLAS) $(if $(MJ_TAG),-DBENCH_MUJOCO $(MJ_CFLAGS)),$(CBLAS) $(MJ_LIBS))))
 _bench: $(BENCHES:tests/%.c=build/%)
 	@OPENBLAS_NUM_THREADS=1 build/bench/bench --out build/bench.json $(ARGS)
+
+# The peer and what is installed for it: tools/deps.sh.
+.PHONY: _bench-peers
+_bench-peers: build/bench/bench_peers
+	@PYTHONPATH=$(CURDIR)/.deps/python$${PYTHONPATH:+:$$PYTHONPATH} python3 tests/bench/peers.py $< --out build/bench-peers.json $(ARGS)
 
 endif

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Install what a task needs and this machine lacks.
 #
-#   tools/deps.sh demo|test|bench|lint|film|watch|all ...
+#   tools/deps.sh demo|test|bench|bench-peers|lint|film|watch|all ...
 #
 # Every need is checked by trying it, so a second run finds everything, installs nothing and needs no
 # network. System packages come from apt (as root, or through sudo). MuJoCo: see tools/mujoco.sh; when it is
@@ -112,6 +112,7 @@ has_osmesa() { compiles '#include <GL/osmesa.h>'; }
 has_glfw() { [ -n "$(tools/gl.sh glfw)" ]; }
 has_drivers() { ls /usr/lib*/dri/*_dri.so /usr/lib*/*/dri/*_dri.so 2>/dev/null | grep -q .; }
 has_cblas() { [ -n "$(tools/cblas.sh)" ]; }
+has_python_h() { test -f "$(python3 -c 'import sysconfig; print(sysconfig.get_paths()["include"])')/Python.h"; }
 has_sanitizers() { compiles '' "-fsanitize=address,undefined" && compiles '' -fsanitize=thread; }
 
 compiler() {
@@ -207,13 +208,36 @@ mujoco() {
         "MUJOCO_DIR=/path/to/mujoco, or sudo apt-get install libmujoco-dev; MUJOCO=none tests without it"
 }
 
+# ---- PyTorch, the peer of the benchmark: any that is there, else the pinned one into .deps/python --------
+
+peer_version=2.13.0
+has_torch() { PYTHONPATH="$root/.deps/python${PYTHONPATH:+:$PYTHONPATH}" python3 -c 'import torch, numpy'; }
+
+pytorch() {
+    has_torch >/dev/null 2>&1 && return 0
+    if ! have python3 || ! python3 -m pip --version >/dev/null 2>&1; then
+        say "installing with apt: python3-pip (to fetch PyTorch)"
+        apt_install python3-pip || die "needs python3-pip to fetch PyTorch: $(apt_reason)"
+    fi
+    say "fetching PyTorch $peer_version into .deps/python (the peer of the benchmark)"
+    rm -rf .deps/python.new
+    if python3 -m pip install -q --disable-pip-version-check --target .deps/python.new \
+        "torch==$peer_version" numpy >>"$log" 2>&1 </dev/null; then
+        rm -rf .deps/python
+        mv .deps/python.new .deps/python
+    fi
+    rm -rf .deps/python.new
+    has_torch >/dev/null 2>&1 ||
+        die "cannot fetch PyTorch $peer_version with pip (no network?); any PyTorch that python3 can import will do"
+}
+
 # ---- tasks ---------------------------------------------------------------------------------------
 
 [ $# -gt 0 ] || set -- all
 for task; do
     case $task in
-    demo | test | bench | lint | film | watch | all) ;;
-    *) die "tools/deps.sh knows demo, test, bench, lint, film, watch and all, not '$task'" ;;
+    demo | test | bench | bench-peers | lint | film | watch | all) ;;
+    *) die "tools/deps.sh knows demo, test, bench, bench-peers, lint, film, watch and all, not '$task'" ;;
     esac
     compiler
     case $task in test | all)
@@ -234,7 +258,14 @@ for task; do
     case $task in watch | all) need has_glfw libglfw3-dev "the window" ;; esac
     case $task in lint | all) need "have clang-format" clang-format "the house layout" ;; esac
     case $task in bench | all) want has_cblas libopenblas-dev "the yardstick of the benchmark" ;; esac
+    case $task in bench-peers)
+        need "have python3" python3 "PyTorch"
+        want has_cxx g++ "what PyTorch compiles"
+        want has_python_h python3-dev "what PyTorch compiles"
+        ;;
+    esac
     install_noted
+    case $task in bench-peers) pytorch ;; esac
     case $task in demo | test | film | watch | all) mujoco ;; esac
     case $task in film)
         has_egl >/dev/null 2>&1 || has_osmesa >/dev/null 2>&1 ||
