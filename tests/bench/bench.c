@@ -138,7 +138,7 @@ int main(int argc, char **argv) {
     report("sac_us", 1e6 * learner_step(&sac_64, 1, 501, NULL), "us", "SAC: 64-64, batch 100, with drawing the batch");
     report("sac_us.256", 1e6 * learner_step(&sac_256, 1, 101, NULL), "us", "256-256, batch 256");
 
-    if (mlp_begin(&net, 60, wide, 8, 256)) report("mlp_us", 1e6 * network_train(&net), "us", "60-256-256-8, batch 256: forward, backward, Adam");
+    if (mlp_begin(&net, 60, wide, 8, 256)) report("mlp_us", 1e6 * network_train(&net), "us", "60-256-256-8, batch 256, with Adam");
     network_end(&net);
     if (lstm_begin(&net, 60, 128, 8, 10, 64)) report("lstm_us", 1e6 * network_train(&net), "us", "LSTM 60-128-8, T = 10, batch 64");
     network_end(&net);
