@@ -39,13 +39,13 @@ static double env_rate(bp_env *env) {
     size_t i, k, episode = 0;
     env->reset(env->self, 0, observation);
     for (k = 0; k < 21; k++) {
-        const double start = wall();
+        const double start = bench_seconds();
         for (i = 0; i < 20000; i++) {
             action[0] = (i & 8) ? BP_R(0.5) : BP_R(-0.5);
             env->step(env->self, action, observation, &step);
             if (step.last) env->reset(env->self, ++episode, observation);
         }
-        sample[k] = 20000.0 / (wall() - start);
+        sample[k] = 20000.0 / (bench_seconds() - start);
     }
     env->close(env->self);
     return bench_median(sample, 21);
