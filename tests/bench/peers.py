@@ -40,7 +40,7 @@ if not 1 <= args.threads <= len(CORES):
 
 # Some settings are read when a process starts: begin again with them.
 SETTINGS = {"OMP_NUM_THREADS": str(args.threads), "MKL_NUM_THREADS": str(args.threads), "OPENBLAS_NUM_THREADS": str(args.threads),
-            "KMP_AFFINITY": "granularity=fine,compact", "MALLOC_MMAP_THRESHOLD_": "4000000000",
+            "MALLOC_MMAP_THRESHOLD_": "4000000000",
             "MALLOC_TRIM_THRESHOLD_": "8000000000", "MALLOC_TOP_PAD_": "100000000",
             "TORCHINDUCTOR_CACHE_DIR": os.path.abspath("build/peers-cache")}
 if any(os.environ.get(k) != v for k, v in SETTINGS.items()):
