@@ -111,7 +111,10 @@ static bool learning_begin(learning *l, const sizes *s, size_t threads) {
         config.policy.width[i] = config.prior.width[i] = s->policy[i];
         config.critic_width[i] = s->critic[i];
     }
-    if (s->sac) configure_sac(&config);
+    if (s->sac) {
+        configure_sac(&config);
+        config.shards = threads; /* small batches: no more pieces than there are threads */
+    }
     shape = bp_replay_config_default(&spec);
     shape.length = config.length;
     l->n = bp_batch_reals(&shape, s->batch);
