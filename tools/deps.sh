@@ -114,6 +114,7 @@ has_drivers() { ls /usr/lib*/dri/*_dri.so /usr/lib*/*/dri/*_dri.so 2>/dev/null |
 has_sans() { [ -n "$(fc-match -f '%{file}' 'DejaVu Sans' 2>/dev/null | grep -i dejavu)" ]; }
 has_awesome() { [ -f /usr/share/doxygen-awesome-css/doxygen-awesome.css ]; }
 has_cblas() { [ -n "$(tools/cblas.sh)" ]; }
+has_python_h() { test -f "$(python3 -c 'import sysconfig; print(sysconfig.get_paths()["include"])')/Python.h"; }
 has_sanitizers() { compiles '' "-fsanitize=address,undefined" && compiles '' -fsanitize=thread; }
 
 compiler() {
@@ -231,16 +232,27 @@ npm_package() {
     mv ".deps/$1.new" ".deps/$1"
 }
 
-# ---- PyTorch, the peer of make bench-peers -------------------------------------------------------
+# ---- PyTorch, the peer of the benchmark: any that is there, else the pinned one into .deps/python --------
 
-torch_version=2.13.0
-has_pip() { python3 -c "import torch" >/dev/null 2>&1 || python3 -m pip --version >/dev/null 2>&1; }
-torch() {
-    PYTHONPATH=.deps/torch python3 -c "import torch" >/dev/null 2>&1 && return 0
-    say "fetching PyTorch $torch_version into .deps/torch, to measure beside it; this is large"
-    python3 -m pip install --quiet --target .deps/torch.new "torch==$torch_version" >>"$log" 2>&1 ||
-        die "PyTorch could not be fetched. Get it with: python3 -m pip install torch==$torch_version"
-    mv .deps/torch.new .deps/torch
+peer_version=2.13.0
+has_torch() { PYTHONPATH="$root/.deps/python${PYTHONPATH:+:$PYTHONPATH}" python3 -c 'import torch, numpy'; }
+
+pytorch() {
+    has_torch >/dev/null 2>&1 && return 0
+    if ! have python3 || ! python3 -m pip --version >/dev/null 2>&1; then
+        say "installing with apt: python3-pip (to fetch PyTorch)"
+        apt_install python3-pip || die "needs python3-pip to fetch PyTorch: $(apt_reason)"
+    fi
+    say "fetching PyTorch $peer_version into .deps/python (the peer of the benchmark)"
+    rm -rf .deps/python.new
+    if python3 -m pip install -q --disable-pip-version-check --target .deps/python.new \
+        "torch==$peer_version" numpy >>"$log" 2>&1 </dev/null; then
+        rm -rf .deps/python
+        mv .deps/python.new .deps/python
+    fi
+    rm -rf .deps/python.new
+    has_torch >/dev/null 2>&1 ||
+        die "cannot fetch PyTorch $peer_version with pip (no network?); any PyTorch that python3 can import will do"
 }
 
 # ---- tasks ---------------------------------------------------------------------------------------
@@ -282,9 +294,14 @@ for task; do
         need "have chromium" chromium "the reference as PDF, and the site's tests"
         ;;
     esac
-    case $task in bench-peers) need "have python3" python3 "PyTorch" && need has_pip python3-pip "fetching PyTorch" ;; esac
+    case $task in bench-peers)
+        need "have python3" python3 "PyTorch"
+        want has_cxx g++ "what PyTorch compiles"
+        want has_python_h python3-dev "what PyTorch compiles"
+        ;;
+    esac
     install_noted
-    case $task in bench-peers) torch ;; esac
+    case $task in bench-peers) pytorch ;; esac
     case $task in docs | docs-test | all)
         npm_package mathjax 3.2.2 1b9c0a1c44df864e915690558e72adb9cc5203360daefd385084ced3b6c64c09 "formulas, without a network"
         ;;

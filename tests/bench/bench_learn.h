@@ -1,7 +1,8 @@
 /* bench_learn.h - what `make bench` and `make bench-peers` measure of learning: steps of the learner, of SAC, of an MLP and
  * of an LSTM, evaluations at batch 1, and the time until a pendulum stands.
  *
- * Include after the implementation of bprior.h and bench_gemm.h. Times are wall-clock time and medians.
+ * Include after the implementation of bprior.h and bench_gemm.h. Times are medians, and wall-clock time unless bench_clock says
+ * otherwise.
  */
 #ifndef BENCH_LEARN_H
 #define BENCH_LEARN_H
@@ -12,9 +13,11 @@
 #include <string.h>
 #include <time.h>
 
-static double wall(void) {
+static clockid_t bench_clock = CLOCK_MONOTONIC;
+
+static double bench_seconds(void) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(bench_clock, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
@@ -108,7 +111,10 @@ static bool learning_begin(learning *l, const sizes *s, size_t threads) {
         config.policy.width[i] = config.prior.width[i] = s->policy[i];
         config.critic_width[i] = s->critic[i];
     }
-    if (s->sac) configure_sac(&config);
+    if (s->sac) {
+        configure_sac(&config);
+        config.shards = threads; /* small batches: no more pieces than there are threads */
+    }
     shape = bp_replay_config_default(&spec);
     shape.length = config.length;
     l->n = bp_batch_reals(&shape, s->batch);
@@ -139,10 +145,10 @@ static double learner_step(const sizes *s, size_t threads, size_t reps, double *
     size_t i;
     if (!learning_begin(&l, s, threads)) return 0.0;
     for (i = 0; i < reps + 3; i++) { /* three to warm up */
-        const double start = wall();
+        const double start = bench_seconds();
         if (l.replay) bp_replay_sample(&l.batch, l.replay, &l.rng, &error);
         if (bp_rs0_step(l.learner, &l.batch, &l.rng, l.team, &error) != BP_OK) fprintf(stderr, "bench: %s\n", error.text);
-        if (i >= 3) sample[i - 3] = wall() - start;
+        if (i >= 3) sample[i - 3] = bench_seconds() - start;
     }
     result = bench_median(sample, reps);
     if (macs) *macs = (double)bp_rs0_macs(l.learner);
@@ -257,9 +263,9 @@ static double network_train(network *net) {
     double sample[101];
     size_t k;
     for (k = 0; k < 101; k++) {
-        const double start = wall();
+        const double start = bench_seconds();
         network_step(net, k + 1);
-        sample[k] = wall() - start;
+        sample[k] = bench_seconds() - start;
     }
     return bench_median(sample, 101);
 }
@@ -269,12 +275,12 @@ static double network_act(network *net) {
     double sample[101];
     size_t i, k;
     for (k = 0; k < 101; k++) {
-        const double start = wall();
+        const double start = bench_seconds();
         for (i = 0; i < 1000; i++) {
             net->x[0] = net->out[0]; /* each evaluation waits for the one before, as in a control loop */
             bp_mlp_eval(&net->compute, net->out, net->work, net->x, NULL, net->params, &net->mlp, 1, 1);
         }
-        sample[k] = (wall() - start) / 1000.0;
+        sample[k] = (bench_seconds() - start) / 1000.0;
     }
     return bench_median(sample, 101);
 }
@@ -321,10 +327,10 @@ static double pendulum_solve(uint64_t seed, double *steps) {
     }
     while (!run->done && !solved) {
         bp_evaluation result;
-        const double start = wall();
+        const double start = bench_seconds();
         while (!run->done && run->env_steps < next)
             if (bp_run_round(run, &error) != BP_OK) break;
-        seconds += wall() - start;
+        seconds += bench_seconds() - start;
         if (run->env_steps < next) break;
         next += 500;
         solved = bp_run_evaluate(&result, NULL, run, BP_PLAY_POLICY, 10, 12345, false, &error) == BP_OK && result.mean > -200.0;

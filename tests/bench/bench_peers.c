@@ -1,5 +1,6 @@
 /* bench_peers.c - our side of `make bench-peers`: measures what tests/bench/peers.py asks for, in turn with PyTorch.
  *
+ * On one thread CPU time is measured, which other programs on the machine do not count towards; on more, wall-clock time.
  * Each line of standard input is a question, answered by one line:
  *
  *     peak 1         multiply-adds of one core, GFLOP/s
@@ -134,6 +135,7 @@ static bool answer(const char *row, size_t number, const char *path) {
     network net;
     bool good = false;
     size_t i;
+    bench_clock = number == 1 || !strcmp(row, "pendulum") ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC;
     for (i = 0; i < sizeof learners / sizeof learners[0]; i++) {
         if (strcmp(row, learners[i].name)) continue;
         if (path) return learning_write(learners[i].learner, path);
