@@ -58,11 +58,11 @@ static double env_rate(bp_env *env) {
 
 #ifdef BPRIOR_THREADS
 static void bench_overlap(double step_us) {
-    bench_world world = bench_world_of(10, 2, step_us, 0.0);
+    bench_load world = bench_load_of(10, 2, step_us, 0.0);
     bench_async_result result;
     char key[96], note[160];
     size_t k;
-    if (bench_async(&result, &bench_async_small, bench_world_maker(&world))) return;
+    if (bench_async(&result, &bench_async_small, bench_load_maker(&world))) return;
     for (k = 0; k < BENCH_ASYNC_REGIMES; k++) {
         snprintf(key, sizeof key, "async_share.%s.%g_us", bench_async_name[k], step_us);
         snprintf(note, sizeof note, "of the slower side alone, %.1f samples per insert; %.3f of it beside the other", result.ratio[k],

@@ -1,10 +1,10 @@
 /* bench_async.h - one actor thread beside one learner thread (BP_RUN_ASYNC): what is left of either's speed alone.
  *
- * Include after bprior.h with its implementation, compiled with BPRIOR_THREADS.
+ * Include after bprior.h with its implementation, compiled with BPRIOR_THREADS, and bench_gemm.h.
  *
  *     bench_async_result result;
- *     bench_world world = bench_world_of(10, 2, 50.0, 0.0);       an environment of 50 microseconds per step, or any other
- *     if (!bench_async(&result, &bench_async_small, bench_world_maker(&world))) ... result.share[regime]
+ *     bench_load world = bench_load_of(10, 2, 50.0, 0.0);       an environment of 50 microseconds per step, or any other
+ *     if (!bench_async(&result, &bench_async_small, bench_load_maker(&world))) ... result.share[regime]
  *
  * This environment does a fixed amount of arithmetic per step (it does not take a fixed time: it slows down like a simulator
  * when it has to share a processor). Four speeds are taken in turn, and medians over rounds reported:
@@ -29,54 +29,42 @@
 
 #define BENCH_ASYNC_ROUNDS 9
 
-static double bench_async_now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static double bench_async_cpu(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* ---- an environment of known cost ------------------------------------------------------------------------- */
 
-typedef struct bench_world {
+typedef struct bench_load {
     size_t observation, action;
     uint64_t work;         /* dependent multiplications per step */
     struct timespec sleep; /* and how long it waits for its hardware */
-} bench_world;
+} bench_load;
 
-BPI_NOINLINE uint64_t bench_world_work(uint64_t n, uint64_t x) {
+BPI_NOINLINE uint64_t bench_load_work(uint64_t n, uint64_t x) {
     for (; n > 0; n--) x = x * UINT64_C(6364136223846793005) + 1u;
     return x;
 }
 
 /* How many multiplications take a microsecond here. */
-static double bench_world_rate(void) {
+static double bench_load_rate(void) {
     double sample[5];
     size_t i;
     volatile uint64_t sink = 1;
     for (i = 0; i < 5; i++) {
-        const double start = bench_async_now();
-        sink = bench_world_work(2000000, sink);
-        sample[i] = 2.0 / (bench_async_now() - start);
+        const double start = bench_read(CLOCK_MONOTONIC);
+        sink = bench_load_work(2000000, sink);
+        sample[i] = 2.0 / (bench_read(CLOCK_MONOTONIC) - start);
     }
     return bench_median(sample, 5);
 }
 
-static bp_status bench_world_reset(void *self, uint64_t seed, bp_real *observation) {
-    const bench_world *w = (const bench_world *)self;
+static bp_status bench_load_reset(void *self, uint64_t seed, bp_real *observation) {
+    const bench_load *w = (const bench_load *)self;
     size_t i;
     for (i = 0; i < w->observation; i++) observation[i] = BP_R((seed >> i) & 1u);
     return BP_OK;
 }
 
-static bp_status bench_world_step(void *self, const bp_real *action, bp_real *observation, bp_step *out) {
-    const bench_world *w = (const bench_world *)self;
-    const uint64_t x = bench_world_work(w->work, (uint64_t)(action[0] > 0));
+static bp_status bench_load_step(void *self, const bp_real *action, bp_real *observation, bp_step *out) {
+    const bench_load *w = (const bench_load *)self;
+    const uint64_t x = bench_load_work(w->work, (uint64_t)(action[0] > 0));
     size_t i;
     if (w->sleep.tv_sec || w->sleep.tv_nsec) nanosleep(&w->sleep, NULL);
     for (i = 0; i < w->observation; i++) observation[i] = BP_R(x >> (i % 60) & 1u);
@@ -86,8 +74,8 @@ static bp_status bench_world_step(void *self, const bp_real *action, bp_real *ob
     return BP_OK;
 }
 
-static bp_status bench_world_make(void *ctx, size_t index, bp_env *out, bp_error *error) {
-    const bench_world *w = (const bench_world *)ctx;
+static bp_status bench_load_make(void *ctx, size_t index, bp_env *out, bp_error *error) {
+    const bench_load *w = (const bench_load *)ctx;
     (void)index;
     memset(out, 0, sizeof *out);
     bp_spec_begin(&out->spec, "work");
@@ -96,26 +84,26 @@ static bp_status bench_world_make(void *ctx, size_t index, bp_env *out, bp_error
         bp_spec_actions_continuous(&out->spec, w->action, -1, 1, error) != BP_OK)
         return BP_ERR_ARGUMENT;
     out->self = ctx;
-    out->reset = bench_world_reset;
-    out->step = bench_world_step;
+    out->reset = bench_load_reset;
+    out->step = bench_load_step;
     return BP_OK;
 }
 
 /* O, A, microseconds of arithmetic and of sleep per step. */
-static bench_world bench_world_of(size_t observation, size_t action, double work_us, double sleep_us) {
-    bench_world w;
+static bench_load bench_load_of(size_t observation, size_t action, double work_us, double sleep_us) {
+    bench_load w;
     w.observation = observation;
     w.action = action;
-    w.work = (uint64_t)(work_us * bench_world_rate());
+    w.work = (uint64_t)(work_us * bench_load_rate());
     w.sleep.tv_sec = (time_t)(1e-6 * sleep_us);
     w.sleep.tv_nsec = (long)(1e3 * (sleep_us - 1e6 * (double)w.sleep.tv_sec));
     return w;
 }
 
-static bp_env_maker bench_world_maker(bench_world *world) {
+static bp_env_maker bench_load_maker(bench_load *world) {
     bp_env_maker maker;
     memset(&maker, 0, sizeof maker);
-    maker.make = bench_world_make;
+    maker.make = bench_load_make;
     maker.ctx = world;
     return maker;
 }
@@ -180,10 +168,10 @@ typedef struct bench_async_side {
 
 static void *bench_async_act(void *ctx) {
     bench_async_side *side = (bench_async_side *)ctx;
-    const double start = bench_async_now();
+    const double start = bench_read(CLOCK_MONOTONIC);
     const uint64_t before = side->run->replay->inserted;
     double now = start;
-    for (; now < start + side->seconds && !side->failed; now = bench_async_now())
+    for (; now < start + side->seconds && !side->failed; now = bench_read(CLOCK_MONOTONIC))
         if (bp_run_round(side->run, NULL) != BP_OK) side->failed = true;
     side->rate = (double)(side->run->replay->inserted - before) / (now - start);
     return NULL;
@@ -191,10 +179,10 @@ static void *bench_async_act(void *ctx) {
 
 static void *bench_async_learn(void *ctx) {
     bench_async_side *side = (bench_async_side *)ctx;
-    const double start = bench_async_now();
+    const double start = bench_read(CLOCK_MONOTONIC);
     double now = start;
     size_t n = 0;
-    for (; now < start + side->seconds && !side->failed; now = bench_async_now(), n++)
+    for (; now < start + side->seconds && !side->failed; now = bench_read(CLOCK_MONOTONIC), n++)
         if (bp_replay_sample(&side->batch, side->run->replay, &side->rng, NULL) != BP_OK ||
             bp_rs0_step(side->run->learner, &side->batch, &side->rng, NULL, NULL) != BP_OK)
             side->failed = true;
@@ -210,7 +198,7 @@ static double bench_async_overlap(const bp_run_config *config, double seconds) {
     bp_status status = bp_run_create(&run, config, NULL, NULL);
     while (status == BP_OK && (start <= 0.0 || now < start + seconds)) {
         status = bp_run_round(run, NULL);
-        now = bench_async_now();
+        now = bench_read(CLOCK_MONOTONIC);
         if (start <= 0.0 && run->learner->steps > 3) {
             start = now;
             before = run->learner->steps;
@@ -253,11 +241,11 @@ static int bench_async(bench_async_result *out, const bench_async_sizes *s, bp_e
         actor[n] = act.rate;
         bench_async_learn(&learn);
         learner[n] = learn.rate;
-        wall = bench_async_now(), cpu = bench_async_cpu();
+        wall = bench_read(CLOCK_MONOTONIC), cpu = bench_read(CLOCK_PROCESS_CPUTIME_ID);
         if (pthread_create(&thread, NULL, bench_async_act, &act)) goto end;
         bench_async_learn(&learn);
         pthread_join(thread, NULL);
-        wall = bench_async_now() - wall, cpu = bench_async_cpu() - cpu;
+        wall = bench_read(CLOCK_MONOTONIC) - wall, cpu = bench_read(CLOCK_PROCESS_CPUTIME_ID) - cpu;
         if (act.failed || learn.failed) goto end;
         if (cpu < 1.9 * wall) continue;
         actor2[n] = act.rate / actor[n];
@@ -305,8 +293,8 @@ end:
  * threads for the learner, which takes a small step for every sequence. *learning gets the part of it that is the learner's
  * steps. < 0: it could not be measured. */
 static double bench_async_idle(const bench_async_sizes *s, double step_us, double seconds, double *learning) {
-    bench_world world = bench_world_of(10, 2, 0.0, step_us);
-    bp_run_config config = bench_async_config(s, bench_world_maker(&world));
+    bench_load world = bench_load_of(10, 2, 0.0, step_us);
+    bp_run_config config = bench_async_config(s, bench_load_maker(&world));
     bp_run *run = NULL;
     bp_profile work;
     double wall, cpu, share = -1.0;
@@ -318,9 +306,9 @@ static double bench_async_idle(const bench_async_sizes *s, double step_us, doubl
     config.threads = 2;
     config.profile = true;
     status = bp_run_create(&run, &config, NULL, NULL);
-    wall = bench_async_now(), cpu = bench_async_cpu();
-    while (status == BP_OK && bench_async_now() < wall + seconds) status = bp_run_round(run, NULL);
-    wall = bench_async_now() - wall, cpu = bench_async_cpu() - cpu;
+    wall = bench_read(CLOCK_MONOTONIC), cpu = bench_read(CLOCK_PROCESS_CPUTIME_ID);
+    while (status == BP_OK && bench_read(CLOCK_MONOTONIC) < wall + seconds) status = bp_run_round(run, NULL);
+    wall = bench_read(CLOCK_MONOTONIC) - wall, cpu = bench_read(CLOCK_PROCESS_CPUTIME_ID) - cpu;
     if (status == BP_OK) {
         share = cpu / wall;
         bp_run_profile(&work, NULL, run);

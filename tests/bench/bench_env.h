@@ -1,6 +1,6 @@
 /* bench_env.h - control steps per second of the MuJoCo environments against MuJoCo alone, and the memory they take.
  *
- * Include after the implementations of bprior.h and bprior_mujoco.h.
+ * Include after the implementations of bprior.h and bprior_mujoco.h, and bench_gemm.h.
  *
  *     bench_env_result result;
  *     for (i = 0; i < BENCH_BODIES; i++) if (!bench_env_speed(&result, &bench_bodies[i])) ...
@@ -81,34 +81,21 @@ static bp_mj_world *bench_world(const bench_body *body, size_t *substeps, const 
 
 /* ---- time ------------------------------------------------------------------------------------------------ */
 
-static double bench_env_now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* CPU seconds of all threads so far: does not count while others have the processor. */
-static double bench_env_cpu(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 typedef struct bench_time {
     double wall, cpu;
 } bench_time;
 
 static bench_time bench_env_start(void) {
     bench_time t;
-    t.wall = bench_env_now();
-    t.cpu = bench_env_cpu();
+    t.wall = bench_read(CLOCK_MONOTONIC);
+    t.cpu = bench_read(CLOCK_PROCESS_CPUTIME_ID);
     return t;
 }
 
 static bench_time bench_env_stop(bench_time start) {
     bench_time t;
-    t.cpu = bench_env_cpu() - start.cpu;
-    t.wall = bench_env_now() - start.wall;
+    t.cpu = bench_read(CLOCK_PROCESS_CPUTIME_ID) - start.cpu;
+    t.wall = bench_read(CLOCK_MONOTONIC) - start.wall;
     return t;
 }
 
@@ -306,9 +293,9 @@ static int bench_env_speed(bench_env_result *result, const bench_body *body) {
         }
         r->steps = ended ? t - 1 : t;
         if (r->steps == 0) continue;
-        began = bench_env_now();
+        began = bench_read(CLOCK_MONOTONIC);
         bp_pool_reset(r->pool[0], r->seed, NULL);
-        reset[rounds] = 1e6 * (bench_env_now() - began) / (double)r->envs;
+        reset[rounds] = 1e6 * (bench_read(CLOCK_MONOTONIC) - began) / (double)r->envs;
 
         for (k = 0; k < BENCH_WAYS; k++) { /* who goes first changes from round to round */
             const size_t way = (k + round) % BENCH_WAYS;

@@ -14,11 +14,14 @@
 
 #define BENCH_SAMPLES 41
 
-static double bench_now(void) {
+/* Seconds: CLOCK_MONOTONIC wall time, CLOCK_PROCESS_CPUTIME_ID of all threads, CLOCK_THREAD_CPUTIME_ID of this one. */
+static double bench_read(clockid_t clock) {
     struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t); /* not the time others had the core */
+    clock_gettime(clock, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
+
+static double bench_now(void) { return bench_read(CLOCK_THREAD_CPUTIME_ID); } /* not the time others had the core */
 
 static int bench_compare(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;

@@ -28,12 +28,6 @@ static const char *out_dir = ".";
 
 /* ---- measuring ------------------------------------------------------------------------------------------------------------------ */
 
-static double wall(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Bytes that the program has from the heap now, by malloc's own account. NaN where it gives none. */
 static double heap_bytes(void) {
 #if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 33)
@@ -62,11 +56,11 @@ static double measure(void (*work)(void *), void *ctx, double budget) {
     double sample[MOST_SAMPLES], begin;
     size_t n = 0;
     work(ctx);
-    begin = wall();
-    while (n < 5 || (n < MOST_SAMPLES && wall() - begin < budget)) {
-        const double start = wall();
+    begin = bench_read(CLOCK_MONOTONIC);
+    while (n < 5 || (n < MOST_SAMPLES && bench_read(CLOCK_MONOTONIC) - begin < budget)) {
+        const double start = bench_read(CLOCK_MONOTONIC);
         work(ctx);
-        sample[n++] = wall() - start;
+        sample[n++] = bench_read(CLOCK_MONOTONIC) - start;
     }
     return bench_median(sample, n);
 }
@@ -376,9 +370,9 @@ static void replay_curve(const char *name, size_t O, size_t A, size_t most) {
         f.rng = bp_rng_make(1, 1);
         if (bp_replay_size(&config, &bytes, &error) != BP_OK) fail(&error);
         before = heap_bytes();
-        start = wall();
+        start = bench_read(CLOCK_MONOTONIC);
         if (bp_replay_create(&f.replay, &config, NULL, &error) != BP_OK) fail(&error);
-        create = wall() - start;
+        create = bench_read(CLOCK_MONOTONIC) - start;
         allocated = heap_bytes() - before;
         f.inserts = counts[i];
         insert_some(&f);
@@ -657,9 +651,9 @@ static void checkpoint_curve(void) {
         bp_error error;
         saver s;
         memset(&s, 0, sizeof s);
-        create = wall();
+        create = bench_read(CLOCK_MONOTONIC);
         if (bp_run_create(&s.run, &c, NULL, &error) != BP_OK) fail(&error);
-        create = wall() - create;
+        create = bench_read(CLOCK_MONOTONIC) - create;
         for (k = 0; k < 10; k++)
             if (bp_run_round(s.run, &error) != BP_OK) fail(&error);
         { /* the rest of the replay, from what the actors brought */
@@ -708,9 +702,9 @@ static void actors_curve(void) {
             pin_others();
             if (bp_run_create(&run, &c, NULL, &error) != BP_OK || bp_run_round(run, &error) != BP_OK) fail(&error);
             pin_me();
-            start = wall();
+            start = bench_read(CLOCK_MONOTONIC);
             if (bp_run_train(run, &error) != BP_OK) fail(&error);
-            rate[k] = (double)run->env_steps / (wall() - start);
+            rate[k] = (double)run->env_steps / (bench_read(CLOCK_MONOTONIC) - start);
             bp_run_destroy(run);
         }
         CSV(file, (double)actors[i], rate[0], rate[1], rate[2], rate[3], rate[4], rate[5]);
@@ -734,17 +728,17 @@ static void run_curve(void) {
     c.env_steps = 10000000;
     c.samples_per_insert = 0.05;
     if (bp_run_create(&run, &c, NULL, &error) != BP_OK) fail(&error);
-    start = wall();
+    start = bench_read(CLOCK_MONOTONIC);
     while (!run->done) {
         if (bp_run_round(run, &error) != BP_OK) fail(&error);
         if (run->env_steps >= next) {
-            const double passed = wall() - start;
+            const double passed = bench_read(CLOCK_MONOTONIC) - start;
             struct stat info;
             if (stat(path, &info) != 0) exit(1);
             CSV(file, (double)run->env_steps, (double)every / passed, resident_bytes(), heap_bytes(), (double)info.st_size,
                 (double)run->replay->count);
             next += every;
-            start = wall();
+            start = bench_read(CLOCK_MONOTONIC);
         }
     }
     bp_run_destroy(run);
@@ -765,7 +759,7 @@ int main(int argc, char **argv) {
                  {"checkpoint", checkpoint_curve},
                  {"actors", actors_curve},
                  {"run", run_curve}};
-    const double start = wall();
+    const double start = bench_read(CLOCK_MONOTONIC);
     const char *only = NULL;
     bp_error error;
     size_t i, done = 0;
@@ -782,11 +776,11 @@ int main(int argc, char **argv) {
     if (bp_file_make_directory(out_dir, &error) != BP_OK) fail(&error);
     for (i = 0; i < sizeof parts / sizeof parts[0]; i++)
         if (!only || !strcmp(only, parts[i].name)) {
-            const double begin = wall();
+            const double begin = bench_read(CLOCK_MONOTONIC);
             parts[i].curves();
-            printf("%s took %.0f s\n", parts[i].name, wall() - begin);
+            printf("%s took %.0f s\n", parts[i].name, bench_read(CLOCK_MONOTONIC) - begin);
             done++;
         }
-    printf("%.0f s in all\n", wall() - start);
+    printf("%.0f s in all\n", bench_read(CLOCK_MONOTONIC) - start);
     return done ? 0 : 2;
 }

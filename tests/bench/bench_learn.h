@@ -15,11 +15,7 @@
 
 static clockid_t bench_clock = CLOCK_MONOTONIC;
 
-static double bench_seconds(void) {
-    struct timespec t;
-    clock_gettime(bench_clock, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+static double bench_seconds(void) { return bench_read(bench_clock); }
 
 /* ---- the learner ------------------------------------------------------------ */
 
