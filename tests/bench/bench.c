@@ -12,6 +12,9 @@
 #define BPRIOR_IMPLEMENTATION
 #include "bprior.h"
 #include "bench_gemm.h"
+#ifdef BPRIOR_THREADS
+#include "bench_async.h"
+#endif
 #ifdef BENCH_MUJOCO
 #define BPRIOR_MUJOCO_IMPLEMENTATION
 #include "bprior_mujoco.h"
@@ -184,6 +187,33 @@ static double env_rate(bp_env *env) {
     return bench_median(sample, 21);
 }
 
+/* ---- acting and learning at the same time ----------------------------------------- */
+
+#ifdef BPRIOR_THREADS
+static void bench_overlap(double step_us) {
+    bench_world world = bench_world_of(10, 2, step_us, 0.0);
+    bench_async_result result;
+    char key[96], note[160];
+    size_t k;
+    if (bench_async(&result, &bench_async_small, bench_world_maker(&world))) return;
+    for (k = 0; k < BENCH_ASYNC_REGIMES; k++) {
+        snprintf(key, sizeof key, "async_share.%s.%g_us", bench_async_name[k], step_us);
+        snprintf(note, sizeof note, "of the slower side alone, %.1f samples per insert; %.3f of it beside the other", result.ratio[k],
+                 result.beside[k]);
+        report(key, result.share[k], "", note);
+    }
+}
+
+static void bench_idle(void) {
+    double learning = 0.0, cpu = bench_async_idle(&bench_async_small, 30000.0, 3.0, &learning);
+    char note[160];
+    if (cpu < 0.0) return;
+    snprintf(note, sizeof note, "a world of 30 ms per step, two threads learning: %.2f %% of a processor, the steps' own %.2f %% included",
+             100.0 * cpu, 100.0 * learning);
+    report("async_idle_cpu", cpu, "cpus", note);
+}
+#endif
+
 /* ---- MuJoCo's ----------------------------------------------------------------------- */
 
 #ifdef BENCH_MUJOCO
@@ -277,6 +307,11 @@ int main(int argc, char **argv) {
 
     if (bp_pendulum_env(&env, NULL, NULL, NULL) == BP_OK) report("env_steps_per_s.pendulum", env_rate(&env), "1/s", "");
     if (bp_pointmass_env(&env, NULL, NULL, NULL) == BP_OK) report("env_steps_per_s.pointmass", env_rate(&env), "1/s", "");
+#ifdef BPRIOR_THREADS
+    bench_overlap(50.0);
+    bench_overlap(5.0);
+    bench_idle();
+#endif
 #ifdef BENCH_MUJOCO
     if (bp_mj_init(NULL) == BP_OK) bench_mujoco();
 #endif
