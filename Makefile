@@ -4,6 +4,7 @@
 #   MUJOCO         auto (default), system, wheel or none; MUJOCO_DIR=/path for one of your own
 #   T=text         `make test`: only what has this text in its name, as in T=05, T=asan, T=portability
 #   QUICK=1        `make demo`: the half-minute setting; `make film`: 20 steps
+#   OUT=DIR        `make bench-growth`: where to (default build/growth; docs/results/growth renews what is there)
 #   ARGS="..."     `make demo`, `make film`, `make watch`, `make bench`: more arguments for the program
 #   PREFIX, DESTDIR  `make install` (default /usr/local)
 
@@ -17,7 +18,7 @@ HEADERS := $(wildcard bprior.h bprior_mujoco.h)
 # Parallel unless the user chose a number.
 JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
 
-.PHONY: help demo film watch test parity deps bench docs docs-test lint equations format examples install uninstall clean
+.PHONY: help demo film watch test parity deps bench bench-peers bench-growth docs docs-test lint equations format examples install uninstall clean
 .DEFAULT_GOAL := help
 
 help:
@@ -27,7 +28,8 @@ help:
 	@echo 'make test       every test, in float, in double and under the sanitizers (sets up what it needs)'
 	@echo 'make parity     MuJoCo bodies and tasks against the reference: difference and tolerance, on every MuJoCo there is'
 	@echo 'make deps       install what all the targets need, and say what and why'
-	@echo 'make bench      measure speed into build/bench.json'
+	@echo 'make bench      measure speed into build/bench.json; make bench-peers: beside PyTorch'
+	@echo 'make bench-growth  how time and memory grow, drawn into build/growth (OUT=): three minutes'
 	@echo 'make docs       the documentation site: docs/html/index.html, to be opened from disk, without a network'
 	@echo 'make docs-test  the site as a reader meets it: every page in a browser, every link, every complete program'
 	@echo 'make lint       layout, names, documentation; make format applies the layout'
@@ -70,14 +72,24 @@ bench:
 	@tools/deps.sh bench
 	@$(MAKE) --no-print-directory _bench
 
+# PyTorch is taken where python3 finds it, or fetched into .deps/torch. One processor for both sides.
+bench-peers:
+	@tools/deps.sh bench-peers
+	@$(MAKE) --no-print-directory _bench-peers
+
 docs:
 	@tools/deps.sh docs
 	@tools/docs.sh
 
 docs-test:
 	@tools/deps.sh docs-test
+	@tests/docs/fields.sh
 	@tools/docs.sh
 	@node tests/docs/site.js $(if $(T),"$(T)")
+OUT ?= build/growth
+bench-growth:
+	@tools/deps.sh bench
+	@$(MAKE) --no-print-directory _bench_growth
 
 lint:
 	@tools/deps.sh lint
@@ -217,7 +229,7 @@ $(foreach c,$(shell tests/portability/run.sh list),$(eval $(call one_check,$(c))
 
 CHOSEN = $(if $(T),$(foreach i,$(IDS),$(if $(findstring $(T),$(i)),$(i))),$(IDS))
 
-.PHONY: _test _tally _parity _examples _lessons _demo _bench $(addprefix run/,$(IDS))
+.PHONY: _test _tally _parity _examples _lessons _demo _bench _bench-peers $(addprefix run/,$(IDS))
 _test: $(addprefix run/,$(CHOSEN))
 _tally:
 	$(if $(MJ_TAG)$(filter none,$(MUJOCO)),,@echo 'no MuJoCo: its $(words $(MJ_TESTS) $(MJ_PAPER)) test programs were left out')
@@ -250,10 +262,17 @@ _watch: $(if $(MJ_TAG),$(WATCH_BIN))
 	@$(WATCH_BIN) $(if $(QUICK),--quick) $(ARGS)
 
 # Plain -O2, as a user would get; OpenBLAS, if there, as the yardstick.
-CBLAS := $(if $(filter _bench,$(MAKECMDGOALS)),$(shell tools/cblas.sh))
+CBLAS := $(if $(filter _bench _bench_growth,$(MAKECMDGOALS)),$(shell tools/cblas.sh))
 BENCHES := $(wildcard tests/bench/*.c)
 $(foreach b,$(BENCHES),$(eval $(call program,$(b),$(b:tests/%.c=build/%),-O2 -DBPRIOR_THREADS $(if $(CBLAS),-DBPRIOR_USE_CBLAS) $(if $(MJ_TAG),-DBENCH_MUJOCO $(MJ_CFLAGS)),$(CBLAS) $(MJ_LIBS))))
-_bench: $(BENCHES:tests/%.c=build/%)
+_bench: $(patsubst tests/%.c,build/%,$(filter-out %/bench_growth.c,$(BENCHES)))
 	@OPENBLAS_NUM_THREADS=1 build/bench/bench --out build/bench.json $(ARGS)
+_bench-peers: build/bench/bench_peers
+	@PYTHONPATH=$(wildcard .deps/torch) taskset -c 0 python3 tests/bench/peers.py build/bench/bench_peers --out build/bench-peers.json $(ARGS)
+.PHONY: _bench_growth
+_bench_growth: build/bench/bench_growth
+	@mkdir -p $(OUT)
+	@OPENBLAS_NUM_THREADS=1 build/bench/bench_growth --out $(OUT) $(ARGS)
+	@gp=$$(pwd)/docs/results/growth/growth.gp; cd $(OUT) && gnuplot "$$gp" && echo "drawn in $(OUT)"
 
 endif

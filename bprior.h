@@ -1046,8 +1046,8 @@ typedef enum bp_phase {
 
 /** @brief Where the time went. Filled by bp_rs0_step() and by training runs whose configuration says `profile`.
  *
- *  Seconds are those of threads: with two threads a second of wall time is two, and the phases, ::BP_PHASE_WAIT and
- *  ::BP_PHASE_OTHER included, add up to `total`. They are wall time, which other programs on the same cores lengthen. The clock
+ *  Seconds are those of threads: with two threads a second of wall time is two, and the phases, `BP_PHASE_WAIT` and
+ *  `BP_PHASE_OTHER` included, add up to `total`. They are wall time, which other programs on the same cores lengthen. The clock
  *  is the system's monotonic one where there is one, else the time of day, else ISO C's clock(). */
 typedef struct bp_profile {
     double wall;               /**< seconds that were watched */
@@ -5939,7 +5939,15 @@ BPI_FN bp_real bpi_dot_reference(const bp_real *x, const bp_real *y, size_t n) {
  *     for p:   load b[p][0..W), b[p][W..2W)        (W numbers per register)
  *              for each of the R rows i:   x = a[i][p] in all lanes;   C[i] += x * b      (2 fused multiply-adds)
  *
- * With R = 14 and two registers AVX-512 needs 28 + 2 + 1 of its 32 registers and issues 28 multiply-adds for 16 loads,
+ *                    b[p][0..W)  b[p][W..2W)
+ *                       b0          b1                      registers of a tile with R = 14
+ *      a[0][p]   x  |  c0_0        c1_0  |
+ *      a[1][p]   x  |  c0_1        c1_1  |                  28  C
+ *         .         |   .           .    |                   2  b0, b1: a row of the panel, read once for all rows of A
+ *         .         |   .           .    |                   1  x: one a[i][p] after the other, in all lanes
+ *     a[13][p]   x  |  c0_13       c1_13 |
+ *
+ * With R = 14 and two registers AVX-512 needs 31 of its 32 registers and issues 28 multiply-adds for 16 loads,
  * which keeps both multipliers of a core busy. AVX2, with 16 registers, has R = 6. Every element of C is one chain of
  * multiply-adds over ascending p, started from the bias: so its bits do not depend on the tile it falls in.
  *
@@ -8206,14 +8214,29 @@ BPRIOR_API size_t bp_lstm_saved_reals(size_t T, size_t B, size_t H) {
 
 BPI_FN size_t bpi_lstm_steps(size_t B) { return B && B < BPI_LSTM_ROWS ? BPI_LSTM_ROWS / B : 1; }
 
-/* Eval: state [B][2H], act [B][4H], m [B][H]. Backward: dstate [B][2H], dz [steps][B][4H]. */
+/* Every step multiplies by the same w, so it is kept rearranged while the steps are taken; from this many rows on it pays. */
+#define BPI_LSTM_KEEP_ROWS 8
+
+/* w kept [H][4H] or its transpose, then eval: state [B][2H], act [B][4H], m [B][H]; backward: dstate [B][2H], dz [steps][B][4H]. */
 BPRIOR_API size_t bp_lstm_work_reals(size_t B, size_t H) {
-    size_t rows, per_unit, total, bytes;
+    size_t rows, per_unit, total, kept, bytes;
     if (!bp_size_mul(&rows, B, 4 * bpi_lstm_steps(B)) || !bp_size_mul(&per_unit, B, 3) ||
-        !bp_size_add(&per_unit, per_unit, rows) || !bp_size_mul(&total, per_unit, H) ||
-        !bp_size_mul(&bytes, total, sizeof(bp_real)))
+        !bp_size_add(&per_unit, per_unit, rows) || !bp_size_mul(&total, per_unit, H) || !bp_size_mul(&kept, H, 4 * H) ||
+        !bp_size_mul(&bytes, kept, 16 * sizeof(bp_real)))
         return SIZE_MAX;
-    return total;
+    kept = B < BPI_LSTM_KEEP_ROWS ? 0 : bpi_max_size(bp_compute_keep_reals(4 * H, H), bp_compute_keep_reals(H, 4 * H));
+    return bp_size_add(&total, total, kept) && bp_size_mul(&bytes, total, sizeof(bp_real)) ? total : SIZE_MAX;
+}
+
+/* `c`, or a copy of it in *own that keeps w in *work, which is moved on. */
+BPI_FN const bp_compute *bpi_lstm_compute(bp_compute *own, const bp_compute *c, bp_real **work, bool backward, const bp_real *w,
+                                          size_t B, size_t H) {
+    const size_t n = backward ? H : 4 * H, k = backward ? 4 * H : H;
+    if (B < BPI_LSTM_KEEP_ROWS) return c;
+    *own = *c;
+    bp_compute_keep(own, *work, backward, n, k, w, 4 * H);
+    *work += bp_compute_keep_reals(n, k);
+    return own;
 }
 
 /* Pass 0: zero the rows [2H] of x whose episode starts here. For the state, and for its derivative. */
@@ -8265,9 +8288,11 @@ BPI_FN void bpi_lstm_show_row(bp_real *h, bp_real *out, const bp_real *o, const 
 }
 
 /* Eval and forward are one loop, and so the same bits; without a tape each step overwrites the last one. The state is
- * carried in work. */
-BPI_FN void bpi_lstm_run(const bp_compute *c, bp_real *h, const bpi_lstm_tape *tape, bp_real *work, const bp_real *gates,
-                         const bp_real *state, const bp_real *reset, const bp_real *w, size_t T, size_t B, size_t H) {
+ * carried in work: returns where. */
+BPI_FN const bp_real *bpi_lstm_run(const bp_compute *c, bp_real *h, const bpi_lstm_tape *tape, bp_real *work, const bp_real *gates,
+                                   const bp_real *state, const bp_real *reset, const bp_real *w, size_t T, size_t B, size_t H) {
+    bp_compute own;
+    const bp_compute *keeps = bpi_lstm_compute(&own, c, &work, false, w, B, H);
     bp_real *carry = work, *act = carry + B * 2 * H, *m = act + B * 4 * H;
     if (state) memcpy(carry, state, B * 2 * H * sizeof *carry);
     else memset(carry, 0, B * 2 * H * sizeof *carry);
@@ -8283,7 +8308,7 @@ BPI_FN void bpi_lstm_run(const bp_compute *c, bp_real *h, const bpi_lstm_tape *t
 
         /* pass 1: z = gates + h w */
         memcpy(act, gates + t * B * 4 * H, B * 4 * H * sizeof *act);
-        bp_gemm(c, false, false, B, 4 * H, H, carry, 2 * H, w, 4 * H, 1, act, 4 * H, NULL, BP_ACT_NONE);
+        bp_gemm(keeps, false, false, B, 4 * H, H, carry, 2 * H, w, 4 * H, 1, act, 4 * H, NULL, BP_ACT_NONE);
 
         /* pass 2: i, f, g, o, by one tanh; and pass 3: c = f c + i g */
         for (size_t row = 0; row < B; row++) {
@@ -8298,12 +8323,13 @@ BPI_FN void bpi_lstm_run(const bp_compute *c, bp_real *h, const bpi_lstm_tape *t
             bpi_lstm_show_row(carry + row * 2 * H, h + (t * B + row) * H, z + 3 * H, m + row * H, H);
         }
     }
+    return carry;
 }
 
 BPRIOR_API void bp_lstm_eval(const bp_compute *c, bp_real *h, bp_real *state_out, bp_real *work, const bp_real *gates,
                              const bp_real *state, const bp_real *reset, const bp_real *w, size_t T, size_t B, size_t H) {
-    bpi_lstm_run(c, h, NULL, work, gates, state, reset, w, T, B, H);
-    if (state_out) memcpy(state_out, work, B * 2 * H * sizeof *work);
+    const bp_real *last = bpi_lstm_run(c, h, NULL, work, gates, state, reset, w, T, B, H);
+    if (state_out) memcpy(state_out, last, B * 2 * H * sizeof *last);
 }
 
 BPRIOR_API void bp_lstm_forward(const bp_compute *c, bp_real *h, bp_real *saved, bp_real *work, const bp_real *gates,
@@ -8363,6 +8389,8 @@ BPRIOR_API void bp_lstm_backward(const bp_compute *c, bp_real *dgates, bp_real *
                                  size_t T, size_t B, size_t H) {
     const bpi_lstm_tape tape = bpi_lstm_tape_saved((bp_real *)saved, T, B, H); /* only read from here on */
     const size_t steps = bpi_lstm_steps(B);
+    bp_compute own;
+    const bp_compute *keeps = bpi_lstm_compute(&own, c, &work, true, w, B, H);
     bp_real *carry = work, *collected = carry + B * 2 * H;
     memset(carry, 0, B * 2 * H * sizeof *carry);
     for (size_t t = T; t-- > detach;) {
@@ -8378,7 +8406,7 @@ BPRIOR_API void bp_lstm_backward(const bp_compute *c, bp_real *dgates, bp_real *
 
         /* pass 1: z = gates + h w. The derivative by h is set, as all that came from later steps has been used. */
         if (t > detach || (detach == 0 && dstate))
-            bp_gemm(c, false, true, B, H, 4 * H, dz, 4 * H, w, 4 * H, 0, carry, 2 * H, NULL, BP_ACT_NONE);
+            bp_gemm(keeps, false, true, B, H, 4 * H, dz, 4 * H, w, 4 * H, 0, carry, 2 * H, NULL, BP_ACT_NONE);
         if (slot == 0) {
             const size_t rows = bpi_min_size(steps, T - t) * B;
             if (dgates) bp_vec_axpy(c, dgates + t * B * 4 * H, 1, dz, rows * 4 * H);
@@ -10331,6 +10359,7 @@ BPI_FN bp_status bpi_pendulum_reset(void *self, uint64_t seed, bp_real *observat
     return BP_OK;
 }
 
+/* [pendulum_step] */
 BPI_FN bp_status bpi_pendulum_step(void *self, const bp_real *action, bp_real *observation, bp_step *out) {
     bpi_pendulum *p = (bpi_pendulum *)self;
     const bp_pendulum_config *c = &p->config;
@@ -10354,6 +10383,7 @@ BPI_FN bp_status bpi_pendulum_step(void *self, const bp_real *action, bp_real *o
     bpi_pendulum_observe(p, observation);
     return BP_OK;
 }
+/* [pendulum_step] */
 
 BPI_FN size_t bpi_pendulum_save(void *self, void *buffer, size_t capacity) {
     bpi_pendulum *p = (bpi_pendulum *)self;
@@ -10501,6 +10531,7 @@ BPI_FN bp_status bpi_pointmass_reset(void *self, uint64_t seed, bp_real *observa
     return BP_OK;
 }
 
+/* [pointmass_step] */
 BPI_FN bp_status bpi_pointmass_step(void *self, const bp_real *action, bp_real *observation, bp_step *out) {
     bpi_pointmass *p = (bpi_pointmass *)self;
     const bp_pointmass_config *c = &p->config;
@@ -10530,6 +10561,7 @@ BPI_FN bp_status bpi_pointmass_step(void *self, const bp_real *action, bp_real *
     bpi_pointmass_observe(p, observation);
     return BP_OK;
 }
+/* [pointmass_step] */
 
 BPI_FN size_t bpi_pointmass_save(void *self, void *buffer, size_t capacity) {
     bpi_pointmass *p = (bpi_pointmass *)self;

@@ -3519,6 +3519,7 @@ BPI_MJ_FN size_t bpi_mj_successor(size_t p, size_t c, size_t n, bool reversed) {
     return p;
 }
 
+/* [mj_law] */
 BPRIOR_API void bp_mj_sequence_law(double *prob, const bp_mj_sequence *sequence, size_t n_targets, size_t previous,
                                    size_t current) {
     size_t i, first, second;
@@ -3539,6 +3540,7 @@ BPRIOR_API void bp_mj_sequence_law(double *prob, const bp_mj_sequence *sequence,
         prob[second] += 1.0 - sequence->p_common;
     }
 }
+/* [mj_law] */
 
 /* Draw the next target: number e->hits of the sequence. */
 BPI_MJ_FN void bpi_mj_sequence_next(bpi_mj_env *env) {
@@ -3655,6 +3657,7 @@ BPI_MJ_FN void bpi_mj_sequence_substep(bpi_mj_env *env, bpi_mj_work *work) {
     bpi_mj_sequence_next(env);
 }
 
+/* [mj_judge_fall] */
 /* Has the walker fallen? (Sets end and discount.) */
 BPI_MJ_FN void bpi_mj_judge_fall(bpi_mj_env *env, bpi_mj_work *work) {
     const bp_mj_world *w = env->world;
@@ -3669,6 +3672,7 @@ BPI_MJ_FN void bpi_mj_judge_fall(bpi_mj_env *env, bpi_mj_work *work) {
     env->episode.end = BP_MJ_FALL;
     work->discount = 0;
 }
+/* [mj_judge_fall] */
 
 BPI_MJ_FN void bpi_mj_sequence_judge(bpi_mj_env *env, bpi_mj_work *work) {
     const bp_mj_task *t = &env->world->task;
@@ -3969,6 +3973,7 @@ BPI_MJ_FN void bpi_mj_predicates_before(bpi_mj_env *env) {
     for (k = 0; k < e->n_active; k++) e->was[k] = e->steps > 0 && e->now[k]; /* nothing counts as true before the first step */
 }
 
+/* [mj_predicates_judge] */
 /* Reward and termination of the step just made. With `regenerate` the new predicates are judged against what held before, as in the
  * reference: the bonus step then pays bonus - 1 for what is no longer asked for. */
 BPI_MJ_FN void bpi_mj_predicates_judge(bpi_mj_env *env, bpi_mj_work *work) {
@@ -3991,6 +3996,7 @@ BPI_MJ_FN void bpi_mj_predicates_judge(bpi_mj_env *env, bpi_mj_work *work) {
     }
     bpi_mj_judge_fall(env, work);
 }
+/* [mj_predicates_judge] */
 
 BPI_MJ_FN void bpi_mj_predicates_observe(const bpi_mj_env *env, bp_real *observation) {
     const bp_mj_world *w = env->world;
@@ -4116,6 +4122,7 @@ BPI_MJ_FN void bpi_mj_target_draw(bpi_mj_env *env, const bp_mj_layout *layout) {
     bpi_mj_set2(e->target[0], layout->target[0][0], layout->target[0][1]);
 }
 
+/* [mj_target_judge] */
 BPI_MJ_FN void bpi_mj_target_judge(bpi_mj_env *env, bpi_mj_work *work) {
     bpi_mj_episode *e = &env->episode;
     const bp_mj_task *t = &env->world->task;
@@ -4130,6 +4137,7 @@ BPI_MJ_FN void bpi_mj_target_judge(bpi_mj_env *env, bpi_mj_work *work) {
     }
     bpi_mj_judge_fall(env, work);
 }
+/* [mj_target_judge] */
 
 BPI_MJ_FN void bpi_mj_target_observe(const bpi_mj_env *env, bp_real *observation) {
     const double *target = env->episode.target[0];
@@ -4149,6 +4157,7 @@ BPI_MJ_FN void bpi_mj_run_draw(bpi_mj_env *env, const bp_mj_layout *layout) {
     if (bpi_finite_d(layout->yaw)) e->start[2] = layout->yaw;
 }
 
+/* [mj_run_judge] */
 BPI_MJ_FN void bpi_mj_run_judge(bpi_mj_env *env, bpi_mj_work *work) {
     const bp_mj_world *w = env->world;
     const bpi_mj_ids *ids = &w->ids;
@@ -4165,6 +4174,7 @@ BPI_MJ_FN void bpi_mj_run_judge(bpi_mj_env *env, bpi_mj_work *work) {
     if ((double)d->xpos[3 * ids->root + 2] < -BPI_MJ_DEPTH) env->episode.end = BP_MJ_FALL;
     if (env->episode.end == BP_MJ_FALL) work->discount = 0;
 }
+/* [mj_run_judge] */
 
 BPI_MJ_FN void bpi_mj_run_observe(const bpi_mj_env *env, bp_real *observation) {
     const bp_mj_world *w = env->world;

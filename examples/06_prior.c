@@ -142,14 +142,14 @@ static bp_run *begin(bool school, bp_prior_kind kind, bool blind, const bp_run *
     l->entropy_cost = bp_schedule_constant(0.05), l->tau = 0.02;
     l->kernel = BP_KERNEL_REFERENCE; /* the same digits on every machine; BP_KERNEL_AUTO is faster */
     /* [run] */
-    /* [prior] */
+    /* [prior_config] */
     l->prior_kind = kind;
     l->alpha = bp_schedule_constant(0.1); /* the price of a nat, in reward */
     if (blind) {
         l->prior.n_fields = 1; /* all there is to information asymmetry */
         l->prior.fields[0] = "oar";
     }
-    /* [prior] */
+    /* [prior_config] */
     /* [create] */
     must(bp_run_create(&run, &c, NULL, &error));
     if (from) must(bp_rs0_set_prior(run->learner, from->learner->prior_p.online, from->learner->prior_p.n, &error));

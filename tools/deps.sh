@@ -1,7 +1,7 @@
 #!/bin/sh
 # Install what a task needs and this machine lacks.
 #
-#   tools/deps.sh demo|test|bench|lint|film|watch|docs|docs-test|all ...
+#   tools/deps.sh demo|test|bench|bench-peers|lint|film|watch|docs|docs-test|all ...
 #
 # Every need is checked by trying it, so a second run finds everything, installs nothing and needs no
 # network. System packages come from apt (as root, or through sudo). MuJoCo: see tools/mujoco.sh; when it is
@@ -231,13 +231,25 @@ npm_package() {
     mv ".deps/$1.new" ".deps/$1"
 }
 
+# ---- PyTorch, the peer of make bench-peers -------------------------------------------------------
+
+torch_version=2.13.0
+has_pip() { python3 -c "import torch" >/dev/null 2>&1 || python3 -m pip --version >/dev/null 2>&1; }
+torch() {
+    PYTHONPATH=.deps/torch python3 -c "import torch" >/dev/null 2>&1 && return 0
+    say "fetching PyTorch $torch_version into .deps/torch, to measure beside it; this is large"
+    python3 -m pip install --quiet --target .deps/torch.new "torch==$torch_version" >>"$log" 2>&1 ||
+        die "PyTorch could not be fetched. Get it with: python3 -m pip install torch==$torch_version"
+    mv .deps/torch.new .deps/torch
+}
+
 # ---- tasks ---------------------------------------------------------------------------------------
 
 [ $# -gt 0 ] || set -- all
 for task; do
     case $task in
-    demo | test | bench | lint | film | watch | docs | docs-test | all) ;;
-    *) die "tools/deps.sh knows demo, test, bench, lint, film, watch, docs, docs-test and all, not '$task'" ;;
+    demo | test | bench | bench-peers | lint | film | watch | docs | docs-test | all) ;;
+    *) die "tools/deps.sh knows demo, test, bench, bench-peers, lint, film, watch, docs, docs-test and all, not '$task'" ;;
     esac
     compiler
     case $task in test | all)
@@ -250,7 +262,7 @@ for task; do
         want "have pkg-config" pkgconf "both, after make install"
         ;;
     esac
-    case $task in demo | all) want "have gnuplot" gnuplot-nox "the demo's plots" ;; esac
+    case $task in demo | bench | all) want "have gnuplot" gnuplot-nox "plots" ;; esac
     case $task in film | test | all)
         want has_egl libegl-dev "pictures without a window, through EGL"
         want has_drivers libgl1-mesa-dri "Mesa's renderers behind EGL"
@@ -270,7 +282,9 @@ for task; do
         need "have chromium" chromium "the reference as PDF, and the site's tests"
         ;;
     esac
+    case $task in bench-peers) need "have python3" python3 "PyTorch" && need has_pip python3-pip "fetching PyTorch" ;; esac
     install_noted
+    case $task in bench-peers) torch ;; esac
     case $task in docs | docs-test | all)
         npm_package mathjax 3.2.2 1b9c0a1c44df864e915690558e72adb9cc5203360daefd385084ced3b6c64c09 "formulas, without a network"
         ;;

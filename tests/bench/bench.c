@@ -12,6 +12,7 @@
 #define BPRIOR_IMPLEMENTATION
 #include "bprior.h"
 #include "bench_gemm.h"
+#include "bench_learn.h"
 #ifdef BPRIOR_THREADS
 #include "bench_async.h"
 #endif
@@ -30,140 +31,6 @@ static void report(const char *key, double value, const char *unit, const char *
     fflush(stdout);
     if (json) fprintf(json, "%s\n  \"%s\": %.6g", json_first ? "{" : ",", key, value);
     json_first = false;
-}
-
-static double wall(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* ---- the learner ------------------------------------------------------------ */
-
-typedef struct sizes {
-    size_t batch, samples, observation, seen, actions, policy[2], critic[2];
-} sizes;
-static const sizes reference = {256, 10, 60, 41, 8, {200, 100}, {400, 300}}; /* the authors' released agent */
-static const sizes small = {32, 4, 10, 4, 2, {64, 64}, {64, 64}};
-
-/* Median seconds of one learner step with a learned prior, T = 10; *macs gets its multiply-adds. */
-static double learner_step(const sizes *s, size_t threads, size_t reps, double *macs) {
-    bp_error error;
-    bp_spec spec;
-    bp_rs0_config config = bp_rs0_config_default();
-    bp_rs0 *learner = NULL;
-    bp_team *team = NULL;
-    bp_batch batch;
-    bp_rng rng = bp_rng_make(1, 1);
-    double sample[101], result = 0.0;
-    bp_replay_config shape;
-    size_t i, n;
-    bp_real *data;
-    bp_spec_begin(&spec, "bench");
-    bp_spec_add_field(&spec, "seen", s->seen, NULL);
-    bp_spec_add_field(&spec, "hidden", s->observation - s->seen, NULL);
-    bp_spec_actions_continuous(&spec, s->actions, -1, 1, NULL);
-    shape = bp_replay_config_default(&spec);
-    n = bp_batch_reals(&shape, s->batch);
-    data = (bp_real *)bp_alloc(NULL, n * sizeof *data);
-    config.batch = s->batch;
-    config.samples = s->samples;
-    config.prior_kind = BP_PRIOR_LEARNED;
-    config.prior.fields[0] = "seen";
-    for (i = 0; i < 2; i++) {
-        config.policy.width[i] = config.prior.width[i] = s->policy[i];
-        config.critic_width[i] = s->critic[i];
-    }
-    if (!data || bp_rs0_create(&learner, &spec, &config, NULL, &error) != BP_OK ||
-        bp_team_create(&team, threads, NULL, &error) != BP_OK) {
-        fprintf(stderr, "bench: %s\n", error.text);
-        goto end;
-    }
-    bp_batch_init(&batch, data, &shape, s->batch);
-    bp_rng_normals(data, &rng, n);
-    for (i = 0; i < 10 * s->batch; i++) {
-        batch.discount[i] = batch.mask[i] = BP_R(1);
-        batch.log_mu[i] = BP_R(-2);
-    }
-    for (i = 0; i < reps + 3; i++) { /* three to warm up */
-        const double start = wall();
-        if (bp_rs0_step(learner, &batch, &rng, team, &error) != BP_OK) fprintf(stderr, "bench: %s\n", error.text);
-        if (i >= 3) sample[i - 3] = wall() - start;
-    }
-    result = bench_median(sample, reps);
-    if (macs) *macs = (double)bp_rs0_macs(learner);
-end:
-    bp_team_destroy(team);
-    bp_rs0_destroy(learner);
-    bp_free(NULL, data, n * sizeof *data);
-    return result;
-}
-
-/* ---- one network -------------------------------------------------------------- */
-
-typedef struct network {
-    bp_mlp mlp;
-    bp_compute compute;
-    size_t n;
-    bp_real *params, *grad, *m, *v, *x, *out, *dout, *saved, *work;
-} network;
-
-static void network_make(network *net, size_t input, const size_t width[2], size_t output, size_t n, bool layer_norm) {
-    bp_mlp_config config = bp_mlp_config_default(input, output);
-    bp_rng rng = bp_rng_make(2, 2);
-    size_t p;
-    config.width[0] = width[0];
-    config.width[1] = width[1];
-    config.layer_norm = layer_norm;
-    config.activation = layer_norm ? BP_ACT_ELU : BP_ACT_RELU;
-    bp_mlp_init(&net->mlp, &config, NULL);
-    bp_compute_init(&net->compute, BP_KERNEL_AUTO, bp_alloc(NULL, bp_compute_bytes()), NULL);
-    p = net->mlp.n_params;
-    net->n = n;
-    net->params = (bp_real *)bp_alloc(NULL, p * sizeof(bp_real)); /* lives as long as the program */
-    net->grad = (bp_real *)bp_alloc(NULL, p * sizeof(bp_real));
-    net->m = (bp_real *)bp_alloc(NULL, p * sizeof(bp_real));
-    net->v = (bp_real *)bp_alloc(NULL, p * sizeof(bp_real));
-    net->x = (bp_real *)bp_alloc(NULL, n * input * sizeof(bp_real));
-    net->out = (bp_real *)bp_alloc(NULL, n * output * sizeof(bp_real));
-    net->dout = (bp_real *)bp_alloc(NULL, n * output * sizeof(bp_real));
-    net->saved = (bp_real *)bp_alloc(NULL, bp_mlp_saved_reals(&net->mlp, n, 1) * sizeof(bp_real));
-    net->work = (bp_real *)bp_alloc(NULL, bp_mlp_work_reals(&net->mlp, n, 1) * sizeof(bp_real));
-    bp_mlp_init_params(net->params, &net->mlp, &rng);
-    bp_rng_normals(net->x, &rng, n * input);
-}
-
-/* Median seconds of forward, squared-error gradient, backward and Adam on one batch. */
-static double network_train(network *net) {
-    const bp_adam_config adam = bp_adam_config_default();
-    double sample[101];
-    size_t i, k;
-    for (k = 0; k < 101; k++) {
-        const double start = wall();
-        memset(net->grad, 0, net->mlp.n_params * sizeof(bp_real));
-        bp_mlp_forward(&net->compute, net->out, net->saved, net->x, NULL, net->params, &net->mlp, net->n, 1);
-        for (i = 0; i < net->n * net->mlp.config.output; i++) net->dout[i] = net->out[i] - net->x[i % net->n];
-        bp_mlp_backward(&net->compute, net->grad, NULL, NULL, net->saved, net->work, net->dout, net->x, NULL, net->params,
-                        &net->mlp, net->n, 1);
-        bp_adam_step(net->params, net->m, net->v, net->grad, net->mlp.n_params, &adam, k + 1, 1.0, 1.0);
-        sample[k] = wall() - start;
-    }
-    return bench_median(sample, 101);
-}
-
-/* Median seconds of one evaluation at batch 1: what an actor pays. */
-static double network_act(network *net) {
-    double sample[101];
-    size_t i, k;
-    for (k = 0; k < 101; k++) {
-        const double start = wall();
-        for (i = 0; i < 1000; i++) {
-            net->x[0] = net->out[0]; /* each evaluation waits for the one before, as in a control loop */
-            bp_mlp_eval(&net->compute, net->out, net->work, net->x, NULL, net->params, &net->mlp, 1, 1);
-        }
-        sample[k] = (wall() - start) / 1000.0;
-    }
-    return bench_median(sample, 101);
 }
 
 /* ---- the library's own environments --------------------------------------------- */
@@ -250,9 +117,9 @@ int main(int argc, char **argv) {
     const size_t numbers = 2560 * 256, wide[2] = {256, 256}, narrow[2] = {64, 64};
     bp_real *a = (bp_real *)bp_alloc(NULL, numbers * sizeof *a), *b = (bp_real *)bp_alloc(NULL, numbers * sizeof *b);
     bp_real *c = (bp_real *)bp_alloc(NULL, numbers * sizeof *c), *pack = (bp_real *)bp_alloc(NULL, bp_compute_bytes());
-    double macs = 0.0, rate = 0.0, one, two;
+    double macs = 0.0, rate = 0.0, one, two, solve[10], steps[10];
     bp_rng rng = bp_rng_make(1, 1);
-    static network net;
+    network net;
     bp_compute compute;
     bp_env env;
     char key[96], note[96];
@@ -298,12 +165,21 @@ int main(int argc, char **argv) {
     snprintf(note, sizeof note, "%.2f x faster than one thread", one / two);
     report("rs0_small_ms.2_threads", 1e3 * two, "ms", note);
 
-    network_make(&net, 60, wide, 8, 256, false);
-    report("mlp_us", 1e6 * network_train(&net), "us", "60-256-256-8, batch 256: forward, backward, Adam");
-    network_make(&net, 3, narrow, 1, 1, false);
-    report("actor_ns.3-64-64-1", 1e9 * network_act(&net), "ns", "batch 1");
-    network_make(&net, 60, wide, 8, 1, false);
-    report("actor_ns.60-256-256-8", 1e9 * network_act(&net), "ns", "batch 1");
+    report("sac_us", 1e6 * learner_step(&sac_64, 1, 501, NULL), "us", "SAC: 64-64, batch 100, with drawing the batch");
+    report("sac_us.256", 1e6 * learner_step(&sac_256, 1, 101, NULL), "us", "256-256, batch 256");
+
+    if (mlp_begin(&net, 60, wide, 8, 256)) report("mlp_us", 1e6 * network_train(&net), "us", "60-256-256-8, batch 256: training step");
+    network_end(&net);
+    if (lstm_begin(&net, 60, 128, 8, 10, 64)) report("lstm_us", 1e6 * network_train(&net), "us", "60-128-8, T = 10, batch 64");
+    network_end(&net);
+    if (mlp_begin(&net, 3, narrow, 1, 1)) report("actor_ns.3-64-64-1", 1e9 * network_act(&net), "ns", "batch 1");
+    network_end(&net);
+    if (mlp_begin(&net, 60, wide, 8, 1)) report("actor_ns.60-256-256-8", 1e9 * network_act(&net), "ns", "batch 1");
+    network_end(&net);
+
+    for (i = 0; i < 10; i++) solve[i] = pendulum_solve(i + 1, &steps[i]);
+    snprintf(note, sizeof note, "10 seeds, median; environment steps: median %.0f", bench_median(steps, 10));
+    report("pendulum_solve_s", 0.5 * (bench_median(solve, 10) + solve[4]), "s", note);
 
     if (bp_pendulum_env(&env, NULL, NULL, NULL) == BP_OK) report("env_steps_per_s.pendulum", env_rate(&env), "1/s", "");
     if (bp_pointmass_env(&env, NULL, NULL, NULL) == BP_OK) report("env_steps_per_s.pointmass", env_rate(&env), "1/s", "");

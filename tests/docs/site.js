@@ -84,6 +84,7 @@ async function everyPage(browser) {
     const worker = async () => {
         const context = await browser.newContext({ viewport: { width: 390, height: 844 }, deviceScaleFactor: 1 });
         const tab = await context.newPage();
+        tab.setDefaultNavigationTimeout(120000); // the source of bprior.h is 6 MB, and the machine may be busy
         let list;
         tab.on('pageerror', (error) => list.push(`script: ${String(error).split('\n')[0]}`));
         tab.on('requestfailed', (request) => {
@@ -194,12 +195,12 @@ function compile(block, wrong) {
     const mujoco = /bprior_mujoco\.h/.test(block.text);
     const ask = (what) => spawnSync('tools/mujoco.sh', [what], { encoding: 'utf8' });
     if (mujoco && ask('tag').status !== 0) return 'no MuJoCo';
-    const words = (what) => (mujoco ? ask(what).stdout.trim().split(/\s+/) : []);
+    const words = (what) => (mujoco ? ask(what).stdout.split(/\s+/).filter(Boolean) : []);
     fs.writeFileSync(source, block.text);
     const standard = flags.some((flag) => flag.startsWith('-std')) ? [] : [cxx ? '-std=c++11' : '-std=gnu99'];
     const run = spawnSync(cxx ? process.env.CXX || 'c++' : process.env.CC || 'cc', [...standard, '-O0', '-Wall', '-Wextra', '-DBPRIOR_NO_SIMD', '-I.', ...words('cflags'), source,
         '-o', 'build/docs-test/block', ...flags.filter((flag) => !/^-l/.test(flag) || flag === '-lm'), '-lm', '-pthread', ...words('libs')], { encoding: 'utf8' });
-    if (run.status !== 0) wrong((run.stderr || String(run.error)).split('\n').filter((line) => /error|undefined/.test(line)).slice(0, 3).join(' / '));
+    if (run.status !== 0) wrong((run.stderr || String(run.error)).split('\n').filter((line) => /error|undefined|cannot find|linker/.test(line)).slice(0, 3).join(' / '));
     return '';
 }
 
