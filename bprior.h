@@ -17,7 +17,7 @@
  *   1. >>status         configuration, errors          11. >>objectives   KL-regularised objectives
  *   2. >>memory         allocators and arenas          12. >>distral      many tasks, one prior
  *   3. >>random         counter-based random numbers   13. >>asymmetry    who sees which fields
- *   4. >>linalg         kernels, threads               14. >>policies     policies and priors
+ *   4. >>linalg         kernels, threads, profiles     14. >>policies     policies and priors
  *   5. >>distributions  Gaussian, categorical, mixture 15. >>latent       latent lower bounds
  *   6. >>layers         linear, layer norm, LSTM       16. >>replay       replay of sequences
  *   7. >>networks       MLPs, recurrent networks       17. >>retrace      Retrace targets
@@ -1020,7 +1020,7 @@ BPRIOR_API size_t bp_team_threads(const bp_team *team);
 /** @brief Ends the threads and frees the team. NULL is ignored. No job may be running. */
 BPRIOR_API void bp_team_destroy(bp_team *team);
 
-/** @brief What a training run spends its time on: X(NAME, name, meaning). A list of all, in the order of a table. */
+/** @brief What a training run spends its time on, in the order of bp_profile_text(): X(NAME, name, meaning). */
 #define BP_PHASE_LIST(X)                                                                                \
     X(ACT, "act", "choosing the actors' actions, keeping their sequences")                              \
     X(PHYSICS, "physics", "step() and reset() of the actors' environments")                             \
@@ -4368,7 +4368,12 @@ BPRIOR_API bp_status bp_clone_step(bp_clone *clone, const bp_batch *batch, bp_er
  *
  * *Asynchronous* mode lets actors run freely in their own threads while the learner learns; a limiter
  * with condition variables keeps samples and inserts at the set ratio, both ways. It is what the paper did, it is
- * faster when environments are slow, and it is not repeatable.
+ * faster when environments are slow, and it is not repeatable. The faster side waits asleep. Only checkpoints stop the actors;
+ * they go on during evaluations, so a row of the log may be some steps younger than the evaluation in it.
+ *
+ * **Where the time goes.** With config.profile a run watches itself: bp_run_profile() tells calls, thread-seconds and multiply-adds
+ * of each phase (::BP_PHASE_LIST), of actors' own threads apart from the learner's; bp_profile_text() writes them as a table. Results
+ * do not change. It costs a look at the clock twice per environment step and some ten times per learner step and shard.
  *
  * **Random streams** of the seed: 1 the learner's noise, 2 replay sampling, 3 evaluation with sampled actions,
  * 1000 + i actor i.
