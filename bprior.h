@@ -6731,7 +6731,7 @@ BPI_TABLE(bpi_neon, 14, BP_KERNEL_NEON, bpi_neon_unary, bpi_neon_slope, bpi_neon
  * transposed and is small or used by few rows is also read where it lies, except for the last, narrow panel. */
 
 #define BPI_KC ((size_t)(2048 / sizeof(bp_real)))                        /* rows of a packed block: 512 floats */
-#define BPI_PACK_BYTES ((size_t)(BPI_KC * (512 + 16) * sizeof(bp_real))) /* 1 MiB: fits a second-level cache */
+#define BPI_PACK_BYTES ((size_t)(BPI_KC * (380 + 16) * sizeof(bp_real))) /* 792 KiB: fits a second-level cache */
 #define BPI_DIRECT_BYTES ((size_t)(24 * 1024))                           /* a B no larger than this stays in the first-level cache */
 #define BPI_FAR_BYTES ((size_t)(96 * 1024))                              /* a transposed A larger than this is copied group by group */
 
@@ -17734,15 +17734,16 @@ BPI_FN size_t bpi_run_columns(const char *names[BPI_RUN_COLUMNS]) {
 BPI_FN bp_status bpi_run_row(bp_run *run, bp_error *error) {
     struct bpi_run *self = run->self;
     const bpi_tally *w = &self->window;
-    const double e = (double)w->episodes, nan = bpi_nan();
+    const double nan = bpi_nan();
     const char *names[BPI_RUN_COLUMNS];
-    double row[BPI_RUN_COLUMNS];
+    double row[BPI_RUN_COLUMNS], e;
     const size_t columns = bpi_run_columns(names);
     size_t n = 0, i;
     bp_status status = BP_OK;
 
     bpi_run_tick(run);
     bpi_async_lock(run); /* while the numbers are taken, not while they are written */
+    e = (double)w->episodes;
     row[n++] = (double)run->env_steps;
     row[n++] = (double)run->learner->steps;
     row[n++] = (double)run->episodes;
