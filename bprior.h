@@ -7161,10 +7161,12 @@ BPI_FN double bpi_clock_seconds(void) {
  *
  * To wake a sleeping thread takes some 50 microseconds, a tenth of a small learner step, and the next batch of a training
  * step usually comes sooner than that. So who has nothing to do looks for it for BPI_SPIN_SECONDS before it sleeps: once per
- * batch, so a team that is not used does not use the processor. */
+ * batch, so a team that is not used does not use the processor. Whoever needs that processor meanwhile gets it, the thread that
+ * is waited for above all: there may be fewer processors than threads. */
 
 #ifdef BPRIOR_THREADS
 #include <pthread.h>
+#include <sched.h>
 
 #if (defined(__GNUC__) || defined(__clang__)) && !defined(__TINYC__)
 #define BPI_ATOMIC_LOAD(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
@@ -7215,6 +7217,7 @@ BPI_FN void bpi_team_look(const unsigned *counter, unsigned seen) {
             BPI_RELAX();
         }
         if (bpi_clock_seconds() >= end) return;
+        (void)sched_yield();
     }
 }
 
