@@ -1064,7 +1064,7 @@ typedef struct bp_profile {
 /** @brief "act", "physics", ...; "" for what is no phase. */
 BPRIOR_API const char *bp_phase_name(bp_phase phase);
 
-/** @brief Writes a table with one line per phase that has calls or seconds: calls, seconds, share of `total`, GFLOP/s (two operations
+/** @brief Writes a table with one line per phase that has calls or half a millisecond: calls, seconds, share of `total`, GFLOP/s (two operations
  *         per multiply-add, per thread); then the sum.
  *  @param out      [capacity] the text, cut where it does not fit, and a NUL; may be NULL if capacity is 0
  *  @param capacity bytes of `out`; #BP_PROFILE_TEXT hold any table
@@ -7487,7 +7487,7 @@ BPRIOR_API size_t bp_profile_text(char *out, size_t capacity, const bp_profile *
     size_t at = sizeof head - 1, i;
     if (capacity) memcpy(out, head, bpi_min_size(at, capacity));
     for (i = 0; i < BP_PHASES; i++)
-        if (p->calls[i] || p->seconds[i] > 0.0)
+        if (p->calls[i] || p->seconds[i] >= 0.0005)
             at = bpi_profile_line(out, capacity, at, bp_phase_name((bp_phase)i), p->calls[i], p->seconds[i], p->total, p->macs[i]);
     at = bpi_profile_line(out, capacity, at, "total", 0, p->total, p->total, 0);
     if (capacity) out[bpi_min_size(at, capacity - 1)] = '\0';
