@@ -1020,25 +1020,26 @@ BPRIOR_API size_t bp_team_threads(const bp_team *team);
 /** @brief Ends the threads and frees the team. NULL is ignored. No job may be running. */
 BPRIOR_API void bp_team_destroy(bp_team *team);
 
-/** @brief What a training run spends its time on, in the order of bp_profile_text(): X(NAME, name, meaning). */
-#define BP_PHASE_LIST(X)                                                                                \
-    X(ACT, "act", "choosing the actors' actions, keeping their sequences")                              \
-    X(PHYSICS, "physics", "step() and reset() of the actors' environments")                             \
-    X(REPLAY, "replay", "sequences into replay, batches out of it, normalisers, copies for the actors") \
-    X(NOISE, "noise", "a learner step's normal random numbers")                                         \
-    X(TARGETS, "targets", "target policy and prior, soft values, traces, Retrace (E6, E19)")            \
-    X(CRITIC, "critic", "critic loss and gradient (E20)")                                               \
-    X(POLICY, "policy", "policy loss and gradient (E21)")                                               \
-    X(PRIOR, "prior", "prior loss and gradient (E22)")                                                  \
-    X(ADAM, "adam", "adding up gradients, norms, clipping, Adam, target copies")                        \
-    X(EVALUATION, "evaluation", "evaluation episodes, with their acting and physics")                   \
-    X(FILES, "files", "CSV rows, events, the status line, checkpoints")                                 \
-    X(WAIT, "wait", "threads without work: for each other, for the other side of an asynchronous run")  \
-    X(OTHER, "other", "all the rest")
+/** @brief What a training run spends its time on, in the order of bp_profile_text(): X(NAME, "name", "meaning"). The enum and
+ *  #bp_phase_name are both made from it. */
+#define BP_PHASE_LIST(X)                                                                                         \
+    X(BP_PHASE_ACT, "act", "choosing the actors' actions, keeping their sequences")                              \
+    X(BP_PHASE_PHYSICS, "physics", "step() and reset() of the actors' environments")                             \
+    X(BP_PHASE_REPLAY, "replay", "sequences into replay, batches out of it, normalisers, copies for the actors") \
+    X(BP_PHASE_NOISE, "noise", "a learner step's normal random numbers")                                         \
+    X(BP_PHASE_TARGETS, "targets", "target policy and prior, soft values, traces, Retrace (E6, E19)")            \
+    X(BP_PHASE_CRITIC, "critic", "critic loss and gradient (E20)")                                               \
+    X(BP_PHASE_POLICY, "policy", "policy loss and gradient (E21)")                                               \
+    X(BP_PHASE_PRIOR, "prior", "prior loss and gradient (E22)")                                                  \
+    X(BP_PHASE_ADAM, "adam", "adding up gradients, norms, clipping, Adam, target copies")                        \
+    X(BP_PHASE_EVALUATION, "evaluation", "evaluation episodes, with their acting and physics")                   \
+    X(BP_PHASE_FILES, "files", "CSV rows, events, the status line, checkpoints")                                 \
+    X(BP_PHASE_WAIT, "wait", "threads without work: for each other, for the other side of an asynchronous run")  \
+    X(BP_PHASE_OTHER, "other", "all the rest")
 
 /** @brief A phase of a training run. */
 typedef enum bp_phase {
-#define BPI_X(NAME, name, meaning) BP_PHASE_##NAME, /**< see #BP_PHASE_LIST */
+#define BPI_X(NAME, name, meaning) NAME,
     BP_PHASE_LIST(BPI_X)
 #undef BPI_X
         BP_PHASES /**< how many there are */
@@ -1064,8 +1065,8 @@ typedef struct bp_profile {
 /** @brief "act", "physics", ...; "" for what is no phase. */
 BPRIOR_API const char *bp_phase_name(bp_phase phase);
 
-/** @brief Writes a table with one line per phase that has calls or half a millisecond: calls, seconds, share of `total`, GFLOP/s (two operations
- *         per multiply-add, per thread); then the sum.
+/** @brief Writes a table with one line per phase that has calls or half a millisecond: calls, seconds, share of `total`, GFLOP/s
+ *         (two operations per multiply-add, per thread); then the sum.
  *  @param out      [capacity] the text, cut where it does not fit, and a NUL; may be NULL if capacity is 0
  *  @param capacity bytes of `out`; #BP_PROFILE_TEXT hold any table
  *  @return the length of the whole text without its NUL, as snprintf() does */
