@@ -17,7 +17,7 @@
  *   1. >>status         configuration, errors          11. >>objectives   KL-regularised objectives
  *   2. >>memory         allocators and arenas          12. >>distral      many tasks, one prior
  *   3. >>random         counter-based random numbers   13. >>asymmetry    who sees which fields
- *   4. >>linalg         kernels, threads               14. >>policies     policies and priors
+ *   4. >>linalg         kernels, threads, profiles     14. >>policies     policies and priors
  *   5. >>distributions  Gaussian, categorical, mixture 15. >>latent       latent lower bounds
  *   6. >>layers         linear, layer norm, LSTM       16. >>replay       replay of sequences
  *   7. >>networks       MLPs, recurrent networks       17. >>retrace      Retrace targets
@@ -1020,25 +1020,26 @@ BPRIOR_API size_t bp_team_threads(const bp_team *team);
 /** @brief Ends the threads and frees the team. NULL is ignored. No job may be running. */
 BPRIOR_API void bp_team_destroy(bp_team *team);
 
-/** @brief What a training run spends its time on: X(NAME, name, meaning). A list of all, in the order of a table. */
-#define BP_PHASE_LIST(X)                                                                                \
-    X(ACT, "act", "choosing the actors' actions, keeping their sequences")                              \
-    X(PHYSICS, "physics", "step() and reset() of the actors' environments")                             \
-    X(REPLAY, "replay", "sequences into replay, batches out of it, normalisers, copies for the actors") \
-    X(NOISE, "noise", "a learner step's normal random numbers")                                         \
-    X(TARGETS, "targets", "target policy and prior, soft values, traces, Retrace (E6, E19)")            \
-    X(CRITIC, "critic", "critic loss and gradient (E20)")                                               \
-    X(POLICY, "policy", "policy loss and gradient (E21)")                                               \
-    X(PRIOR, "prior", "prior loss and gradient (E22)")                                                  \
-    X(ADAM, "adam", "adding up gradients, norms, clipping, Adam, target copies")                        \
-    X(EVALUATION, "evaluation", "evaluation episodes, with their acting and physics")                   \
-    X(FILES, "files", "CSV rows, events, the status line, checkpoints")                                 \
-    X(WAIT, "wait", "threads without work: for each other, for the other side of an asynchronous run")  \
-    X(OTHER, "other", "all the rest")
+/** @brief What a training run spends its time on, in the order of bp_profile_text(): X(NAME, "name", "meaning"). The enum and
+ *  #bp_phase_name are both made from it. */
+#define BP_PHASE_LIST(X)                                                                                         \
+    X(BP_PHASE_ACT, "act", "choosing the actors' actions, keeping their sequences")                              \
+    X(BP_PHASE_PHYSICS, "physics", "step() and reset() of the actors' environments")                             \
+    X(BP_PHASE_REPLAY, "replay", "sequences into replay, batches out of it, normalisers, copies for the actors") \
+    X(BP_PHASE_NOISE, "noise", "a learner step's normal random numbers")                                         \
+    X(BP_PHASE_TARGETS, "targets", "target policy and prior, soft values, traces, Retrace (E6, E19)")            \
+    X(BP_PHASE_CRITIC, "critic", "critic loss and gradient (E20)")                                               \
+    X(BP_PHASE_POLICY, "policy", "policy loss and gradient (E21)")                                               \
+    X(BP_PHASE_PRIOR, "prior", "prior loss and gradient (E22)")                                                  \
+    X(BP_PHASE_ADAM, "adam", "adding up gradients, norms, clipping, Adam, target copies")                        \
+    X(BP_PHASE_EVALUATION, "evaluation", "evaluation episodes, with their acting and physics")                   \
+    X(BP_PHASE_FILES, "files", "CSV rows, events, the status line, checkpoints")                                 \
+    X(BP_PHASE_WAIT, "wait", "threads without work: for each other, for the other side of an asynchronous run")  \
+    X(BP_PHASE_OTHER, "other", "all the rest")
 
 /** @brief A phase of a training run. */
 typedef enum bp_phase {
-#define BPI_X(NAME, name, meaning) BP_PHASE_##NAME, /**< see #BP_PHASE_LIST */
+#define BPI_X(NAME, name, meaning) NAME,
     BP_PHASE_LIST(BPI_X)
 #undef BPI_X
         BP_PHASES /**< how many there are */
@@ -1064,8 +1065,8 @@ typedef struct bp_profile {
 /** @brief "act", "physics", ...; "" for what is no phase. */
 BPRIOR_API const char *bp_phase_name(bp_phase phase);
 
-/** @brief Writes a table with one line per phase that has calls or seconds: calls, seconds, share of `total`, GFLOP/s (two operations
- *         per multiply-add, per thread); then the sum.
+/** @brief Writes a table with one line per phase that has calls or half a millisecond: calls, seconds, share of `total`, GFLOP/s
+ *         (two operations per multiply-add, per thread); then the sum.
  *  @param out      [capacity] the text, cut where it does not fit, and a NUL; may be NULL if capacity is 0
  *  @param capacity bytes of `out`; #BP_PROFILE_TEXT hold any table
  *  @return the length of the whole text without its NUL, as snprintf() does */
@@ -4368,7 +4369,12 @@ BPRIOR_API bp_status bp_clone_step(bp_clone *clone, const bp_batch *batch, bp_er
  *
  * *Asynchronous* mode lets actors run freely in their own threads while the learner learns; a limiter
  * with condition variables keeps samples and inserts at the set ratio, both ways. It is what the paper did, it is
- * faster when environments are slow, and it is not repeatable.
+ * faster when environments are slow, and it is not repeatable. The faster side waits asleep. Only checkpoints stop the actors;
+ * they go on during evaluations, so a row of the log may be some steps younger than the evaluation in it.
+ *
+ * **Where the time goes.** With config.profile a run watches itself: bp_run_profile() tells calls, thread-seconds and multiply-adds
+ * of each phase (::BP_PHASE_LIST), of actors' own threads apart from the learner's; bp_profile_text() writes them as a table. Results
+ * do not change. It costs a look at the clock twice per environment step and some ten times per learner step and shard.
  *
  * **Random streams** of the seed: 1 the learner's noise, 2 replay sampling, 3 evaluation with sampled actions,
  * 1000 + i actor i.
@@ -7156,10 +7162,12 @@ BPI_FN double bpi_clock_seconds(void) {
  *
  * To wake a sleeping thread takes some 50 microseconds, a tenth of a small learner step, and the next batch of a training
  * step usually comes sooner than that. So who has nothing to do looks for it for BPI_SPIN_SECONDS before it sleeps: once per
- * batch, so a team that is not used does not use the processor. */
+ * batch, so a team that is not used does not use the processor. Whoever needs that processor meanwhile gets it, the thread that
+ * is waited for above all: there may be fewer processors than threads. */
 
 #ifdef BPRIOR_THREADS
 #include <pthread.h>
+#include <sched.h>
 
 #if (defined(__GNUC__) || defined(__clang__)) && !defined(__TINYC__)
 #define BPI_ATOMIC_LOAD(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
@@ -7210,6 +7218,7 @@ BPI_FN void bpi_team_look(const unsigned *counter, unsigned seen) {
             BPI_RELAX();
         }
         if (bpi_clock_seconds() >= end) return;
+        (void)sched_yield();
     }
 }
 
@@ -7479,7 +7488,7 @@ BPRIOR_API size_t bp_profile_text(char *out, size_t capacity, const bp_profile *
     size_t at = sizeof head - 1, i;
     if (capacity) memcpy(out, head, bpi_min_size(at, capacity));
     for (i = 0; i < BP_PHASES; i++)
-        if (p->calls[i] || p->seconds[i] > 0.0)
+        if (p->calls[i] || p->seconds[i] >= 0.0005)
             at = bpi_profile_line(out, capacity, at, bp_phase_name((bp_phase)i), p->calls[i], p->seconds[i], p->total, p->macs[i]);
     at = bpi_profile_line(out, capacity, at, "total", 0, p->total, p->total, 0);
     if (capacity) out[bpi_min_size(at, capacity - 1)] = '\0';

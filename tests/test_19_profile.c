@@ -57,6 +57,7 @@ static void test_text(void **state) {
     p.seconds[BP_PHASE_PHYSICS] = 8.0;
     p.calls[BP_PHASE_ADAM] = 7;
     p.seconds[BP_PHASE_OTHER] = 0.75;
+    p.seconds[BP_PHASE_FILES] = 0.0004; /* a look at the clock and nothing between: no line */
     assert_int_equal(bp_profile_text(text, sizeof text, &p), sizeof want - 1);
     assert_string_equal(text, want);
     for (i = 1; i <= sizeof small; i++) { /* cut, and never past the end */
