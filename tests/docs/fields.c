@@ -62,7 +62,7 @@ static void body(bp_mj_walker_kind kind) {
     size_t i;
     task.observe = BP_MJ_OBSERVE_COMPACT;
     small = make(&task);
-    printf("/* [body_%s] */\n  %s: %.1f kg, %lu bodies, %lu joints beside the root's, nq %d, nv %d\n", w->name, w->name, mass(m),
+    printf("/* [body_%s] */\n  %s: %.1f kg, %lu bodies, %lu joints beside those of the root, nq %d, nv %d\n", w->name, w->name, mass(m),
            (unsigned long)w->n_bodies, (unsigned long)w->n_joints, (int)m->nq, (int)m->nv);
     printf("  physics every %g s, %lu physics steps to a control step: %g s\n", w->timestep, (unsigned long)w->n_substeps,
            w->timestep * (double)w->n_substeps);
@@ -74,7 +74,7 @@ static void body(bp_mj_walker_kind kind) {
            (unsigned long)(bp_mj_world_spec(world)->observation_size - 3), (unsigned long)(bp_mj_world_spec(small)->observation_size - 3));
     print_fields(bp_mj_world_spec(world), 0, bp_mj_world_spec(world)->n_fields - 1, bp_mj_world_spec(small)); /* the last is the task's */
     printf("  actions, all in [-1, 1]:");
-    for (i = 0; i < w->n_actuators; i++) printf("%s%s", i % 8 ? " " : "\n    ", w->actuators[i]);
+    for (i = 0; i < w->n_actuators; i++) printf("%s%s", i % 4 ? " " : "\n    ", w->actuators[i]);
     printf("\n/* [body_%s] */\n\n", w->name);
     bp_mj_world_destroy(small);
     bp_mj_world_destroy(world);
