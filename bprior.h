@@ -16547,9 +16547,9 @@ BPI_FN bp_status bpi_run_receive(bp_run *run, bpi_actor *actor, bp_error *error)
 
 /* ---- 19.3 learning -------------------------------------------------------- */
 
-/* Sequences that may have been sampled by now: ratio * (inserted - min). */
-BPI_FN double bpi_run_allowance(const bp_run *run) {
-    const uint64_t inserted = run->replay->inserted, least = (uint64_t)run->config.min_sequences;
+/* Sequences that may have been sampled once `more` will have been inserted: ratio * (inserted - min). */
+BPI_FN double bpi_run_allowance(const bp_run *run, uint64_t more) {
+    const uint64_t inserted = run->replay->inserted + more, least = (uint64_t)run->config.min_sequences;
     return inserted > least ? run->config.samples_per_insert * (double)(inserted - least) : 0.0;
 }
 
@@ -16557,7 +16557,7 @@ BPI_FN bool bpi_run_may_learn(const bp_run *run) {
     if (run->config.learner_steps && run->learner->steps + run->learner->rejected >= run->config.learner_steps)
         return false;
     return run->replay->count > 0 &&
-           (double)run->self->sampled + (double)run->config.learner.batch <= bpi_run_allowance(run);
+           (double)run->self->sampled + (double)run->config.learner.batch <= bpi_run_allowance(run, 0);
 }
 
 BPI_FN bp_status bpi_run_sample(bp_run *run, bp_error *error) {
@@ -16921,8 +16921,8 @@ BPRIOR_API bp_status bp_run_finish(bp_run *run, bp_error *error) {
  *
  *     ahead = ratio * (inserted - min) - sampled
  *
- * The learner waits while ahead < B. Actors wait while ahead > slack = 2 B + ratio * actors. As slack > B, one side can
- * always go on. Actors ask before they begin a sequence, so a paused run stands at sequence boundaries. */
+ * The learner waits while ahead < B. Actors wait while ahead > slack = 2 B + ratio * actors; for them sequences under way
+ * count as inserted. As slack > B, one side can always go on. Actors ask before they begin a sequence, so a paused run stands at sequence boundaries. */
 /* Actors of their own threads work on copies: of the policy, and if anything else remembers of prior and critic, too. */
 BPI_FN bool bpi_publishes_all(const bp_rs0 *l) {
     return l->config.memory_start == BP_MEMORY_STORED &&
@@ -16950,7 +16950,14 @@ BPI_FN void bpi_publish(bp_real *copy, const bp_rs0 *l) {
 BPI_FN bool bpi_async_may_act(const bp_run *run) {
     const bp_run_config *c = &run->config;
     const double slack = 2.0 * (double)c->learner.batch + c->samples_per_insert * (double)c->actors;
-    return bpi_run_allowance(run) - (double)run->self->sampled <= slack;
+    const uint64_t under_way = run->self->in_flight / (uint64_t)c->learner.length;
+    return bpi_run_allowance(run, under_way) - (double)run->self->sampled <= slack;
+}
+
+/* One more may act: wake one, who will look whether there is another. To wake all of many actors for the few sequences that the
+ * learner is short of would take longer than the sequences. */
+BPI_FN void bpi_async_wake_one(bp_run *run) {
+    if (run->self->waiting > 0 && bpi_async_may_act(run)) (void)pthread_cond_signal(&run->self->wake_actors);
 }
 
 /* Claims of the sequences under way included: who comes last waits whether they suffice. */
@@ -16970,6 +16977,7 @@ BPI_FN void *bpi_async_actor(void *ctx) {
     for (;;) {
         bp_error detail;
         uint64_t claim;
+        bool enough;
         while (!self->quit && self->failed == BP_OK && run->env_steps < run->config.env_steps &&
                (self->pause || bpi_async_enough(run) || !bpi_async_may_act(run))) {
             self->waiting++;
@@ -16980,6 +16988,7 @@ BPI_FN void *bpi_async_actor(void *ctx) {
         if (self->quit || self->failed != BP_OK || run->env_steps >= run->config.env_steps) break;
         claim = (uint64_t)run->config.learner.length;
         self->in_flight += claim;
+        bpi_async_wake_one(run);
         memcpy(actor->params, self->published, n_params * sizeof(bp_real));
         if (run->normaliser.size)
             memcpy(actor->normaliser.state, run->normaliser.state, run->normaliser.n_state * sizeof(double));
@@ -16988,13 +16997,15 @@ BPI_FN void *bpi_async_actor(void *ctx) {
         bpi_actor_collect(actor, compute, &acting, &actor->normaliser);
 
         (void)pthread_mutex_lock(&self->lock);
+        enough = bpi_async_enough(run);
         self->in_flight -= claim;
         if (self->failed == BP_OK && bpi_run_receive(run, actor, &detail) != BP_OK) {
             self->failed = detail.status;
             self->failure = detail;
         }
         (void)pthread_cond_signal(&self->wake_learner);
-        (void)pthread_cond_broadcast(&self->wake_actors); /* boundary rows are no steps: the claim may have been too large */
+        /* Boundary rows are no steps: the claim may have been too large, and those who waited whether it suffices go on. */
+        if (enough || self->failed != BP_OK) (void)pthread_cond_broadcast(&self->wake_actors);
     }
     self->active--;
     (void)pthread_cond_signal(&self->wake_learner);
@@ -17093,7 +17104,7 @@ BPI_FN bp_status bpi_run_round_async(bp_run *run, bp_error *error) {
         if (error) *error = self->failure;
     } else if (learn) {
         status = bpi_run_sample(run, error);
-        (void)pthread_cond_broadcast(&self->wake_actors);
+        bpi_async_wake_one(run);
     }
     (void)pthread_mutex_unlock(&self->lock);
     if (status == BP_OK && learn) {
