@@ -16922,7 +16922,8 @@ BPRIOR_API bp_status bp_run_finish(bp_run *run, bp_error *error) {
  *     ahead = ratio * (inserted - min) - sampled
  *
  * The learner waits while ahead < B. Actors wait while ahead > slack = 2 B + ratio * actors; for them sequences under way
- * count as inserted. As slack > B, one side can always go on. Actors ask before they begin a sequence, so a paused run stands at sequence boundaries. */
+ * count as inserted. As slack > B, one side can always go on. Actors ask before they begin a sequence, so a paused run stands
+ * at sequence boundaries. */
 /* Actors of their own threads work on copies: of the policy, and if anything else remembers of prior and critic, too. */
 BPI_FN bool bpi_publishes_all(const bp_rs0 *l) {
     return l->config.memory_start == BP_MEMORY_STORED &&

@@ -1,6 +1,6 @@
 /* bench_growth.c - how time and memory grow: what `make bench-growth` measures and draws.
  *
- *     bench_growth --out DIR [--only step|replay|pool|checkpoint|run]
+ *     bench_growth --out DIR [--only step|replay|pool|checkpoint|actors|run]
  *
  * One CSV file per curve; docs/results/growth/growth.gp draws them, README.md beside it reads them. Each curve comes with what
  * it is expected to be: time over multiply-adds (flat), the machine's own latency at that size, its own disk. Times are medians
@@ -257,7 +257,8 @@ static void step_curve(const char *name, size_t offset, const size_t *x, size_t 
             other.plain = true;
             bare = learner_cost(&other, 1).seconds;
         }
-        CSV(f, (double)x[i], 1e3 * one.seconds, 1e3 * two.seconds, 1e3 * small, 1e3 * bare, gemm_ns(640, at.width), one.macs, one.bytes, one.allocated);
+        CSV(f, (double)x[i], 1e3 * one.seconds, 1e3 * two.seconds, 1e3 * small, 1e3 * bare, gemm_ns(640, at.width), one.macs,
+            one.bytes, one.allocated);
     }
     fclose(f);
 }
@@ -504,8 +505,8 @@ static void pool_curve(const char *name, const bp_env_maker *maker, double per_s
             s.action = (bp_real *)bp_alloc(NULL, ROUNDS * cells * sizeof(bp_real));
             if (!s.action) exit(1);
             for (k = 0; k < ROUNDS * cells; k++) s.action[k] = (bp_real)(2 * bp_rng_uniform(&rng) - 1);
-            rate[threads - 1] = (double)(s.steps * envs[i]) / measure(swim, &s, 0.5);
-            if (threads == 1) in_turn = (double)(ROUNDS * envs[i]) / measure(swim_in_turn, &s, 0.5);
+            rate[threads - 1] = (double)(s.steps * envs[i]) / measure(swim, &s, 0.3);
+            if (threads == 1) in_turn = (double)(ROUNDS * envs[i]) / measure(swim_in_turn, &s, 0.3);
             bp_free(NULL, s.action, ROUNDS * cells * sizeof(bp_real));
             bp_pool_destroy(s.pool);
         }
@@ -574,7 +575,7 @@ static void pool_curves(void) {
 #endif
 }
 
-/* ---- runs ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- runs ------------------------------------------------------------------------------------------------------------------------ */
 
 static bp_run_config small_run(void) {
     bp_run_config c = bp_run_config_default();
@@ -685,6 +686,38 @@ static void checkpoint_curve(void) {
     if (system(command) != 0) fprintf(stderr, "bench_growth: %s is still there\n", directory);
 }
 
+/* Environment steps per second of a run, against the number of actors: nearly nothing is learned, so that actors are what takes time
+ * (ratio .05), or the learner is, and holds actors back (ratio 4). Free-running actors share the second processor. */
+static void actors_curve(void) {
+    static const size_t actors[] = {1, 4, 16, 64, 256};
+    FILE *file = csv_open("actors", "actors,sync,sync_2_threads,async,sync_ratio_4,sync_2_threads_ratio_4,async_ratio_4");
+    size_t i, k;
+    for (i = 0; i < sizeof actors / sizeof actors[0]; i++) {
+        double rate[6];
+        for (k = 0; k < 6; k++) {
+            bp_run_config c = small_run();
+            bp_error error;
+            bp_run *run;
+            double start;
+            c.actors = actors[i];
+            c.log_every = 0;
+            c.samples_per_insert = k < 3 ? 0.05 : 4;
+            c.env_steps = k < 3 ? 1000000 : 60000;
+            c.threads = k % 3 == 1 ? 2 : 1;
+            c.mode = k % 3 == 2 ? BP_RUN_ASYNC : BP_RUN_SYNC;
+            pin_others();
+            if (bp_run_create(&run, &c, NULL, &error) != BP_OK || bp_run_round(run, &error) != BP_OK) fail(&error);
+            pin_me();
+            start = wall();
+            if (bp_run_train(run, &error) != BP_OK) fail(&error);
+            rate[k] = (double)run->env_steps / (wall() - start);
+            bp_run_destroy(run);
+        }
+        CSV(file, (double)actors[i], rate[0], rate[1], rate[2], rate[3], rate[4], rate[5]);
+    }
+    fclose(file);
+}
+
 /* Ten million steps: does anything grow with them? */
 static void run_curve(void) {
     FILE *file = csv_open("run", "env_steps,steps_per_s,resident_bytes,heap_bytes,csv_bytes,sequences");
@@ -720,13 +753,18 @@ static void run_curve(void) {
     if (system(command) != 0) fprintf(stderr, "bench_growth: %s is still there\n", directory);
 }
 
-/* ---- all of it --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- all of it ------------------------------------------------------------------------------------------------------------------- */
 
 int main(int argc, char **argv) {
     static const struct {
         const char *name;
         void (*curves)(void);
-    } parts[] = {{"step", step_curves}, {"replay", replay_curves}, {"pool", pool_curves}, {"checkpoint", checkpoint_curve}, {"run", run_curve}};
+    } parts[] = {{"step", step_curves},
+                 {"replay", replay_curves},
+                 {"pool", pool_curves},
+                 {"checkpoint", checkpoint_curve},
+                 {"actors", actors_curve},
+                 {"run", run_curve}};
     const double start = wall();
     const char *only = NULL;
     bp_error error;
@@ -738,7 +776,7 @@ int main(int argc, char **argv) {
         else break;
     }
     if (k < argc) {
-        fprintf(stderr, "usage: bench_growth [--out DIR] [--only step|replay|pool|checkpoint|run]\n");
+        fprintf(stderr, "usage: bench_growth [--out DIR] [--only step|replay|pool|checkpoint|actors|run]\n");
         return 2;
     }
     if (bp_file_make_directory(out_dir, &error) != BP_OK) fail(&error);
