@@ -4,6 +4,7 @@
 #   MUJOCO         auto (default), system, wheel or none; MUJOCO_DIR=/path for one of your own
 #   T=text         `make test`: only what has this text in its name, as in T=05, T=asan, T=portability
 #   QUICK=1        `make demo`: the half-minute setting; `make film`: 20 steps
+#   OUT=DIR        `make bench-growth`: where to (default build/growth; docs/results/growth renews what is there)
 #   ARGS="..."     `make demo`, `make film`, `make watch`, `make bench`: more arguments for the program
 #   PREFIX, DESTDIR  `make install` (default /usr/local)
 
@@ -17,7 +18,7 @@ HEADERS := $(wildcard bprior.h bprior_mujoco.h)
 # Parallel unless the user chose a number.
 JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
 
-.PHONY: help demo film watch test parity deps bench lint equations format examples install uninstall clean
+.PHONY: help demo film watch test parity deps bench lint equations format examples install uninstall clean bench-growth
 .DEFAULT_GOAL := help
 
 help:
@@ -28,6 +29,7 @@ help:
 	@echo 'make parity     MuJoCo bodies and tasks against the reference: difference and tolerance, on every MuJoCo there is'
 	@echo 'make deps       install what all the targets need, and say what and why'
 	@echo 'make bench      measure speed into build/bench.json'
+	@echo 'make bench-growth  how time and memory grow, drawn into build/growth (OUT=): three minutes'
 	@echo 'make lint       layout, names, documentation; make format applies the layout'
 	@echo 'make equations  does docs/equations.md agree with code and tests, in all directions?'
 	@echo 'make format     clang-format on all sources'
@@ -67,6 +69,11 @@ parity:
 bench:
 	@tools/deps.sh bench
 	@$(MAKE) --no-print-directory _bench
+
+OUT ?= build/growth
+bench-growth:
+	@tools/deps.sh bench
+	@$(MAKE) --no-print-directory _bench_growth
 
 lint:
 	@tools/deps.sh lint
@@ -237,10 +244,15 @@ _watch: $(if $(MJ_TAG),$(WATCH_BIN))
 	@$(WATCH_BIN) $(if $(QUICK),--quick) $(ARGS)
 
 # Plain -O2, as a user would get; OpenBLAS, if there, as the yardstick.
-CBLAS := $(if $(filter _bench,$(MAKECMDGOALS)),$(shell tools/cblas.sh))
+CBLAS := $(if $(filter _bench _bench_growth,$(MAKECMDGOALS)),$(shell tools/cblas.sh))
 BENCHES := $(wildcard tests/bench/*.c)
 $(foreach b,$(BENCHES),$(eval $(call program,$(b),$(b:tests/%.c=build/%),-O2 -DBPRIOR_THREADS $(if $(CBLAS),-DBPRIOR_USE_CBLAS) $(if $(MJ_TAG),-DBENCH_MUJOCO $(MJ_CFLAGS)),$(CBLAS) $(MJ_LIBS))))
-_bench: $(BENCHES:tests/%.c=build/%)
+_bench: $(patsubst tests/%.c,build/%,$(filter-out %/bench_growth.c,$(BENCHES)))
 	@OPENBLAS_NUM_THREADS=1 build/bench/bench --out build/bench.json $(ARGS)
+.PHONY: _bench_growth
+_bench_growth: build/bench/bench_growth
+	@mkdir -p $(OUT)
+	@OPENBLAS_NUM_THREADS=1 build/bench/bench_growth --out $(OUT) $(ARGS)
+	@gp=$$(pwd)/docs/results/growth/growth.gp; cd $(OUT) && gnuplot "$$gp" && echo "drawn in $(OUT)"
 
 endif

@@ -223,7 +223,7 @@ for task; do
         want "have tcc" tcc "the header under a third"
         ;;
     esac
-    case $task in demo | all) want "have gnuplot" gnuplot-nox "the demo's plots" ;; esac
+    case $task in demo | bench | all) want "have gnuplot" gnuplot-nox "plots" ;; esac
     case $task in film | test | all)
         want has_egl libegl-dev "pictures without a window, through EGL"
         want has_drivers libgl1-mesa-dri "Mesa's renderers behind EGL"
