@@ -176,7 +176,9 @@ unset logscale
 set title 'ten million steps of one run'
 set xlabel 'environment steps'
 set format x '%.0s%c'
-set yrange [0:*]
+set format y '%.1s%c'
+set yrange [0:2.5e6]
+set key at graph 0.97,0.5
 set y2range [0:60]
 set ytics nomirror
 set y2tics
