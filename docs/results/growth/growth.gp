@@ -7,8 +7,10 @@ blue = '#0060ad'
 orange = '#dd5511'
 green = '#228833'
 grey = '#888888'
+have(file) = system('test -f '.file.'.csv && echo 1') eq '1' # parts can be measured one by one
 
 # ---- learner step: time over multiply-adds, flat is ideal --------------------------------------------
+if (have('step_observation')) {
 set output 'step.png'
 set multiplot layout 2,3 title 'One learner step: nanoseconds per multiply-add (middle: B = 64, width 64, T = 10, S = 4, O = 16)'
 set logscale xy
@@ -54,8 +56,10 @@ plot 'step_batch.csv' every ::1 using 7:2 with linespoints pt 7 lc rgb blue titl
      'step_observation.csv' every ::1 using 7:2 with linespoints pt 7 lc rgb '#66aadd' title 'O', \
      x*1e-8 with lines dt 2 lw 2 lc rgb grey title '.01 ns each'
 unset multiplot
+}
 
 # ---- replay --------------------------------------------------------------------------------------------
+if (have('replay_batch')) {
 set terminal pngcairo enhanced size 1500,480 font 'sans,12'
 set output 'replay.png'
 set multiplot layout 1,3 title 'Replay of sequences of 10 steps, batches of 256'
@@ -79,8 +83,10 @@ set xlabel 'sequences in a batch, B'
 set yrange [10:1000]
 plot 'replay_batch.csv' every ::1 using 1:2 with linespoints pt 7 lw 2 lc rgb blue title 'sample'
 unset multiplot
+}
 
 # ---- pools ---------------------------------------------------------------------------------------------
+if (have('pool_pointmass')) {
 set terminal pngcairo enhanced size 1500,900 font 'sans,12'
 set output 'pool.png'
 set multiplot layout 2,2 title 'A pool of environments: steps per second'
@@ -90,7 +96,7 @@ set format y '%.0s%c'
 set key bottom right
 do for [env in 'pendulum pointmass ant'] {
     file = 'pool_'.env.'.csv'
-    if (system('test -f '.file.' && echo 1') eq '1') {
+    if (have('pool_'.env)) {
         set title env
         set yrange [(env eq 'ant' ? 1000 : 1e6):(env eq 'ant' ? 1e4 : 2e8)]
         plot file every ::1 using 1:2 with linespoints pt 7 lw 2 lc rgb blue title '1 thread', \
@@ -110,8 +116,10 @@ plot 'hand_over.csv' every ::1 using 1:($2/$3) with linespoints pt 7 lw 2 lc rgb
      1 with lines dt 2 lc rgb grey notitle, 2 with lines dt 2 lw 2 lc rgb grey title 'ideal'
 unset multiplot
 set format x '%.0s%c'
+}
 
 # ---- memory ---------------------------------------------------------------------------------------------
+if (have('step_observation') && have('replay_batch') && have('pool_pointmass')) {
 set terminal pngcairo enhanced size 1500,480 font 'sans,12'
 set output 'memory.png'
 set multiplot layout 1,3 title 'Memory: lines by bp\_..\_size(), points by malloc'
@@ -135,8 +143,10 @@ set xlabel 'environments'
 plot 'pool_pendulum.csv' every ::1 using 1:5 with linespoints pt 7 lw 2 lc rgb blue title 'pendulum', \
      '< test -f pool_ant.csv && cat pool_ant.csv' every ::1 using 1:5 with linespoints pt 7 lw 2 lc rgb orange title 'ant'
 unset multiplot
+}
 
 # ---- long runs --------------------------------------------------------------------------------------------
+if (have('checkpoint') && have('actors') && have('run')) {
 set output 'run.png'
 set multiplot layout 1,3 title 'Long runs'
 set title 'a checkpoint writes the whole replay'
@@ -166,7 +176,9 @@ unset logscale
 set title 'ten million steps of one run'
 set xlabel 'environment steps'
 set format x '%.0s%c'
-set yrange [0:*]
+set format y '%.1s%c'
+set yrange [0:2.5e6]
+set key at graph 0.97,0.5
 set y2range [0:60]
 set ytics nomirror
 set y2tics
@@ -175,3 +187,4 @@ plot 'run.csv' every ::1 using 1:2 with linespoints pt 7 lw 2 lc rgb blue title 
      '' every ::1 using 1:($3/1e6) axes x1y2 with linespoints pt 7 lw 2 lc rgb orange title 'resident memory, MB', \
      '' every ::1 using 1:($5/1e6) axes x1y2 with lines dt 2 lw 2 lc rgb green title 'progress.csv on disk, MB'
 unset multiplot
+}
