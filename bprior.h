@@ -2295,8 +2295,8 @@ BPRIOR_API bp_pool_config bp_pool_config_make(uint32_t cookie);
  * that fails is tried with the seeds of later episodes; ten failures in a row, or more than max_faults in all, stop the pool.
  *
  * **Threads.** Each has an equal part of the environments, the same in every step, and helps the others when it is done. A second
- * thread pays when a step of all environments takes some 10 microseconds and more; to wake one that has fallen asleep
- * meanwhile takes some 50 (docs/results/growth). So cheap environments are best stepped by one thread, or by the hundred.
+ * thread pays when a step of all environments takes some 10 microseconds and more (docs/results/growth); the pool measures what
+ * it takes, and the calling thread steps all of them where that is sooner done.
  *
  * **Repeatable.** Environments do not see each other, so results are the same bits for any number of threads - as
  * long as yours share nothing that they write to (a normaliser with update = true, say).
@@ -9883,9 +9883,10 @@ struct bpi_pool {
     bpi_pool_home *home;                  /* [homes] one for each thread */
     void (*one)(bp_pool *pool, size_t i); /* what is done with each environment */
     bpi_pool_seat *seat;
-    uint64_t seed;
-    bool started;     /* there are running episodes */
-    bp_error failure; /* status BP_OK, or why the pool has stopped */
+    uint64_t seed, turn; /* turn: calls of bp_pool_step() */
+    double cost;         /* seconds that a step of all takes one thread, smoothed; 0: not yet known */
+    bool started;        /* there are running episodes */
+    bp_error failure;    /* status BP_OK, or why the pool has stopped */
 };
 
 BPRIOR_API bp_pool_config bp_pool_config_make(uint32_t cookie) {
@@ -10006,23 +10007,45 @@ BPI_FN void bpi_pool_reset_one(bp_pool *pool, size_t i) {
 #elif (defined(__GNUC__) || defined(__clang__)) && !defined(__TINYC__)
 #define BPI_POOL_TAKE(next) __atomic_fetch_add((next), 1, __ATOMIC_RELAXED) /* order is the team's business */
 #endif
+
+/* Does a second thread pay? To hand over work and to write into each other's cache lines takes some microseconds, and so do a hundred
+ * pendulums. So the calling thread looks at the clock, and where it would be done with all of them sooner it goes alone: the first
+ * steps, to learn what they cost, and while that is below BPI_POOL_ALONE. What it measures beside other threads is more than
+ * it would take alone, because of these cache lines; so where the answer is near it now and then tries. Who steps an environment
+ * changes nothing but time. */
+#define BPI_POOL_ALONE 8e-6
+#define BPI_POOL_FIRST 4
+BPI_FN bool bpi_pool_alone(const struct bpi_pool *self) {
+    return self->turn < BPI_POOL_FIRST || self->cost < BPI_POOL_ALONE || (self->cost < 8 * BPI_POOL_ALONE && self->turn % 256 == 0);
+}
+
+/* Since `start` the calling thread has stepped n of N environments. What an interrupt adds is cut off. */
+BPI_FN void bpi_pool_measured(struct bpi_pool *self, double start, size_t n, size_t N) {
+    const double cost = (bpi_clock_seconds() - start) * (double)N / (double)n;
+    if (self->turn == 0) self->cost = cost;
+    else if (self->turn < BPI_POOL_FIRST) self->cost = cost < self->cost ? cost : self->cost;
+    else self->cost += 0.125 * ((cost < 2 * self->cost + 1e-7 ? cost : 2 * self->cost + 1e-7) - self->cost);
+}
+
 BPI_FN void bpi_pool_job(void *ctx, size_t index, size_t worker) {
     bp_pool *pool = (bp_pool *)ctx;
-    const struct bpi_pool *self = pool->self;
-    size_t i, share;
+    struct bpi_pool *self = pool->self;
+    const bool watch = worker == 0 && self->one == bpi_pool_step_one;
+    const double start = watch ? bpi_clock_seconds() : 0.0;
+    size_t i, share, n = 0;
 #ifdef BPI_POOL_TAKE
     size_t k;
     BPI_UNUSED(index);
     for (k = 0; k < self->homes; k++) {
         bpi_pool_home *home = &self->home[(worker + k) % self->homes];
         while ((share = BPI_POOL_TAKE(&home->next)) < home->end)
-            for (i = self->first[share]; i < self->first[share + 1]; i++) self->one(pool, i);
+            for (i = self->first[share]; i < self->first[share + 1]; i++, n++) self->one(pool, i);
     }
 #else
-    BPI_UNUSED(worker);
     share = index;
-    for (i = self->first[share]; i < self->first[share + 1]; i++) self->one(pool, i);
+    for (i = self->first[share]; i < self->first[share + 1]; i++, n++) self->one(pool, i);
 #endif
+    if (watch && n) bpi_pool_measured(self, start, n, pool->config.envs);
 }
 
 BPI_FN void bpi_pool_all(bp_pool *pool, void (*one)(bp_pool *pool, size_t i)) {
@@ -10036,6 +10059,20 @@ BPI_FN void bpi_pool_all(bp_pool *pool, void (*one)(bp_pool *pool, size_t i)) {
 #else
     bp_team_run(self->team, bpi_pool_job, pool, self->shares);
 #endif
+}
+
+BPI_FN void bpi_pool_step_all(bp_pool *pool) {
+    struct bpi_pool *self = pool->self;
+    const size_t N = pool->config.envs;
+    if (self->homes > 1 && !bpi_pool_alone(self)) bpi_pool_all(pool, bpi_pool_step_one);
+    else {
+        const bool watch = self->homes > 1 && (self->turn < BPI_POOL_FIRST || self->turn % 64 == 0); /* a look takes as long as a pendulum */
+        const double start = watch ? bpi_clock_seconds() : 0.0;
+        size_t i;
+        for (i = 0; i < N; i++) bpi_pool_step_one(pool, i);
+        if (watch) bpi_pool_measured(self, start, N, N);
+    }
+    self->turn++;
 }
 
 /* After all have moved: must the pool stop? Only if there were new faults, so mostly this is one sum. */
@@ -10085,7 +10122,7 @@ BPRIOR_API bp_status bp_pool_step(bp_pool *pool, bp_error *error) {
             return bpi_fail(error, BP_ERR_ARGUMENT, "bp_pool_step: row %zu of the actions is not acceptable to '%s': %s", i,
                             pool->spec.name,
                             pool->spec.action_kind == BP_ACTION_DISCRETE ? "it is none of the choices" : "a number is not finite");
-    bpi_pool_all(pool, bpi_pool_step_one);
+    bpi_pool_step_all(pool);
     for (i = 0; i < pool->config.envs; i++) {
         if (pool->fault[i]) continue;
         pool->n_steps++;
