@@ -27,7 +27,8 @@ struct CMUnitTest {
     { #f, f }
 
 static jmp_buf alone_out; /* where a test that fails or is skipped goes on; its value says which */
-enum { ALONE_FAILED = 1, ALONE_SKIPPED };
+enum { ALONE_FAILED = 1,
+       ALONE_SKIPPED };
 
 #define print_message printf
 #define print_error printf
