@@ -576,6 +576,7 @@ extern "C" {
  *  | `BPRIOR_THREADS`           | #bp_team uses POSIX threads instead of a plain loop      |
  *  | `BPRIOR_USE_CBLAS`         | adds #BP_KERNEL_CBLAS; link with a CBLAS library         |
  *  | `BPRIOR_NO_SIMD`           | leave out the kernels written for one family of CPUs     |
+ *  | `BPRIOR_WINDOWS_AVX`       | AVX kernels with gcc on Windows, if its stack suits them |
  *  | `BPRIOR_ALLOW_FAST_MATH`   | compile under -ffast-math all the same (see below)       |
  *
  *  DETERMINISM. Random numbers, the reference kernel and everything exact are
@@ -4922,7 +4923,10 @@ BPRIOR_API size_t bp_status_line(char *line, size_t capacity, const bp_progress 
 /* Instruction sets for which there is code of their own. It is compiled by function attributes, whatever the flags of the
  * build, and chosen when the program runs. */
 #if !defined(BPRIOR_NO_SIMD) && (defined(__GNUC__) || defined(__clang__)) && !defined(__TINYC__)
-#if defined(__x86_64__)
+/* gcc keeps AVX registers on the stack as if that were aligned to 32 bytes, which Windows does not do: a program then crashes in
+ * every other run (gcc's bug 54412). Some distributors repair their gcc, and no macro says which. */
+#if (defined(_WIN32) || defined(__CYGWIN__)) && !defined(__clang__) && !defined(BPRIOR_WINDOWS_AVX)
+#elif defined(__x86_64__)
 #define BPI_X86 1
 #elif defined(__aarch64__) && defined(__ARM_NEON)
 #define BPI_NEON 1

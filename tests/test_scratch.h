@@ -11,6 +11,12 @@
 
 #include <sys/stat.h>
 #include <unistd.h>
+#ifdef _WIN32
+#include <direct.h>
+#include <io.h>
+#define mkdir(path, mode) _mkdir(path)
+#define mkdtemp(name) (_mktemp(name) && !_mkdir(name) ? (name) : NULL)
+#endif
 
 static char bpt_scratch[256];
 

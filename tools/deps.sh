@@ -271,6 +271,10 @@ for task; do
         want "have tcc" tcc "the header under a third"
         want "have cmake" cmake "a CMake project that embeds it"
         want "have meson" meson "a Meson project that embeds it"
+        want "have aarch64-linux-gnu-g++" g++-aarch64-linux-gnu "the header for 64-bit ARM"
+        want "have qemu-aarch64" qemu-user "to run that"
+        want "have musl-gcc" musl-tools "the header under another C library"
+        want "have x86_64-w64-mingw32-g++" g++-mingw-w64-x86-64-posix "the header for Windows"
         want "have pkg-config" pkgconf "both, after make install"
         ;;
     esac

@@ -4,9 +4,11 @@
 #   tests/portability/run.sh list      names of the checks
 #   tests/portability/run.sh NAME      run one; status 0 passed, 77 not possible here (last line says why)
 #
-# C and CXX compilers under test: gcc and clang where they are found, tcc as a bonus.
+# C and CXX compilers under test: gcc and clang where they are found, tcc as a bonus. Machines other than this one: 64-bit ARM in
+# QEMU, Windows in Wine, and musl as another C library; the tests run there without cmocka (alone/cmocka.h).
 cd "$(dirname "$0")/../.." || exit 1
 here=tests/portability
+scalar=
 warn="-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wdouble-promotion -Werror"
 standards="c99 c11 c17 c++11 c++17"
 
@@ -18,6 +20,7 @@ if [ "$1" = list ]; then
         for name in warnings-O2 static order units mixed mismatch prefix; do echo "$name-$cc"; done
     done
     echo symbols fast-math tcc tldr readme mujoco-c99 mujoco-c++ film
+    echo aarch64 aarch64-double musl mingw
     echo embed-pkgconfig embed-cmake embed-meson embed-static embed-cortex-m3
     exit 0
 fi
@@ -60,7 +63,80 @@ scalar_flag() { [ "$1" = double ] && echo -DBPRIOR_DOUBLE; }
 # global symbols that an object defines, one per line: type name
 defined() { nm -g --defined-only "$1" | awk 'NF == 3 { print $2, $3 }'; }
 
+# house C_COMPILER CXX_COMPILER: the header as C99 and C++11 under the house warnings, float and double
+house() {
+    for flags in -DBPRIOR_THREADS -DBPRIOR_DOUBLE; do
+        run $1 -std=c99 -x c $warn -I. $flags -fsyntax-only $here/implementation.c
+        run $2 -std=c++11 -x c++ $warn -I. $flags -fsyntax-only $here/implementation.c
+    done
+}
+# abroad COMPILE START TESTS...: builds and runs tests/test_NAME.c. COMPILE makes programs for the other machine, START runs
+# them here (empty: they run by themselves). As in the Makefile, tests that only call the library share one object of it.
+# Last, bits.c has to print the same here and there.
+abroad() {
+    build="$1 -Wall -Wextra -Werror -I. -Itests -I$here/alone" start=$2
+    shift 2
+    run $build -c -o "$dir/bprior.o" $here/implementation.c
+    for name; do
+        shared="-DBPRIOR_IMPLEMENTED $dir/bprior.o"
+        ! grep -q -E 'bpi_|BPI_|define +BPRIOR_[^I]' tests/test_$name.c || shared=
+        run $build -o "$dir/$name.exe" tests/test_$name.c $shared -lm
+        echo "+ $start $dir/$name.exe"
+        $start "$dir/$name.exe" >"$dir/$name.out" 2>&1 || { cat "$dir/$name.out"; echo "error: failed: tests/test_$name.c"; exit 1; }
+        cat "$dir/$name.out"
+    done
+    run $build -o "$dir/bits.exe" $here/bits.c "$dir/bprior.o" -lm
+    $start "$dir/bits.exe" | tr -d '\r' >"$dir/there"
+    run ${CC:-cc} -std=gnu99 -O1 -DBPRIOR_NO_SIMD $scalar -I. -o "$dir/bits" $here/bits.c $here/implementation.c -lm
+    "$dir/bits" >"$dir/here"
+    diff "$dir/here" "$dir/there" || { echo "error: other bits here (<) than there (>)"; exit 1; }
+    cat "$dir/there"
+}
+# example COMPILE START NAME: examples/NAME.c prints what it says it prints
+example() {
+    run $1 -std=c99 $warn -I. -o "$dir/$3.exe" examples/$3.c -lm
+    printf '#!/bin/sh\n%s "%s" | tr -d "\\r"\n' "$2" "$dir/$3.exe" >"$dir/$3.sh" # check-example.sh takes a program, not a command
+    chmod +x "$dir/$3.sh"
+    mkdir -p build/log
+    run tools/check-example.sh "$dir/$3.sh" examples/$3.c
+}
+
 case $name in
+aarch64*) # the NEON kernel: the tests of everything that calls it, in QEMU
+    scalar=$(scalar_flag "${name#aarch64-}")
+    gcc=aarch64-linux-gnu-gcc gxx=aarch64-linux-gnu-g++
+    command -v $gcc >/dev/null 2>&1 && command -v $gxx >/dev/null 2>&1 || skip "no $gcc or $gxx on this machine"
+    if [ -z "$scalar" ]; then
+        house $gcc $gxx
+        ! command -v clang >/dev/null 2>&1 || house "clang --target=aarch64-linux-gnu" "clang++ --target=aarch64-linux-gnu"
+    fi
+    command -v qemu-aarch64 >/dev/null 2>&1 || skip "no qemu-aarch64 on this machine to run what it compiles"
+    # In double not chapter 4: its test compares with long double, which has 128 bits there and is slow library code.
+    tests="04_linalg 05_distributions 06_layers 07_networks 08_optimiser"
+    [ -z "$scalar" ] || tests="05_distributions 06_layers 07_networks 08_optimiser"
+    abroad "$gcc -std=gnu99 -O2 -static -pthread -DBPRIOR_THREADS $scalar" qemu-aarch64 $tests
+    [ -n "$scalar" ] || grep -q '^kernel neon runs here' "$dir/04_linalg.out" || { echo "error: no test met the NEON kernel"; exit 1; }
+    ;;
+musl) # another C library, and another libm
+    command -v musl-gcc >/dev/null 2>&1 || skip "no musl-gcc on this machine"
+    run musl-gcc -std=c99 $warn -I. -DBPRIOR_THREADS -fsyntax-only $here/implementation.c
+    example "musl-gcc -O2 -static" "" 01_network
+    example "musl-gcc -O2 -static" "" 05_pendulum
+    abroad "musl-gcc -std=gnu99 -O1 -static -pthread -DBPRIOR_THREADS" "" 04_linalg 05_distributions 19_resume 20_files
+    ;;
+mingw) # Windows: another format of long, threads through winpthreads, files through stdio
+    gcc=x86_64-w64-mingw32-gcc gxx=x86_64-w64-mingw32-g++
+    command -v $gcc >/dev/null 2>&1 && command -v $gxx >/dev/null 2>&1 || skip "no $gcc or $gxx on this machine"
+    house $gcc $gxx
+    run $gcc -std=gnu99 -O0 -static -pthread -DBPRIOR_THREADS $warn -I. -o "$dir/call.exe" $here/call.c $here/implementation.c -lm
+    command -v wine >/dev/null 2>&1 || skip "it compiles; no wine on this machine to run it"
+    WINEPREFIX=$(pwd)/$dir/wine WINEDEBUG=-all
+    export WINEPREFIX WINEDEBUG
+    run wine "$dir/call.exe"
+    example "$gcc -O1 -static" wine 05_pendulum
+    # Without AVX so far, as everyone gets it; here with it, as the gcc of the name above is Debian's (docs/pages/64_porting.md).
+    abroad "$gcc -std=gnu99 -O1 -static -pthread -DBPRIOR_THREADS -DBPRIOR_WINDOWS_AVX" wine 04_linalg 16_replay 19_structured
+    ;;
 warnings-O2-*) # what only the optimiser's view reveals
     cc=${name#warnings-O2-}
     compiler_or_skip $cc c++11
