@@ -1929,8 +1929,9 @@ BPRIOR_API bp_status bp_adam_config_check(const bp_adam_config *config, bp_error
 
 /** @brief One step of Adam with bias correction (E36).
  *  @param params [n] updated
- *  @param m      [n] running average of the gradient, updated; zero before step 1
- *  @param v      [n] running average of its square, updated; zero before step 1
+ *  @param m      [n] running average of the gradient, updated; zero before step 1. What is below 1e-31 (in double 1e-292) becomes
+ *                0, so that no numbers are left that processors are slow with
+ *  @param v      [n] running average of its square, updated; zero before step 1; likewise
  *  @param grad   [n] gradient of the loss to be made smaller
  *  @param n      length
  *  @param config settings (clip_norm is not looked at: pass its effect as grad_scale)
@@ -2295,8 +2296,8 @@ BPRIOR_API bp_pool_config bp_pool_config_make(uint32_t cookie);
  * that fails is tried with the seeds of later episodes; ten failures in a row, or more than max_faults in all, stop the pool.
  *
  * **Threads.** Each has an equal part of the environments, the same in every step, and helps the others when it is done. A second
- * thread pays when a step of all environments takes some 10 microseconds and more; to wake one that has fallen asleep
- * meanwhile takes some 50 (docs/results/growth). So cheap environments are best stepped by one thread, or by the hundred.
+ * thread pays when a step of all environments takes some 10 microseconds and more (docs/results/growth); the pool measures what
+ * it takes, and the calling thread steps all of them where that is sooner done.
  *
  * **Repeatable.** Environments do not see each other, so results are the same bits for any number of threads - as
  * long as yours share nothing that they write to (a normaliser with update = true, say).
@@ -5898,6 +5899,13 @@ BPI_ALWAYS_INLINE void bpi_axpy_loop(bp_real *BPI_RESTRICT y, bp_real a, const b
     for (; i < n; i++) y[i] += a * x[i];
 }
 
+BPI_ALWAYS_INLINE void bpi_polyak_loop(bp_real *BPI_RESTRICT y, bp_real a, const bp_real *BPI_RESTRICT x, size_t n) {
+    size_t i = 0, j;
+    for (; n - i >= BPI_LANES; i += BPI_LANES)
+        for (j = 0; j < BPI_LANES; j++) y[i + j] += a * (x[i + j] - y[i + j]);
+    for (; i < n; i++) y[i] += a * (x[i] - y[i]);
+}
+
 BPI_ALWAYS_INLINE double bpi_sumsq_loop(const bp_real *x, size_t n) {
     double lane[8] = {0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0};
     size_t i = 0, j;
@@ -6034,7 +6042,8 @@ BPI_FN bp_real bpi_dot_reference(const bp_real *x, const bp_real *y, size_t n) {
     I##_storem(out + i * ldc, m0, c0_##i); \
     I##_storem(out + i * ldc + I##_W, m1, c1_##i);
 
-/* The numbers of a step of Adam: 8.1 */
+/* The numbers of a step of Adam, and what is as good as 0 in its averages: 8.1 */
+#define BPI_ADAM_TINY (BPI_REAL_MIN / BPI_REAL_EPSILON)
 typedef struct bpi_adam {
     bp_real beta1, beta2, keep1, keep2, rate, epsilon, scale;
 } bpi_adam;
@@ -6228,6 +6237,7 @@ typedef void (*bpi_tile_fn)(size_t k, const bp_real *a, size_t lda, const bp_rea
 /* The elementwise loops of 4.2, compiled for this instruction set */
 #define BPI_LOOPS(I, ATTR)                                                                                          \
     ATTR BPI_FN void I##_axpy(bp_real *y, bp_real a, const bp_real *x, size_t n) { bpi_axpy_loop(y, a, x, n); }     \
+    ATTR BPI_FN void I##_polyak(bp_real *y, bp_real a, const bp_real *x, size_t n) { bpi_polyak_loop(y, a, x, n); } \
     ATTR BPI_FN double I##_sumsq(const bp_real *x, size_t n) { return bpi_sumsq_loop(x, n); }                       \
     ATTR BPI_FN void I##_plain_unary(bp_real *y, const bp_real *x, size_t n, bpi_unary f) { bpi_unary_loop(y, x, n, f); } \
     ATTR BPI_FN void I##_plain_slope(bp_real *dx, const bp_real *dy, const bp_real *y, size_t n, bp_activation act, \
@@ -6453,17 +6463,19 @@ typedef void (*bpi_tile_fn)(size_t k, const bp_real *a, size_t lda, const bp_rea
     {                                                                                                              \
         const I##_T beta1 = I##_set1(k->beta1), beta2 = I##_set1(k->beta2), keep1 = I##_set1(k->keep1);            \
         const I##_T keep2 = I##_set1(k->keep2), rate = I##_set1(k->rate), epsilon = I##_set1(k->epsilon);          \
-        const I##_T scale = I##_set1(k->scale);                                                                    \
+        const I##_T scale = I##_set1(k->scale), tiny = I##_set1(BPI_ADAM_TINY), zero = I##_zero();                 \
         size_t i;                                                                                                  \
         for (i = 0; i < n; i += I##_W) {                                                                           \
             const I##_MASK_T m0 = I##_mask(bpi_min_size(n - i, I##_W));                                            \
             const I##_T g = I##_mul(scale, I##_loadm(grad + i, m0));                                               \
-            const I##_T mi = I##_add(I##_mul(beta1, I##_loadm(m + i, m0)), I##_mul(keep1, g));                     \
-            const I##_T vi = I##_add(I##_mul(beta2, I##_loadm(v + i, m0)), I##_mul(I##_mul(keep2, g), g));         \
-            const I##_T step = I##_div(I##_mul(rate, mi), I##_add(I##_sqrt(vi), epsilon));                         \
+            I##_T mi = I##_add(I##_mul(beta1, I##_loadm(m + i, m0)), I##_mul(keep1, g));                           \
+            I##_T vi = I##_add(I##_mul(beta2, I##_loadm(v + i, m0)), I##_mul(I##_mul(keep2, g), g));               \
+            mi = I##_positive(I##_sub(tiny, I##_xor(mi, I##_sign(mi))), zero, mi);                                 \
+            vi = I##_positive(I##_sub(tiny, vi), zero, vi);                                                        \
             I##_storem(m + i, m0, mi);                                                                             \
             I##_storem(v + i, m0, vi);                                                                             \
-            I##_storem(params + i, m0, I##_sub(I##_loadm(params + i, m0), step));                                  \
+            mi = I##_div(I##_mul(rate, mi), I##_add(I##_sqrt(vi), epsilon));                                       \
+            I##_storem(params + i, m0, I##_sub(I##_loadm(params + i, m0), mi));                                    \
         }                                                                                                          \
     }
 
@@ -6483,6 +6495,7 @@ struct bp_kernel_table {
     void (*unary)(bp_real *y, const bp_real *x, size_t n, bpi_unary f);
     void (*slope)(bp_real *dx, const bp_real *dy, const bp_real *y, size_t n, bp_activation act, bool add);
     void (*axpy)(bp_real *y, bp_real a, const bp_real *x, size_t n);
+    void (*polyak)(bp_real *y, bp_real a, const bp_real *x, size_t n); /* y += a (x - y) */
     double (*sumsq)(const bp_real *x, size_t n);
     /* rows of a layer norm; NULL: the plain ones of 6.2 */
     void (*norm)(bp_real *y, bp_real *saved, const bp_real *x, const bp_real *gain, const bp_real *shift, size_t n, size_t dim,
@@ -6508,7 +6521,7 @@ BPI_FN void bpi_gemm_tiled(const bp_compute *c, bool trans_a, bool trans_b, size
 #define BPI_TABLE(I, ROWS, NAME, UNARY, SLOPE, NORM, NORM_BACKWARD, ADAM)                          \
     static const struct bp_kernel_table I##_table = {                                              \
         NAME, ROWS, I##_W, bpi_gemm_tiled, I##_row, I##_dot, I##_pack, UNARY, SLOPE, I##_axpy,     \
-        I##_sumsq, NORM, NORM_BACKWARD, ADAM,                                                      \
+        I##_polyak, I##_sumsq, NORM, NORM_BACKWARD, ADAM,                                                      \
         {{BPI_TILE_LIST_##ROWS(I, AN, 1), BPI_TILE_LIST_##ROWS(I, AN, 2)},                         \
          {BPI_TILE_LIST_##ROWS(I, AT, 1), BPI_TILE_LIST_##ROWS(I, AT, 2)}}};
 
@@ -6960,11 +6973,11 @@ BPI_FN void bpi_gemm_cblas(const bp_compute *c, bool trans_a, bool trans_b, size
 
 /* --- 4.8 choosing, and the public functions ------------------------------------------------------------------------- */
 
-/* Elementwise, the plain loops are as good a reference as any: every kernel has their bits. */
+/* The plain loops of 4.2 are reference enough for what is elementwise: tests compare the other kernels with them. */
 /* clang-format off */
 static const struct bp_kernel_table bpi_reference_table = {
     BP_KERNEL_REFERENCE, 1, 1, bpi_gemm_reference, NULL, bpi_dot_reference, NULL, bpi_vector_plain_unary,
-    bpi_vector_plain_slope, bpi_vector_axpy, bpi_vector_sumsq, NULL, NULL, NULL,
+    bpi_vector_plain_slope, bpi_vector_axpy, bpi_vector_polyak, bpi_vector_sumsq, NULL, NULL, NULL,
     {{{0}, {0}}, {{0}, {0}}}};
 /* clang-format on */
 
@@ -8993,12 +9006,19 @@ BPI_FN double bpi_power(double base, uint64_t n) {
  *     lr mhat / (sqrt(vhat) + epsilon) = (lr c2 / (1 - beta1^t)) m / (sqrt(v) + epsilon c2)
  * If all gradients are equal, mhat = g, vhat = g^2 and the step is lr in size whatever g is: Adam moves by
  * signs, and lr is a distance in parameter space.
+ *
+ * Where gradients stay 0, as those of a ReLU that has died do, the averages fall by a factor per step until they are subnormal, and
+ * stay there for good: beta1 times the smallest of all numbers rounds to itself. Each operation on such a number takes the processor
+ * over a hundred cycles; three of a hundred made a step seven times as long. So what is below BPI_ADAM_TINY is set to 0, before
+ * products of it can be subnormal. Divided by epsilon it moves no parameter.
  */
 BPI_FN void bpi_adam_plain(bp_real *params, bp_real *m, bp_real *v, const bp_real *grad, size_t n, const bpi_adam *k) {
     for (size_t i = 0; i < n; i++) {
         const bp_real g = k->scale * grad[i];
         m[i] = k->beta1 * m[i] + k->keep1 * g;
         v[i] = k->beta2 * v[i] + k->keep2 * g * g;
+        if (bpi_fabs(m[i]) < BPI_ADAM_TINY) m[i] = 0;
+        if (v[i] < BPI_ADAM_TINY) v[i] = 0;
         params[i] -= k->rate * m[i] / (bpi_sqrt(v[i]) + k->epsilon);
     }
 }
@@ -9126,7 +9146,7 @@ BPRIOR_API void bp_polyak(bp_real *target, const bp_real *online, size_t n, doub
         if (n) memmove(target, online, n * sizeof *target);
         return;
     }
-    for (size_t i = 0; i < n; i++) target[i] += step * (online[i] - target[i]);
+    bpi_kernel_find(BP_KERNEL_AUTO)->polyak(target, step, online, n); /* the same bits from every kernel */
 }
 
 /* ==========================================================================
@@ -9874,9 +9894,10 @@ struct bpi_pool {
     bpi_pool_home *home;                  /* [homes] one for each thread */
     void (*one)(bp_pool *pool, size_t i); /* what is done with each environment */
     bpi_pool_seat *seat;
-    uint64_t seed;
-    bool started;     /* there are running episodes */
-    bp_error failure; /* status BP_OK, or why the pool has stopped */
+    uint64_t seed, turn; /* turn: calls of bp_pool_step() */
+    double cost;         /* seconds that a step of all takes one thread, smoothed; 0: not yet known */
+    bool started;        /* there are running episodes */
+    bp_error failure;    /* status BP_OK, or why the pool has stopped */
 };
 
 BPRIOR_API bp_pool_config bp_pool_config_make(uint32_t cookie) {
@@ -9997,23 +10018,45 @@ BPI_FN void bpi_pool_reset_one(bp_pool *pool, size_t i) {
 #elif (defined(__GNUC__) || defined(__clang__)) && !defined(__TINYC__)
 #define BPI_POOL_TAKE(next) __atomic_fetch_add((next), 1, __ATOMIC_RELAXED) /* order is the team's business */
 #endif
+
+/* Does a second thread pay? To hand over work and to write into each other's cache lines takes some microseconds, and so do a hundred
+ * pendulums. So the calling thread looks at the clock, and where it would be done with all of them sooner it goes alone: the first
+ * steps, to learn what they cost, and while that is below BPI_POOL_ALONE. What it measures beside other threads is more than
+ * it would take alone, because of these cache lines; so where the answer is near it now and then tries. Who steps an environment
+ * changes nothing but time. */
+#define BPI_POOL_ALONE 8e-6
+#define BPI_POOL_FIRST 4
+BPI_FN bool bpi_pool_alone(const struct bpi_pool *self) {
+    return self->turn < BPI_POOL_FIRST || self->cost < BPI_POOL_ALONE || (self->cost < 8 * BPI_POOL_ALONE && self->turn % 256 == 0);
+}
+
+/* Since `start` the calling thread has stepped n of N environments. What an interrupt adds is cut off. */
+BPI_FN void bpi_pool_measured(struct bpi_pool *self, double start, size_t n, size_t N) {
+    const double cost = (bpi_clock_seconds() - start) * (double)N / (double)n;
+    if (self->turn == 0) self->cost = cost;
+    else if (self->turn < BPI_POOL_FIRST) self->cost = cost < self->cost ? cost : self->cost;
+    else self->cost += 0.125 * ((cost < 2 * self->cost + 1e-7 ? cost : 2 * self->cost + 1e-7) - self->cost);
+}
+
 BPI_FN void bpi_pool_job(void *ctx, size_t index, size_t worker) {
     bp_pool *pool = (bp_pool *)ctx;
-    const struct bpi_pool *self = pool->self;
-    size_t i, share;
+    struct bpi_pool *self = pool->self;
+    const bool watch = worker == 0 && self->one == bpi_pool_step_one;
+    const double start = watch ? bpi_clock_seconds() : 0.0;
+    size_t i, share, n = 0;
 #ifdef BPI_POOL_TAKE
     size_t k;
     BPI_UNUSED(index);
     for (k = 0; k < self->homes; k++) {
         bpi_pool_home *home = &self->home[(worker + k) % self->homes];
         while ((share = BPI_POOL_TAKE(&home->next)) < home->end)
-            for (i = self->first[share]; i < self->first[share + 1]; i++) self->one(pool, i);
+            for (i = self->first[share]; i < self->first[share + 1]; i++, n++) self->one(pool, i);
     }
 #else
-    BPI_UNUSED(worker);
     share = index;
-    for (i = self->first[share]; i < self->first[share + 1]; i++) self->one(pool, i);
+    for (i = self->first[share]; i < self->first[share + 1]; i++, n++) self->one(pool, i);
 #endif
+    if (watch && n) bpi_pool_measured(self, start, n, pool->config.envs);
 }
 
 BPI_FN void bpi_pool_all(bp_pool *pool, void (*one)(bp_pool *pool, size_t i)) {
@@ -10027,6 +10070,20 @@ BPI_FN void bpi_pool_all(bp_pool *pool, void (*one)(bp_pool *pool, size_t i)) {
 #else
     bp_team_run(self->team, bpi_pool_job, pool, self->shares);
 #endif
+}
+
+BPI_FN void bpi_pool_step_all(bp_pool *pool) {
+    struct bpi_pool *self = pool->self;
+    const size_t N = pool->config.envs;
+    if (self->homes > 1 && !bpi_pool_alone(self)) bpi_pool_all(pool, bpi_pool_step_one);
+    else {
+        const bool watch = self->homes > 1 && (self->turn < BPI_POOL_FIRST || self->turn % 64 == 0); /* a look takes as long as a pendulum */
+        const double start = watch ? bpi_clock_seconds() : 0.0;
+        size_t i;
+        for (i = 0; i < N; i++) bpi_pool_step_one(pool, i);
+        if (watch) bpi_pool_measured(self, start, N, N);
+    }
+    self->turn++;
 }
 
 /* After all have moved: must the pool stop? Only if there were new faults, so mostly this is one sum. */
@@ -10076,7 +10133,7 @@ BPRIOR_API bp_status bp_pool_step(bp_pool *pool, bp_error *error) {
             return bpi_fail(error, BP_ERR_ARGUMENT, "bp_pool_step: row %zu of the actions is not acceptable to '%s': %s", i,
                             pool->spec.name,
                             pool->spec.action_kind == BP_ACTION_DISCRETE ? "it is none of the choices" : "a number is not finite");
-    bpi_pool_all(pool, bpi_pool_step_one);
+    bpi_pool_step_all(pool);
     for (i = 0; i < pool->config.envs; i++) {
         if (pool->fault[i]) continue;
         pool->n_steps++;
@@ -15331,6 +15388,13 @@ BPI_FN size_t bpi_rs0_n_samples(const bp_rs0 *l) {
     return l->policy.output == BP_OUTPUT_CATEGORICAL ? l->policy.n_choices : l->config.samples;
 }
 
+/* Actions at which the target critics are asked in a state: the samples and, where a target needs correction, the stored one. Of
+ * choices it is one anyway. */
+BPI_FN size_t bpi_rs0_n_asked(const bp_rs0 *l) {
+    const bool has_stored = l->policy.output != BP_OUTPUT_CATEGORICAL && l->config.length > 1;
+    return bpi_rs0_n_samples(l) + (has_stored ? 1 : 0);
+}
+
 /* Critics whose target weights a shard keeps rearranged: all, or of too many none. */
 BPI_FN size_t bpi_rs0_n_kept(const bp_rs0 *l) {
     const size_t critics = bpi_rs0_critic_groups(l) * bpi_rs0_n_critics(l);
@@ -15340,7 +15404,7 @@ BPI_FN size_t bpi_rs0_n_kept(const bp_rs0 *l) {
 /* Rows of states that go through the critics at once, with all their samples: where it can be, a multiple of a tile's rows, and so
  * are the rows times samples. */
 BPI_FN size_t bpi_rs0_chunk(const bp_rs0 *l) {
-    const size_t rows = BPI_RS0_SAMPLE_CHUNK / (bpi_rs0_n_samples(l) + 1);
+    const size_t rows = BPI_RS0_SAMPLE_CHUNK / bpi_rs0_n_asked(l);
     return rows < BPI_MAX_ROWS ? bpi_max_size(1, rows) : rows / BPI_MAX_ROWS * BPI_MAX_ROWS;
 }
 
@@ -15358,7 +15422,7 @@ BPI_FN bool bpi_rs0_fits(const bp_rs0 *l) {
     for (i = 0; i < l->critic.n_layers; i++) widest = bpi_max_size(widest, l->critic.layer[i].out);
     widest = bpi_max_size(widest, bpi_max_size(l->critic.config.input, 2 * l->latent.size));
     return bp_size_add(&product, l->config.length, 1) && bp_size_mul(&product, product, l->config.batch) &&
-           bp_size_mul(&product, product, bpi_rs0_n_samples(l) + 1) && bp_size_mul(&product, product, widest) &&
+           bp_size_mul(&product, product, bpi_rs0_n_asked(l)) && bp_size_mul(&product, product, widest) &&
            bp_size_mul(&product, product, 64 * sizeof(bp_real)) &&
            bp_size_mul(&product, l->config.n_tasks, l->policy.n_params) && bp_size_mul(&product, product, 64 * sizeof(bp_real)) &&
            bp_size_mul(&product, l->high.n_params, 64 * sizeof(bp_real));
@@ -15492,7 +15556,7 @@ BPI_FN void bpi_learned_layout(bp_learned *p, bp_arena *arena) {
 
 BPI_FN void bpi_rs0_shard_layout(struct bpi_rs0_shard *sh, const bp_rs0 *l, bp_arena *arena, void **compute_memory) {
     const size_t T = l->config.length, Bs = sh->count, n = T * Bs, D = l->policy.dist_size;
-    const size_t A = l->policy.action_size, R = bpi_rs0_chunk(l), S = bpi_rs0_n_samples(l), C = bpi_rs0_n_critics(l);
+    const size_t A = l->policy.action_size, R = bpi_rs0_chunk(l), S1 = bpi_rs0_n_asked(l), C = bpi_rs0_n_critics(l);
     const size_t many = BPI_RS0_CHUNK; /* chunk of the critic loss, where each row has one action */
     const bool has_net = bpi_rs0_has_low_prior(l), has_kl = bpi_rs0_has_low_kl(l);
     const size_t X = l->critic.config.input, U = l->critic.config.extra, F = l->critic_fields.size;
@@ -15501,9 +15565,15 @@ BPI_FN void bpi_rs0_shard_layout(struct bpi_rs0_shard *sh, const bp_rs0 *l, bp_a
     int part;
     sh->n = n;
     *compute_memory = bp_arena_take(arena, 1, bp_compute_bytes());
-    sh->policy_grad = bp_arena_real(arena, l->policy_p.n);
-    sh->prior_grad = bp_arena_real(arena, l->prior_p.n);
-    sh->critic_grad = bp_arena_real(arena, l->critic_p.n);
+    if (sh->first_sequence > 0) { /* the others are added to the first's, which is the learner's */
+        sh->policy_grad = bp_arena_real(arena, l->policy_p.n);
+        sh->prior_grad = bp_arena_real(arena, l->prior_p.n);
+        sh->critic_grad = bp_arena_real(arena, l->critic_p.n);
+    } else {
+        sh->policy_grad = l->policy_p.grad;
+        sh->prior_grad = l->prior_p.grad;
+        sh->critic_grad = l->critic_p.grad;
+    }
 
     sh->rows = (size_t *)bp_arena_take(arena, n + Bs, sizeof(size_t));
     if (l->config.n_tasks > 1) {
@@ -15593,16 +15663,16 @@ BPI_FN void bpi_rs0_shard_layout(struct bpi_rs0_shard *sh, const bp_rs0 *l, bp_a
     sh->critic_start = (size_t *)bp_arena_take(arena, bpi_rs0_critic_groups(l) + 1, sizeof(size_t));
     sh->piece_rows = (size_t *)bp_arena_take(arena, many, sizeof(size_t));
     sh->x = bp_arena_real(arena, many * X);
-    sh->u = bp_arena_real(arena, bpi_max_size(R * (S + 1), many) * U);
-    sh->du = bp_arena_real(arena, R * (S + 1) * U);
+    sh->u = bp_arena_real(arena, bpi_max_size(R * S1, many) * U);
+    sh->du = bp_arena_real(arena, R * S1 * U);
     for (k = 0; k < C; k++) {
-        sh->critic_out[k] = bp_arena_real(arena, bpi_max_size(R * (S + 1), many));
+        sh->critic_out[k] = bp_arena_real(arena, bpi_max_size(R * S1, many));
         sh->critic_saved[k] = bp_arena_real(
-            arena, bpi_max_size(bp_mlp_saved_reals(&l->critic, R, S + 1), bp_mlp_saved_reals(&l->critic, many, 1)));
+            arena, bpi_max_size(bp_mlp_saved_reals(&l->critic, R, S1), bp_mlp_saved_reals(&l->critic, many, 1)));
     }
-    sh->critic_dout = bp_arena_real(arena, bpi_max_size(R * (S + 1), many));
+    sh->critic_dout = bp_arena_real(arena, bpi_max_size(R * S1, many));
     sh->critic_work = bp_arena_real(
-        arena, bpi_max_size(bp_mlp_work_reals(&l->critic, R, S + 1), bp_mlp_work_reals(&l->critic, many, 1)));
+        arena, bpi_max_size(bp_mlp_work_reals(&l->critic, R, S1), bp_mlp_work_reals(&l->critic, many, 1)));
     sh->critic_kept = bp_arena_real(arena, bpi_rs0_n_kept(l) * bp_mlp_keep_reals(&l->critic));
 }
 
@@ -15862,27 +15932,35 @@ BPI_FN void bpi_rs0_policy_backward(const bpi_rs0_job *job, struct bpi_rs0_shard
 
 /* ---- one shard of a step ---------------------------------------------------- */
 
+/* A piece of a window: m rows that go through one group's critics together. Zeroed, it stands before the first. */
+typedef struct bpi_rs0_piece {
+    size_t next;       /* where the following piece begins in critic_rows */
+    size_t group, m;   /* whose critics; how many rows */
+    const size_t *row; /* [m] of the window */
+} bpi_rs0_piece;
+
 /* [boxed] */
-/* An action as the environment takes it: clipped to the box or squashed into it. */
-BPI_FN bp_real bpi_rs0_boxed(bp_real a, const bp_rs0 *l) {
-    if (l->policy.squash) return bp_tanh(a);
-    return a < BP_R(-1) ? BP_R(-1) : a > BP_R(1) ? BP_R(1)
-                                                 : a;
+/* u [n] = what is in it as the environment takes it: clipped to the box or squashed into it. (One-hot choices stay.) */
+BPI_FN void bpi_rs0_box(bp_real *u, size_t n, const bp_rs0 *l, const bp_compute *c) {
+    size_t i;
+    if (l->policy.output == BP_OUTPUT_CATEGORICAL) return;
+    if (l->policy.squash) bp_vec_tanh(c, u, u, n);
+    else
+        for (i = 0; i < n; i++) u[i] = u[i] < BP_R(-1) ? BP_R(-1) : u[i] > BP_R(1) ? BP_R(1)
+                                                                                   : u[i];
 }
 /* [boxed] */
 
-/* u [U] = a stored or sampled action as the critic sees it: in the box, or one-hot. */
-BPI_FN void bpi_rs0_critic_action(bp_real *u, const bp_real *action, const bp_rs0 *l) {
-    size_t k;
+/* u [U] = a stored action for the critic: as it is, to be boxed, or one-hot. */
+BPI_FN void bpi_rs0_stored_action(bp_real *u, const bp_real *action, const bp_rs0 *l) {
     if (l->policy.output == BP_OUTPUT_CATEGORICAL) {
         memset(u, 0, l->policy.n_choices * sizeof(bp_real));
         u[bpi_choice(action[0], l->policy.n_choices)] = BP_R(1);
-        return;
-    }
-    for (k = 0; k < l->policy.action_size; k++) u[k] = bpi_rs0_boxed(action[k], l);
+    } else
+        memcpy(u, action, l->policy.action_size * sizeof(bp_real));
 }
 
-/* The S actions of row i at which the critics are asked: u [S][U]. noise [S][A] of that row. */
+/* The S actions of row i at which the critics are asked, to be boxed: u [S][U]. noise [S][A] of that row. */
 BPI_FN void bpi_rs0_sample_actions(bp_real *u, const bp_real *dist, const bp_real *noise, const bp_rs0 *l, size_t i,
                                    size_t n) {
     const size_t S = bpi_rs0_n_samples(l), A = l->policy.action_size;
@@ -15893,21 +15971,33 @@ BPI_FN void bpi_rs0_sample_actions(bp_real *u, const bp_real *dist, const bp_rea
         return;
     }
     for (s = 0; s < S; s++)
-        for (k = 0; k < A; k++)
-            u[s * A + k] = bpi_rs0_boxed(dist[i * A + k] + dist[(n + i) * A + k] * noise[s * A + k], l);
+        for (k = 0; k < A; k++) u[s * A + k] = dist[i * A + k] + dist[(n + i) * A + k] * noise[s * A + k];
 }
 
-/* The part of a squashed policy's entropy that has no closed form: mean over row i's samples of log |da/du|. */
-BPI_FN bp_real bpi_rs0_log_det(const bp_real *dist, const bp_real *noise, const bp_rs0 *l, size_t i, size_t n) {
-    const size_t S = bpi_rs0_n_samples(l), A = l->policy.action_size;
-    bp_real sum = BP_R(0);
-    size_t s, k;
-    for (s = 0; s < S; s++)
-        for (k = 0; k < A; k++) {
-            const bp_real u = dist[i * A + k] + dist[(n + i) * A + k] * noise[s * A + k];
-            sum += bp_squash_log_det(&u, 1);
+/* The part of a squashed policy's entropy that has no closed form, for every row of a piece: log_det [row] = the mean over the
+ * samples of bp_squash_log_det(), whose softplus() are taken all at once. noise [.][B][S][A] begins at t = 0; skip 0: the window
+ * is "now", 1: "next". */
+BPI_FN void bpi_rs0_log_det(const bpi_rs0_job *job, struct bpi_rs0_shard *sh, const bpi_rs0_piece *piece, size_t skip,
+                            const bp_real *dist, const bp_real *noise) {
+    const bp_rs0 *l = job->learner;
+    const size_t S = bpi_rs0_n_samples(l), SA = S * l->policy.action_size, B = l->config.batch, Bs = sh->count;
+    size_t i, j;
+    for (i = 0; i < piece->m; i++) {
+        const size_t row = piece->row[i], at = (row / Bs + skip) * B + sh->first_sequence + row % Bs;
+        bp_real *u = sh->du + i * SA, sum = BP_R(0); /* du: free until the gradients */
+        bpi_rs0_sample_actions(u, dist, noise + at * SA, l, row, sh->n);
+        for (j = 0; j < SA; j++) {
+            sum += BP_R(0.69314718055994530942) - u[j];
+            u[j] *= BP_R(-2);
         }
-    return sum / BP_R(S);
+        sh->log_det[row] = sum;
+    }
+    bp_vec_softplus(&sh->compute, sh->du, sh->du, piece->m * SA);
+    for (i = 0; i < piece->m; i++) {
+        bp_real *sum = &sh->log_det[piece->row[i]];
+        for (j = 0; j < SA; j++) *sum -= sh->du[i * SA + j];
+        *sum *= BP_R(2) / BP_R(S);
+    }
 }
 
 /* [e8_kl] */
@@ -16116,13 +16206,6 @@ BPI_FN void bpi_rs0_sort_rows(const bpi_rs0_job *job, struct bpi_rs0_shard *sh, 
     sh->critic_start[groups] = filled;
 }
 
-/* A piece of a window: m rows that go through one group's critics together. Zeroed, it stands before the first. */
-typedef struct bpi_rs0_piece {
-    size_t next;       /* where the following piece begins in critic_rows */
-    size_t group, m;   /* whose critics; how many rows */
-    const size_t *row; /* [m] of the window */
-} bpi_rs0_piece;
-
 /* The next piece of at most `most` rows; false after the last. */
 BPI_FN bool bpi_rs0_next_piece(bpi_rs0_piece *piece, const struct bpi_rs0_shard *sh, size_t most) {
     if (piece->next >= sh->n) return false;
@@ -16162,12 +16245,12 @@ BPI_FN void bpi_rs0_believe(bp_real *smallest, const bp_rs0 *l, struct bpi_rs0_s
 
 /* 2. V_t = E_pi'[Q'] - alpha KL for t = 1..T, and Q' of the stored actions for the correction term: the
  *    stored action rides along as one more sample of its state, so the state's part is computed once.
- *    (Categorical: it is one of the K already.) */
+ *    (Categorical: it is one of the K already. T = 1: no target is corrected.) */
 BPI_FN void bpi_rs0_values(const bpi_rs0_job *job, struct bpi_rs0_shard *sh) {
     const bp_rs0 *l = job->learner;
     const bool categorical = l->policy.output == BP_OUTPUT_CATEGORICAL;
     const size_t Bs = sh->count, n = sh->n, A = l->policy.action_size, U = l->critic.config.extra;
-    const size_t S = bpi_rs0_n_samples(l), S1 = categorical ? S : S + 1, B = l->config.batch;
+    const size_t S = bpi_rs0_n_samples(l), S1 = bpi_rs0_n_asked(l), B = l->config.batch;
     const size_t R = bpi_rs0_chunk(l);
     bp_real *smallest = sh->critic_dout; /* free until the gradients */
     bpi_rs0_piece piece;
@@ -16183,11 +16266,14 @@ BPI_FN void bpi_rs0_values(const bpi_rs0_job *job, struct bpi_rs0_shard *sh) {
             const size_t t = stored / Bs, b = sh->first_sequence + stored % Bs;
             bp_real *u = sh->u + i * S1 * U;
             bpi_rs0_sample_actions(u, sh->pi_value, l->target_noise + (t * B + b) * S * A, l, row, n);
-            if (sh->log_det && l->config.prior_kind == BP_PRIOR_UNIFORM) /* KL = log volume - H */
-                sh->row_a[row] -= bpi_rs0_log_det(sh->pi_kl, l->target_noise + (t * B + b) * S * A, l, row, n);
-            if (categorical) continue;
-            if (t < l->config.length) bpi_rs0_critic_action(u + S * U, sh->action + stored * A, l);
+            if (S1 == S) continue;
+            if (t < l->config.length) bpi_rs0_stored_action(u + S * U, sh->action + stored * A, l);
             else memset(u + S * U, 0, U * sizeof(bp_real)); /* x_T has no stored action */
+        }
+        bpi_rs0_box(sh->u, m * S1 * U, l, &sh->compute);
+        if (sh->log_det && l->config.prior_kind == BP_PRIOR_UNIFORM) { /* KL = log volume - H */
+            bpi_rs0_log_det(job, sh, &piece, 1, sh->pi_kl, l->target_noise);
+            for (i = 0; i < m; i++) sh->row_a[piece.row[i]] -= sh->log_det[piece.row[i]];
         }
         for (k = 0; k < bpi_rs0_n_critics(l); k++) {
             bpi_rs0_critic_x(job, sh, &piece, 1, sh->z_value, sh->h_target[k], k);
@@ -16224,7 +16310,8 @@ BPI_FN void bpi_rs0_stored_values(const bpi_rs0_job *job, struct bpi_rs0_shard *
     memset(&piece, 0, sizeof piece);
     bpi_rs0_sort_rows(job, sh, 0);
     while (bpi_rs0_next_piece(&piece, sh, BPI_RS0_CHUNK)) {
-        for (i = 0; i < piece.m; i++) bpi_rs0_critic_action(sh->u + i * U, sh->action + piece.row[i] * A, l);
+        for (i = 0; i < piece.m; i++) bpi_rs0_stored_action(sh->u + i * U, sh->action + piece.row[i] * A, l);
+        bpi_rs0_box(sh->u, piece.m * U, l, &sh->compute);
         for (k = 0; k < bpi_rs0_n_critics(l); k++) {
             bpi_rs0_critic_x(job, sh, &piece, 0, sh->z_stored, sh->h_target[k], k);
             bp_mlp_eval(&sh->compute, sh->critic_out[k], sh->critic_work, sh->x, sh->u,
@@ -16273,7 +16360,8 @@ BPI_FN void bpi_rs0_critic_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
     bpi_rs0_sort_rows(job, sh, 0);
     while (bpi_rs0_next_piece(&piece, sh, BPI_RS0_CHUNK)) {
         const size_t m = piece.m;
-        for (i = 0; i < m; i++) bpi_rs0_critic_action(sh->u + i * U, sh->action + piece.row[i] * A, l);
+        for (i = 0; i < m; i++) bpi_rs0_stored_action(sh->u + i * U, sh->action + piece.row[i] * A, l);
+        bpi_rs0_box(sh->u, m * U, l, &sh->compute);
         for (k = 0; k < bpi_rs0_n_critics(l); k++) {
             const size_t at = bpi_rs0_critic_at(l, piece.group, k);
             const bp_real *params = l->critic_p.online + at;
@@ -16419,8 +16507,9 @@ BPI_FN void bpi_rs0_policy_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
         for (i = 0; i < m; i++) {
             const size_t row = piece.row[i], at = (row / Bs) * B + sh->first_sequence + row % Bs;
             bpi_rs0_sample_actions(sh->u + i * S * U, sh->pi_old ? sh->pi_old : sh->pi, l->policy_noise + at * S * A, l, row, n);
-            if (sh->log_det) sh->log_det[row] = bpi_rs0_log_det(sh->pi, l->policy_noise + at * S * A, l, row, n);
         }
+        bpi_rs0_box(sh->u, m * S * U, l, &sh->compute);
+        if (sh->log_det) bpi_rs0_log_det(job, sh, &piece, 0, sh->pi, l->policy_noise);
         for (k = 0; k < C; k++) {
             const bp_real *params = l->critic_p.target + bpi_rs0_critic_at(l, piece.group, k);
             bpi_rs0_critic_x(job, sh, &piece, 0, sh->z_policy, sh->h_target[k], k);
@@ -16593,10 +16682,11 @@ BPI_FN void bpi_rs0_run_shard(void *context, size_t index, size_t worker) {
         memcpy(sh->action + i * A, batch->action + from * A, A * sizeof(bp_real));
     }
 
-    /* every sampled action asks the target critics, and the policy's also for the way back */
+    /* every sampled action asks the target critics, and some policies also for the way back */
     kept = sh->critic_kept;
     for (i = 0; i < bpi_rs0_n_kept(l); i++)
-        kept = bp_mlp_keep(&sh->compute, kept, l->critic_p.target + i * bpi_rs0_critic_size(l), &l->critic, true);
+        kept = bp_mlp_keep(&sh->compute, kept, l->critic_p.target + i * bpi_rs0_critic_size(l), &l->critic,
+                           l->policy.output == BP_OUTPUT_GAUSSIAN && !sh->pi_old);
 
     /* [rs0_order] */
     bpi_rs0_marks(job, sh);
@@ -16654,10 +16744,9 @@ BPI_FN double bpi_rs0_entropy_cost(const bp_rs0 *l) {
 BPI_FN double bpi_rs0_add_up(const bp_rs0 *l, bp_learned *p, size_t part_offset) {
     size_t i;
     if (p->n == 0) return 0.0;
-    for (i = 0; i < l->config.shards; i++) {
-        bp_real *part = *(bp_real *const *)(const void *)((const char *)&l->shard[i] + part_offset);
-        if (i == 0) memcpy(p->grad, part, p->n * sizeof(bp_real));
-        else bp_vec_axpy(&l->shard[0].compute, p->grad, BP_R(1), part, p->n);
+    for (i = 1; i < l->config.shards; i++) { /* the first has written to p->grad */
+        const bp_real *part = *(bp_real *const *)(const void *)((const char *)&l->shard[i] + part_offset);
+        bp_vec_axpy(&l->shard[0].compute, p->grad, BP_R(1), part, p->n);
     }
     return bp_global_norm(&l->shard[0].compute, p->grad, p->n);
 }
@@ -16669,7 +16758,7 @@ BPI_FN void bpi_rs0_phase_macs(uint64_t macs[BP_PHASES], const bp_rs0 *l) {
     const uint64_t C = bpi_rs0_n_critics(l), policy = bp_policy_macs(&l->policy, T, B), critic = bp_mlp_macs(&l->critic, n, 1);
     const uint64_t prior = bpi_rs0_has_low_prior(l) ? bp_policy_macs(&l->prior, T, B) : 0;
     const uint64_t high_prior = bpi_rs0_has_high_prior(l) ? bp_policy_macs(&l->high_prior, T, B) : 0;
-    const uint64_t values = bp_mlp_macs(&l->critic, n, categorical ? S : S + 1), samples = bp_mlp_macs(&l->critic, n, S);
+    const uint64_t values = bp_mlp_macs(&l->critic, n, bpi_rs0_n_asked(l)), samples = bp_mlp_macs(&l->critic, n, S);
     memset(macs, 0, BP_PHASES * sizeof *macs);
     macs[BP_PHASE_TARGETS] = C * values + policy + prior;
     macs[BP_PHASE_CRITIC] = 3 * C * critic; /* forward, back to weights and back to activations */

@@ -93,6 +93,67 @@ static void adam_minimises(void **state) {
     assert_true(fabs((double)p[0]) < 1e-3 && fabs((double)p[1]) < 1e-3);
 }
 
+/* A gradient that becomes 0: the averages fall as they should, end at 0 and are never subnormal; meanwhile the parameter has
+ * come to rest. */
+static void adam_forgets(void **state) {
+    (void)state;
+    const bp_adam_config config = bp_adam_config_default();
+    bp_real p = 1, m = 0, v = 0, g = BP_R(-0.5);
+    double M = -0.05, V = 0.00025;
+    bp_adam_step(&p, &m, &v, &g, 1, &config, 1, 1, 1);
+    g = 0;
+    bpt_close(m, M, BPT_TOL(1e-6, 1e-14));
+    for (uint64_t t = 2; t < 2000000 && (m != 0 || v != 0); t++) {
+        const bool m_lives = (M *= 0.9)<-2 * (double)BPI_ADAM_TINY, v_lives = (V *= 0.999)> 2 * (double)BPI_ADAM_TINY;
+        const bp_real before = p;
+        bp_adam_step(&p, &m, &v, &g, 1, &config, t, 1, 1);
+        if (m_lives) bpt_close(m / BP_R(M), 1, BPT_TOL(2e-3, 1e-10));
+        if (v_lives) bpt_close(v / BP_R(V), 1, BPT_TOL(2e-2, 1e-8)); /* 0.999 is rounded, to the power of some 100,000 */
+        assert_true(m == 0 || bpi_fabs(m) >= BPI_REAL_MIN);
+        assert_true(v == 0 || v >= BPI_REAL_MIN);
+        if (t > 500) assert_true(p == before);
+    }
+    assert_true(m == 0 && v == 0);
+}
+
+/* Every kernel's step has the bits of the plain loop: for any length, for numbers of any size, and for those that are none. */
+static void adam_kernels(void **state) {
+    (void)state;
+    enum { most = 67 };
+    static const bp_kernel kernels[] = {BP_KERNEL_VECTOR, BP_KERNEL_AVX2, BP_KERNEL_AVX512, BP_KERNEL_NEON};
+    bp_rng rng = bp_rng_make(5, 80);
+    size_t tested = 0, flushed = 0, i, j, n;
+    for (j = 0; j < sizeof kernels / sizeof *kernels; j++) {
+        const struct bp_kernel_table *t = bpi_kernel_find(kernels[j]);
+        if (!t || !t->adam) continue;
+        for (n = 1; n <= most; n++) {
+            const bpi_adam k = {BP_R(0.9), BP_R(0.999), BP_R(0.1), BP_R(0.001), BP_R(1e-3), BP_R(1e-8), BP_R(0.5)};
+            bp_real x[4][most + 1], y[4][most + 1];
+            for (i = 0; i <= most; i++) {
+                x[0][i] = bp_rng_normal(&rng);
+                x[1][i] = bp_rng_normal(&rng) * BP_R(pow(10, -6.0 * (double)bp_rng_index(&rng, 8)));
+                x[2][i] = x[1][i] * x[1][i];
+                x[3][i] = x[1][i] * bp_rng_normal(&rng);
+                if (i % 7 == 3) x[1][i] *= BPI_ADAM_TINY;
+                if (i % 7 == 3) x[3][i] = 0;
+            }
+            x[3][n / 2] = BP_R(NAN);
+            x[1][n / 3] = -BP_R(INFINITY);
+            memcpy(y, x, sizeof x);
+            t->adam(x[0], x[1], x[2], x[3], n, &k);
+            bpi_adam_plain(y[0], y[1], y[2], y[3], n, &k);
+            for (i = 0; i < n; i++) flushed += i % 7 == 3 && y[1][i] == 0;
+            for (i = 0; i < 3; i++) /* NaN has many patterns */
+                for (size_t at = 0; at <= most; at++)
+                    assert_true(bpi_bits_of(x[i][at]) == bpi_bits_of(y[i][at]) || (x[i][at] != x[i][at] && y[i][at] != y[i][at]));
+            assert_true(y[0][n / 2] != y[0][n / 2]);
+        }
+        tested++;
+        assert_true(flushed > 100);
+    }
+    if (tested == 0) skip();
+}
+
 static void adam_config_ranges(void **state) {
     (void)state;
     bp_error error;
@@ -238,6 +299,8 @@ int main(void) {
         cmocka_unit_test(adam_textbook),
         cmocka_unit_test(adam_first_step),
         cmocka_unit_test(adam_minimises),
+        cmocka_unit_test(adam_forgets),
+        cmocka_unit_test(adam_kernels),
         cmocka_unit_test(adam_config_ranges),
         cmocka_unit_test(clipping),
         cmocka_unit_test(schedules),

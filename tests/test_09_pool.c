@@ -234,6 +234,12 @@ static void compare(const bp_pool *pool, const row *rows, size_t t) {
     }
 }
 
+/* These toys are so cheap that the caller would step all of them: let it think otherwise. */
+static void dear(bp_pool *pool) {
+    pool->self->turn = BPI_POOL_FIRST + 1;
+    pool->self->cost = 1.0;
+}
+
 static void play(const bp_env_maker *maker, size_t envs, size_t threads, bp_team *team, size_t per_job, const row *rows,
                  uint64_t seed) {
     bp_pool_config config = bp_pool_config_default();
@@ -254,6 +260,7 @@ static void play(const bp_env_maker *maker, size_t envs, size_t threads, bp_team
         for (i = 0; i < envs * pool->spec.action_size; i++) assert_true(pool->action[i] == BP_R(0));
         for (t = 0, steps = episodes = 0; t < STEPS; t++) {
             choose_all(pool, t);
+            if (twice) dear(pool); /* once as it likes, once on all threads */
             bpt_ok(bp_pool_step(pool, &error), &error);
             compare(pool, rows, t + 1);
             steps += envs;
@@ -710,6 +717,110 @@ static void test_save_load(void **state) {
     free(bytes);
 }
 
+/* ---- does a second thread pay? ------------------------------------------------------------------------------ */
+
+#ifdef BPRIOR_THREADS
+/* An environment whose steps take so many seconds, and that counts those which are not taken by the thread of the test. */
+typedef struct work {
+    double seconds;
+    pthread_t caller;
+    int elsewhere[8];
+} work;
+typedef struct worker_env {
+    work *work;
+    size_t index;
+} worker_env;
+
+static bp_status work_reset(void *self, uint64_t seed, bp_real *observation) {
+    (void)self;
+    (void)seed;
+    observation[0] = BP_R(0);
+    return BP_OK;
+}
+static bp_status work_step(void *self, const bp_real *action, bp_real *observation, bp_step *out) {
+    const worker_env *e = (const worker_env *)self;
+    const double end = bpi_clock_seconds() + e->work->seconds;
+    (void)action;
+    while (e->work->seconds > 0 && bpi_clock_seconds() < end) {}
+    if (!pthread_equal(pthread_self(), e->work->caller)) e->work->elsewhere[e->index]++;
+    observation[0] = BP_R(0);
+    out->reward = BP_R(0);
+    out->discount = BP_R(1);
+    out->last = false;
+    return BP_OK;
+}
+static bp_status work_make(void *ctx, size_t index, bp_env *out, bp_error *error) {
+    static worker_env env[8];
+    memset(out, 0, sizeof *out);
+    env[index].work = (work *)ctx;
+    env[index].index = index;
+    out->self = &env[index];
+    out->reset = work_reset;
+    out->step = work_step;
+    bp_spec_begin(&out->spec, "work");
+    bp_spec_add_field(&out->spec, "nothing", 1, NULL);
+    bp_spec_actions_continuous(&out->spec, 1, -1, 1, NULL);
+    return bpi_ok(error);
+}
+#endif
+
+static void test_second_thread_pays(void **state) {
+#ifdef BPRIOR_THREADS
+    bp_pool_config config = bp_pool_config_default();
+    bp_env_maker maker;
+    bp_pool *pool;
+    bp_error error;
+    work w;
+    size_t i;
+    int elsewhere;
+    memset(&w, 0, sizeof w);
+    w.caller = pthread_self();
+    maker.make = work_make;
+    maker.ctx = &w;
+    config.envs = 8;
+    config.threads = 2;
+    bpt_ok(bp_pool_create(&pool, &maker, &config, NULL, &error), &error);
+    bpt_ok(bp_pool_reset(pool, 1, &error), &error);
+
+    /* the rule */
+    for (i = 0; i < BPI_POOL_FIRST; i++) {
+        pool->self->turn = i;
+        pool->self->cost = 1.0;
+        assert_true(bpi_pool_alone(pool->self)); /* nothing is known yet */
+    }
+    for (pool->self->turn = 200; pool->self->turn < 300; pool->self->turn++) {
+        pool->self->cost = 0.9 * BPI_POOL_ALONE;
+        assert_true(bpi_pool_alone(pool->self));
+        pool->self->cost = 2 * BPI_POOL_ALONE; /* near: tried now and then */
+        assert_int_equal(bpi_pool_alone(pool->self), pool->self->turn == 256);
+        pool->self->cost = 9 * BPI_POOL_ALONE;
+        assert_false(bpi_pool_alone(pool->self));
+    }
+
+    /* dear environments, whatever was thought of them, are soon stepped by both; nobody else has steps */
+    pool->self->turn = 0;
+    w.seconds = 1e-4;
+    for (i = 0; i < 100; i++) bpt_ok(bp_pool_step(pool, &error), &error);
+    assert_true(pool->self->cost >= 0.99 * 8e-4);
+    for (i = 0, elsewhere = 0; i < 8; i++) elsewhere += w.elsewhere[i];
+    assert_in_range(elsewhere, 1, 8 * (100 - BPI_POOL_FIRST));
+
+    /* when they become cheap, that is seen, and the measure falls by what a smoothed one may */
+    w.seconds = 0;
+    for (i = 0; i < 2000 && pool->self->cost >= BPI_POOL_ALONE; i++) {
+        const double before = pool->self->cost;
+        bpt_ok(bp_pool_step(pool, &error), &error);
+        assert_true(pool->self->cost >= 0.87 * before);
+    }
+    assert_true(pool->n_steps == 8 * (100 + i));
+    bp_pool_destroy(pool);
+#else
+    (void)state;
+    skip();
+#endif
+    (void)state;
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_as_a_plain_loop),
@@ -720,6 +831,7 @@ int main(void) {
         cmocka_unit_test(test_arguments),
         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_save_load),
+        cmocka_unit_test(test_second_thread_pays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
