@@ -10077,7 +10077,8 @@ BPI_FN void bpi_pool_step_all(bp_pool *pool) {
     const size_t N = pool->config.envs;
     if (self->homes > 1 && !bpi_pool_alone(self)) bpi_pool_all(pool, bpi_pool_step_one);
     else {
-        const bool watch = self->homes > 1 && (self->turn < BPI_POOL_FIRST || self->turn % 64 == 0); /* a look takes as long as a pendulum */
+        /* a look takes as long as a pendulum */
+        const bool watch = self->homes > 1 && (self->turn < BPI_POOL_FIRST || self->turn % 64 == 0);
         const double start = watch ? bpi_clock_seconds() : 0.0;
         size_t i;
         for (i = 0; i < N; i++) bpi_pool_step_one(pool, i);
