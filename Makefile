@@ -2,7 +2,7 @@
 #
 #   CC, CFLAGS     compiler and optimisation (default cc, -O2 -g)
 #   MUJOCO         auto (default), system, wheel or none; MUJOCO_DIR=/path for one of your own
-#   T=text         `make test`: only what has this text in its name, as in T=05, T=asan, T=portability
+#   T=text         `make test`: only what has this text in its name, as in T=05, T=asan, T=portability; `make docs-test`
 #   QUICK=1        `make demo`: the half-minute setting; `make film`: 20 steps
 #   OUT=DIR        `make bench-growth`: where to (default build/growth; docs/results/growth renews what is there)
 #   ARGS="..."     `make demo`, `make film`, `make watch`, `make bench`, `make bench-peers`: more arguments for the program
@@ -32,7 +32,8 @@ help:
 	@echo 'make bench-peers  the same steps in PyTorch (installed if need be), in turn with ours, into build/bench-peers.json'
 	@echo 'make bench-growth  how time and memory grow, drawn into build/growth (OUT=): three minutes'
 	@echo 'make docs       the documentation site: docs/html/index.html, to be opened from disk, without a network'
-	@echo 'make docs-test  the site as a reader meets it: every page in a browser, every link, every complete program'
+	@echo 'make docs-test  the site as a reader meets it: every page in a browser, every link, every complete program; and'
+	@echo '                what the examples print, the exercises and their answers (T=lessons: only these)'
 	@echo 'make lint       layout, names, documentation; make format applies the layout'
 	@echo 'make equations  does docs/equations.md agree with code and tests, in all directions?'
 	@echo 'make format     clang-format on all sources'
@@ -83,9 +84,7 @@ docs:
 
 docs-test:
 	@tools/deps.sh docs-test
-	@tests/docs/fields.sh
-	@tools/docs.sh
-	@node tests/docs/site.js $(if $(T),"$(T)")
+	@tests/docs/all.sh $(if $(T),"$(T)")
 
 OUT ?= build/growth
 bench-growth:
@@ -240,8 +239,17 @@ _tally:
 _parity: $(call bin,double,tests/test_mujoco_parity.c,mujoco)
 
 _examples: $(EXAMPLE_BINS)
-# Those with a page of their own in docs/lessons: tools/lesson-output.sh runs them.
-_lessons: $(filter-out build/examples/paper/%,$(EXAMPLE_BINS))
+
+# Once more those with a page of their own in docs/lessons, into $(LESSONS) and with $(LESSON_FLAGS): tools/lesson-output.sh runs
+# them, and tests/docs/lessons.sh links the answers of the exercises with the same library.
+LESSONS ?= build/lessons
+lesson = $(LESSONS)/$(basename $(notdir $(1)))
+$(LESSONS)/bprior.o: tests/portability/implementation.c $(HEADERS) build/flags
+	@mkdir -p $(LESSONS)
+	@$(CC) -std=gnu99 $(WARN) $(WERROR) $(CFLAGS) $(LESSON_FLAGS) -I. -c $< -o $@
+$(foreach e,$(filter-out $(MJ_EXAMPLES),$(ALL_EXAMPLES)),$(eval $(call program,$(e),$(call lesson,$(e)),$$(CFLAGS) $$(LESSON_FLAGS) -DBPRIOR_IMPLEMENTED,$(LESSONS)/bprior.o)))
+$(if $(MJ_TAG),$(foreach e,$(MJ_EXAMPLES),$(eval $(call program,$(e),$(call lesson,$(e)),$$(CFLAGS) $$(LESSON_FLAGS) $(MJ_CFLAGS),$(MJ_LIBS)))))
+_lessons: $(LESSONS)/bprior.o $(foreach e,$(if $(MJ_TAG),$(ALL_EXAMPLES),$(filter-out $(MJ_EXAMPLES),$(ALL_EXAMPLES))),$(call lesson,$(e)))
 
 DEMO_BIN := build/demo-bin/$(or $(MJ_TAG),none)/demo
 $(eval $(call program,examples/demo.c,$(DEMO_BIN),$(CFLAGS) -DBPRIOR_THREADS $(MJ_CFLAGS),$(MJ_LIBS)))

@@ -31,6 +31,7 @@
 #define BPRIOR_IMPLEMENTATION
 #include "bprior.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 /* [include] */

@@ -51,6 +51,7 @@
 #include "bprior.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 /* [include] */
 
 /* [errors] */

@@ -50,6 +50,7 @@
 #include "bprior.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 /* [include] */
 
 /* [tables] */

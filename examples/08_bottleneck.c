@@ -35,6 +35,7 @@
 /* [include] */
 #define BPRIOR_IMPLEMENTATION
 #include "bprior.h"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -31,8 +31,10 @@
 /* [include] */
 #define BPRIOR_IMPLEMENTATION
 #include "bprior.h"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 /* [include] */
 
 /* [constants] */

@@ -30,7 +30,9 @@
 /* [include] */
 #define BPRIOR_IMPLEMENTATION
 #include "bprior.h"
+#include <math.h>
 #include <stdio.h>
+#include <string.h>
 /* [include] */
 
 /* [constants] */

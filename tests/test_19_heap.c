@@ -14,6 +14,7 @@
 #include "test_util.h"
 #include "test_heap.h"
 #include "test_scratch.h"
+#include "test_runs.h"
 
 /* ---- an environment that does what it should not ----------------------------------------------------------------------------- */
 
@@ -86,35 +87,15 @@ static bp_status drift_make(void *ctx, size_t index, bp_env *out, bp_error *erro
 
 /* ---- runs ---------------------------------------------------------------------------------------------------------------------- */
 
-static bp_pointmass_config room;
 static char directory[300];
 
-/* Small networks, episodes of 17 steps in sequences of 6 rows; evaluations, and everything that a run can write. */
+/* With everything that a run can write, and evaluations. */
 static bp_run_config common(const char *name) {
-    bp_run_config c = bp_run_config_default();
-    size_t i;
-    room = bp_pointmass_config_default();
-    room.steps = 17;
-    room.distance_cost = 1;
-    c.envs = bp_pointmass_maker(&room);
-    c.directory = bpt_at(directory, name);
+    bp_run_config c = bpt_small_run(bpt_at(directory, name));
     c.tensorboard = true;
-    c.env_steps = 900;
-    c.actors = 3;
-    c.min_sequences = 12;
-    c.replay_capacity = 60;
-    c.samples_per_insert = 4;
     c.evaluate_every = 300;
-    c.evaluation_episodes = 2;
     c.log_every = 50;
     c.checkpoint_every = 250;
-    c.learner.batch = 8;
-    c.learner.length = 6;
-    c.learner.samples = 2;
-    for (i = 0; i < 2; i++) c.learner.policy.width[i] = c.learner.prior.width[i] = c.learner.critic_width[i] = 8;
-    c.learner.prior_kind = BP_PRIOR_LEARNED;
-    c.learner.prior.fields[0] = "velocity";
-    c.learner.target_period = 5;
     memset(&plan, 0, sizeof plan);
     return c;
 }
@@ -294,11 +275,7 @@ static void test_memory(void **state) {
     bp_run_config c = common("memory");
     spent s;
     (void)state;
-    c.learner.policy.lstm = 5;
-    c.learner.prior.lstm = 4;
-    c.learner.critic_lstm = 3;
-    c.learner.burn_in = 2;
-    c.learner.twin_critics = true;
+    bpt_remember(&c);
     s = train(&c);
     nothing("memory everywhere", &s);
 }
@@ -306,24 +283,13 @@ static void test_memory(void **state) {
 static void test_two_levels(void **state) {
     bp_run_config c = common("levels");
     spent s;
-    size_t i;
     (void)state;
-    c.learner.latent = bp_latent_config_default(2);
-    c.learner.latent.prior_kind = BP_HIGH_AR1;
-    c.learner.latent.hold = 3;
-    c.learner.latent.joint_ratio = true;
-    c.learner.policy.fields[0] = "velocity";
-    for (i = 0; i < 2; i++) c.learner.latent.high.width[i] = c.learner.latent.high_prior.width[i] = 5;
+    bpt_two_levels(&c);
     s = train(&c);
     nothing("two levels, AR(1)", &s);
 
     c.directory = bpt_at(directory, "levels2");
-    c.learner.latent.prior_kind = BP_HIGH_AUTOREGRESSIVE;
-    c.learner.latent.joint_ratio = false;
-    c.learner.latent.shared_low = false;
-    c.learner.latent.high.lstm = 3;
-    c.learner.latent.high_prior.lstm = 4;
-    c.learner.policy.lstm = 4;
+    bpt_remember_levels(&c);
     s = train(&c);
     nothing("two levels with memory", &s);
 }
@@ -350,10 +316,10 @@ static void test_discrete(void **state) {
 
 static bp_status tasks_make(void *ctx, size_t index, bp_env *out, bp_error *error) {
     bp_env task[2];
-    bp_status status = bp_pointmass_env(&task[0], &room, NULL, error);
+    bp_status status = bp_pointmass_env(&task[0], &bpt_room, NULL, error);
     (void)ctx;
     (void)index;
-    if (status == BP_OK) status = bp_pointmass_env(&task[1], &room, NULL, error);
+    if (status == BP_OK) status = bp_pointmass_env(&task[1], &bpt_room, NULL, error);
     return status == BP_OK ? bp_env_mix(out, task, 2, NULL, NULL, error) : status;
 }
 
@@ -410,7 +376,7 @@ static void test_pool(void **state) {
     size_t heap, threads, t;
     (void)state;
     (void)common("pool");
-    maker = bp_pointmass_maker(&room);
+    maker = bp_pointmass_maker(&bpt_room);
     for (threads = 1; threads <= 2; threads++) {
         config.envs = 10;
         config.threads = threads;

@@ -11,73 +11,24 @@
 #include "bprior.h"
 #include "test_util.h"
 #include "test_scratch.h"
-
-
-static bp_pointmass_config room;
-
-/* Episodes of 17 steps in sequences of 6 rows: most begin in the middle of one. */
-static bp_run_config common(const char *directory) {
-    bp_run_config c = bp_run_config_default();
-    size_t i;
-    room = bp_pointmass_config_default();
-    room.steps = 17;
-    room.distance_cost = 1;
-    c.envs = bp_pointmass_maker(&room);
-    c.directory = directory;
-    c.env_steps = 900;
-    c.actors = 3;
-    c.min_sequences = 12;
-    c.replay_capacity = 60;
-    c.samples_per_insert = 4;
-    c.evaluate_every = 400;
-    c.evaluation_episodes = 2;
-    c.evaluation_stochastic = true;
-    c.log_every = 100;
-    c.checkpoint_every = 0;
-    c.learner.batch = 8;
-    c.learner.length = 6;
-    c.learner.samples = 2;
-    c.learner.shards = 3;
-    for (i = 0; i < 2; i++) c.learner.policy.width[i] = c.learner.prior.width[i] = c.learner.critic_width[i] = 6;
-    c.learner.prior_kind = BP_PRIOR_LEARNED;
-    c.learner.prior.fields[0] = "velocity";
-    c.learner.policy.head_scale = 1;
-    c.learner.target_period = 5;
-    c.learner.policy_adam.lr = c.learner.prior_adam.lr = c.learner.critic_adam.lr = 1e-3;
-    return c;
-}
+#include "test_runs.h"
 
 static bp_run_config remembering(const char *directory) {
-    bp_run_config c = common(directory);
-    c.learner.policy.lstm = 5;
-    c.learner.prior.lstm = 4;
-    c.learner.critic_lstm = 3;
-    c.learner.burn_in = 2;
-    c.learner.twin_critics = true;
+    bp_run_config c = bpt_small_run(directory);
+    bpt_remember(&c);
     return c;
 }
 
 static bp_run_config levels(const char *directory) {
-    bp_run_config c = common(directory);
-    size_t i;
-    c.learner.latent = bp_latent_config_default(2);
-    c.learner.latent.prior_kind = BP_HIGH_AR1;
-    c.learner.latent.hold = 3;
-    c.learner.latent.joint_ratio = true;
-    c.learner.policy.fields[0] = "velocity";
-    for (i = 0; i < 2; i++) c.learner.latent.high.width[i] = c.learner.latent.high_prior.width[i] = 5;
+    bp_run_config c = bpt_small_run(directory);
+    bpt_two_levels(&c);
     return c;
 }
 
-/* Both at once, each as large as it gets, and the redrawn latents of Algorithm 2. */
+/* Both at once, each as large as it gets. */
 static bp_run_config everything(const char *directory) {
     bp_run_config c = levels(directory);
-    c.learner.latent.prior_kind = BP_HIGH_AUTOREGRESSIVE;
-    c.learner.latent.joint_ratio = false;
-    c.learner.latent.shared_low = false;
-    c.learner.latent.high.lstm = 3;
-    c.learner.latent.high_prior.lstm = 4;
-    c.learner.policy.lstm = 4;
+    bpt_remember_levels(&c);
     c.learner.prior.lstm = 3;
     c.learner.critic_lstm = 2;
     c.normalise = true;

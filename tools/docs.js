@@ -228,13 +228,15 @@ function makePages() {
         '', '## From equations to code {#index_equations}', '',
         'Each number leads to statement and derivation, each function to its documentation (its last line leads on to the code), each',
         'test to the lines that prove it.', ''];
+    const stack = '<div class="stack">'; // on a phone the cells of a row stand below each other: docs/theme/bprior.css
     const functionsOf = new Map(equations.map((e) => [e.id, []]));
     const testsOf = new Map();
     let chapter = '';
     for (const e of equations) {
         if (e.chapter !== chapter) {
+            if (chapter) out.push('', '</div>');
             chapter = e.chapter;
-            out.push('', `### ${chapter}`, '', '| Equation | Functions | Tests | Pages |', '|---|---|---|---|');
+            out.push('', `### ${chapter}`, '', stack, '', '| Equation | Functions | Tests | Pages |', '|---|---|---|---|');
         }
         const names = e.code.flatMap((n) => members(n).filter((f) => !n.endsWith('*') || functions.get(f).equations.has(e.id)));
         for (const name of names) functionsOf.get(e.id).push(name);
@@ -250,16 +252,17 @@ function makePages() {
         out.push(`| @ref ${where ? where.label : anchorOf(e.id)} "${e.id}" ${e.title.replace(/\$([^$]+)\$/g, '\\f$$$1\\f$$')} ` +
             `| ${names.map((n) => '#' + n).join(' <br>')} | ${e.tests.map(linkTest).join(' <br>')} | ${[...new Set(pages)].join(' <br>')} |`);
     }
-    out.push('', '## From functions to equations {#index_functions}', '', '| Function | Equations | Code |', '|---|---|---|');
+    out.push('', '</div>', '', '## From functions to equations {#index_functions}', '', stack, '', '| Function | Equations | Code |', '|---|---|---|');
     for (const f of [...functions.values()].sort((a, b) => (a.name < b.name ? -1 : 1))) {
         const about = equations.filter((e) => functionsOf.get(e.id).includes(f.name) || f.equations.has(e.id));
         if (about.length)
             out.push(`| #${f.name} | ${about.map((e) => `@ref ${anchorOf(e.id)} "${e.id}"`).join(', ')} ` +
                 `| ${sourceLink(f.file, f.body || f.line, `${f.file}, line ${f.body || f.line}`)} |`);
     }
-    out.push('', '## From tests to equations {#index_tests}', '', '| Test | File | Equations |', '|---|---|---|');
+    out.push('', '</div>', '', '## From tests to equations {#index_tests}', '', stack, '', '| Test | File | Equations |', '|---|---|---|');
     for (const test of [...testsOf.values()].sort((a, b) => (a.file + a.name < b.file + b.name ? -1 : 1)))
         out.push(`| ${linkTest(test)} | ${test.file} | ${test.equations.map((id) => `@ref ${anchorOf(id)} "${id}"`).join(', ')} |`);
+    out.push('', '</div>');
     fs.writeFileSync(`${generated}/equation_index.md`, out.join('\n') + '\n');
 }
 

@@ -13,13 +13,16 @@
 #      chapter lists it. The other way round, an equation that a function's doc comment names lists this function.
 #   3. A test in a Test line is registered with cmocka in that file, and the equation is mentioned in the
 #      comment above it, in it, in the heading of its section (/* ---- ... */), or in the file's opening comment.
-#   4. No number without an equation behind it, in the headers, tests, examples and pages.
+#   4. No number without an equation behind it, in the headers, tests, examples and pages (docs/pages, docs/lessons and README too).
+#   5. A test that a page names is registered in some file, and a file of tests/ that it names is there. test_x_* stands for a
+#      family of tests.
 here=$(cd "$(dirname "$0")/.." && pwd) || exit 1
 
 check() {
     cd "$1" || return 1
     [ -f docs/equations.md ] || { echo "docs/equations.md: missing"; echo "equations: 0 listed, 0 with code, 0 with test"; return 1; }
-    others=$(ls bprior_mujoco.h tests/*.c tests/*/*.c examples/*.c examples/*/*.c README.md docs/*.md 2>/dev/null | grep -v '^docs/equations.md$')
+    others=$(ls bprior_mujoco.h tests/*.c tests/*/*.c examples/*.c examples/*/*.c README.md CONTRIBUTING.md docs/*.md docs/pages/*.md \
+        docs/lessons/*.md docs/lessons/answers/*.md docs/lessons/answers/*.c 2>/dev/null | grep -v '^docs/equations.md$')
     awk '
     function complain(where, what) { print where ": " what; bad++ }
 
@@ -57,9 +60,28 @@ check() {
         }
     }
 
+    # Remember which tests and which of their files this line of a page names.
+    function speak_of_tests(text,   name, before, after, there) {
+        while (match(text, /tests\/[A-Za-z0-9_\/]+\.[a-z]+|test_[a-z0-9_]+/)) {
+            name = substr(text, RSTART, RLENGTH)
+            before = RSTART > 1 ? substr(text, RSTART - 1, 1) : " "
+            text = substr(text, RSTART + RLENGTH)
+            after = substr(text, 1, 1)
+            if (name ~ /^tests\//) {
+                there = (getline < name)
+                close(name)
+                if (there < 0) complain(FILENAME ":" FNR, "there is no " name)
+            } else if (before !~ /[A-Za-z0-9_\/]/ && after !~ /[A-Z(]/ && text !~ /^\.[ch]([^a-z]|$)/) {
+                if (after == "*") name = name "*"
+                if (!((FILENAME, name) in spoken)) spoken[FILENAME, name] = FNR
+            }
+        }
+    }
+
     FNR == 1 {
         if (FILENAME == "docs/equations.md") kind = "index"
         else if (FILENAME == "bprior.h") kind = "header"
+        else if (FILENAME ~ /\.md$/) kind = "page"
         else if (FILENAME ~ /^tests\/test_/) { kind = "test"; in_head = 1; comment = section = test = "" }
         else kind = "other"
         exists[FILENAME] = 1
@@ -242,6 +264,7 @@ check() {
     }
 
     { mention($0) }
+    kind == "page" && /test/ { speak_of_tests($0) }
 
     # ---- the verdict ----
     function exists_test(file, name,   short) {
@@ -249,6 +272,24 @@ check() {
         short = name
         sub(/^test_/, "", short)
         return (file in generated) && ((file, short) in in_list)
+    }
+    # Does a test of that name, or of that family, exist in any file?
+    function exists_anywhere(name,   key, part, stem) {
+        stem = name
+        if (sub(/_?\*$/, "", stem)) {
+            for (key in registered) {
+                split(key, part, SUBSEP)
+                if (index(part[2], stem) == 1) return 1
+            }
+            for (key in in_list) {
+                split(key, part, SUBSEP)
+                if ((part[1] in generated) && index("test_" part[2], stem) == 1) return 1
+            }
+            return 0
+        }
+        for (key in exists)
+            if (key ~ /^tests\/test_/ && exists_test(key, name)) return 1
+        return 0
     }
     function family(pattern, name) { # does bp_x_* cover name?
         return substr(name, 1, length(pattern) - 1) == substr(pattern, 1, length(pattern) - 1)
@@ -341,6 +382,10 @@ check() {
             split(key, part, SUBSEP)
             if (!(part[2] in listed)) complain(part[1] ":" mentioned[key], "there is no equation " part[2])
         }
+        for (key in spoken) {
+            split(key, part, SUBSEP)
+            if (!exists_anywhere(part[2])) complain(part[1] ":" spoken[key], "there is no test " part[2])
+        }
         print "equations: " n_eq + 0 " listed, " with_code + 0 " with code, " with_test + 0 " with test"
         exit bad > 0
     }' docs/equations.md bprior.h $others >"${TMPDIR:-/tmp}/equations.$$"
@@ -357,7 +402,7 @@ broken() {
     copy=$here/build/equations/copy
     rm -rf "$copy"
     mkdir -p "$copy"
-    (cd "$here" && tar cf - bprior.h README.md docs/*.md tests/*.c examples/*.c 2>/dev/null) | (cd "$copy" && tar xf -)
+    (cd "$here" && tar cf - bprior.h README.md docs/*.md docs/pages/*.md docs/lessons/*.md tests examples 2>/dev/null) | (cd "$copy" && tar xf -)
     sed "$3" "$here/$2" >"$copy/$2"
     if cmp -s "$here/$2" "$copy/$2"; then
         echo "FAIL  $1: the edit changed nothing, so this proves nothing"
@@ -400,6 +445,15 @@ selftest() {
     broken "no statement" docs/equations.md '/^### E6 /,/^- Source/s/\$\$//g' 'E6 has no statement'
     broken "no source" docs/equations.md '/^### E6 /,/^- Code/s/^- Source:.*/- Origin: unknown/' 'E6 has no source'
     broken "mathematics that GitHub would garble" docs/equations.md '/^### E6 /,/^- Source/s/^\$\$/$$\\, /' 'GitHub eats it'
+    broken "a dangling number in a page" docs/pages/12_paper_b.md 's/climbs E4 by/climbs E44 by/' '^docs/pages/12_paper_b.md:[0-9]*: there is no equation E44'
+    broken "a dangling number in a lesson" docs/lessons/lesson_08.md 's/"E14"/"E41"/' '^docs/lessons/lesson_08.md:[0-9]*: there is no equation E41'
+    broken "a page that names a test that is gone" docs/pages/12_paper_b.md 's/`test_soft_limits`/`test_no_limits`/' \
+        '^docs/pages/12_paper_b.md:[0-9]*: there is no test test_no_limits'
+    broken "a page that names a family of tests that is gone" docs/pages/12_paper_b.md 's/`test_soft_limits`/`test_no_limits_\*`/' 'there is no test test_no_limits_\*'
+    broken "a test that was removed and that a page names" tests/test_18_learner.c '/cmocka_unit_test[a-z_]*(test_separate_critics[,)]/d' \
+        '^docs/pages/.*: there is no test test_separate_critics'
+    broken "a page that names a test file that is gone" docs/pages/12_paper_b.md 's,`tests/test_18_learner.c`,`tests/test_18_teacher.c`,' \
+        '^docs/pages/12_paper_b.md:[0-9]*: there is no tests/test_18_teacher.c'
     rm -rf "$here/build/equations/copy"
     echo "$passed passed, $failed failed"
     [ "$failed" = 0 ]

@@ -23,19 +23,7 @@ if [ "$1" = format ]; then
     exit
 fi
 
-passed=0 failed=0
-# report WHAT: reads complaints from stdin
-report() {
-    complaints=$(cat)
-    if [ -z "$complaints" ]; then
-        passed=$((passed + 1))
-        echo "ok    $1"
-    else
-        failed=$((failed + 1))
-        echo "FAIL  $1"
-        echo "$complaints" | head -40 | sed 's/^/      | /'
-    fi
-}
+. tools/report.sh
 mkdir -p build/lint
 out=build/lint/out
 
@@ -118,6 +106,23 @@ if [ -n "$headers" ]; then
         report "doc comments name parameters that exist (clang -Wdocumentation)" <$out
     fi
 
+    # The catalogue of errors: table, sections, and the enum's list, each with the same names; the table with the same numbers.
+    errors=docs/pages/61_errors.md
+    sed -n '/^#define BP_STATUS_LIST/,/[^\\]$/s/^ *X(\(BP_[A-Z_]*\), *\(-*[0-9]*\),.*/\1 \2/p' bprior.h | sort >build/lint/statuses
+    cut -d' ' -f1 build/lint/statuses | sort >build/lint/names
+    {
+        [ -s build/lint/statuses ] || echo "bprior.h: no BP_STATUS_LIST was found"
+        sed -n 's/^| @ref err_[a-z]* "\(BP_[A-Z_]*\)" | \(-*[0-9]*\) |.*/\1 \2/p' $errors | sort >build/lint/table
+        comm -23 build/lint/statuses build/lint/table | sed "s,.*,$errors: the table has no &,"
+        comm -13 build/lint/statuses build/lint/table | sed "s,.*,$errors: the table has &\, the enum has not,"
+        sed -n 's/^## \(BP_[A-Z_]*\) {#err_[a-z]*}$/\1/p' $errors | sort >build/lint/sections
+        comm -23 build/lint/names build/lint/sections | sed "s,.*,$errors: there is no section &,"
+        comm -13 build/lint/names build/lint/sections | sed "s,.*,$errors: section & is about no status,"
+        grep -o -h 'BP_ERR_[A-Z]*\|BP_INTERRUPTED' $errors docs/pages/*.md docs/lessons/*.md README.md | sort -u | comm -13 build/lint/names - |
+            sed 's/.*/the pages speak of &, which is no status/'
+    } >$out
+    report "the error catalogue has every status, and nothing else" <$out
+
     # Chapters: the same numbers in the contents, the declarations and the implementation.
     grep -o '[0-9][0-9]*\. >>[a-z0-9_]*' bprior.h | sed 's/\. >>/ /' | sort | uniq -c |
         awk '$1 < 3 { print "chapter " $2 " >>" $3 " appears " $1 " time(s): contents, declarations, implementation?" }' >$out
@@ -128,5 +133,4 @@ if [ -n "$headers" ]; then
     report "tools/equations.sh notices every kind of mistake" <$out
 fi
 
-echo "lint: $passed passed, $failed failed"
-[ $failed = 0 ]
+verdict lint

@@ -138,6 +138,44 @@ async function darkMode(browser, wrong) {
     }
 }
 
+// Runs in the browser. Which text stands out less from its background than 4.5 to 1 (WCAG 2, level AA)?
+function faint() {
+    const color = (text) => { const c = text.match(/[\d.]+/g).map(Number); return c.length > 3 ? c : [...c, 1]; };
+    const over = (top, below) => [0, 1, 2].map((i) => top[i] * top[3] + below[i] * (1 - top[3])).concat(1);
+    const light = (c) => { const [r, g, b] = c.map((v) => (v / 255 <= 0.03928 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4)); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+    const background = (node) => {
+        const layers = [];
+        for (let e = node; e; e = e.parentElement) {
+            layers.push(color(getComputedStyle(e).backgroundColor));
+            if (layers[layers.length - 1][3] === 1) break;
+        }
+        return layers.reduceRight((below, top) => over(top, below), [255, 255, 255, 1]);
+    };
+    const found = new Map();
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    for (let node; (node = walker.nextNode());) {
+        const e = node.parentElement;
+        if (!node.data.trim() || !e.offsetParent || e.closest('script, style, mjx-container')) continue;
+        const back = background(e);
+        const lights = [light(over(color(getComputedStyle(e).color), back)), light(back)].sort((a, b) => a - b);
+        const contrast = (lights[1] + 0.05) / (lights[0] + 0.05);
+        if (contrast < 4.5) found.set(`${e.tagName.toLowerCase()} class="${e.className}"`, `${contrast.toFixed(1)} to 1: "${node.data.trim().slice(0, 40)}"`);
+    }
+    return [...found].map(([what, how]) => `<${what}> ${how}`);
+}
+
+async function contrast(browser, wrong) {
+    for (const scheme of ['light', 'dark']) {
+        const context = await browser.newContext({ colorScheme: scheme, viewport: { width: 1440, height: 900 } });
+        const tab = await context.newPage();
+        for (const page of ['index', 'lesson_08', 'ex_10_latent_prior', 'alg_rs0', 'environments', 'equation_index', 'errors', 'paper_b', 'group__bp__retrace']) {
+            await tab.goto(address(`${page}.html`));
+            for (const text of await tab.evaluate(faint)) wrong(`${scheme}, ${page}: ${text}`);
+        }
+        await context.close();
+    }
+}
+
 async function search(browser, wrong) {
     const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
     const tab = await context.newPage();
@@ -231,6 +269,7 @@ function codeAndCommands() {
     const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || execFileSync('sh', ['-c', 'command -v chromium']).toString().trim(), args: ['--no-sandbox'] });
     await check('search finds bp_gaussian_kl and leads to it', (wrong) => search(browser, wrong));
     await check('dark mode: by the system, by the switch, on the next page', (wrong) => darkMode(browser, wrong));
+    await check('contrast: every text is readable, in both modes', (wrong) => contrast(browser, wrong));
     await check('sidebar: chapters, structures, sources', (wrong) => sidebar(browser, wrong));
     if (!only || only.startsWith('page')) await everyPage(browser);
     await browser.close();
