@@ -8631,6 +8631,24 @@ BPI_FN void bpi_mlp_tape_saved(bpi_mlp_tape *tape, bp_real *saved, const bp_mlp 
     tape->shared = saved;
 }
 
+BPI_FN void bpi_rows_pick(bp_real *to, const bp_real *from, size_t width, const size_t *pick, size_t n) {
+    for (size_t i = 0; i < n; i++) memmove(to + i * width, from + pick[i] * width, width * sizeof *to);
+}
+
+/* Of a tape of `rows` rows only those in `pick` [n], which rise, closed up: the tape of n rows with a sample each. */
+BPI_FN void bpi_mlp_pick(bp_real *saved, const bp_mlp *mlp, size_t rows, const size_t *pick, size_t n) {
+    bpi_mlp_tape from, to;
+    if (n == rows) return;
+    bpi_mlp_tape_saved(&from, saved, mlp, rows, 0);
+    bpi_mlp_tape_saved(&to, saved, mlp, n, 0);
+    /* everything moves towards the front, so nothing is overwritten before it has moved */
+    if (to.z0) {
+        bpi_rows_pick(to.z0, from.z0, mlp->layer[0].out, pick, n);
+        bpi_rows_pick(to.stats, from.stats, 2, pick, n);
+    }
+    for (size_t l = 0; l + 1 < mlp->n_layers; l++) bpi_rows_pick(to.y[l], from.y[l], mlp->layer[l].out, pick, n);
+}
+
 /* During eval a layer's output is dead once the next has been computed, so two buffers serve all layers in turn. */
 BPI_FN void bpi_mlp_tape_work(bpi_mlp_tape *tape, bp_real *work, const bp_mlp *mlp, size_t block_rows) {
     bp_real *buffer[2];
@@ -15192,6 +15210,8 @@ struct bpi_rs0_shard {
     bp_real *x;           /* [R][X] what the critic sees: fields, z, h of its memory */
     bp_real *fields;      /* [.][F] its fields alone, when there is more: a chunk's, or all n + Bs rows for its memory */
     bp_real *u, *du;      /* [R][S+1][U] actions as the critic sees them */
+    size_t *believed;     /* [R][S+1] samples whose gradient goes through a critic, and */
+    bp_real *du_believed; /* [R][S+1][U] that gradient */
     bp_real *critic_out[2], *critic_saved[2], *critic_dout, *critic_work;
     bp_real *critic_kept; /* the target critics' weights, rearranged */
 
@@ -15670,6 +15690,8 @@ BPI_FN void bpi_rs0_shard_layout(struct bpi_rs0_shard *sh, const bp_rs0 *l, bp_a
     sh->x = bp_arena_real(arena, many * X);
     sh->u = bp_arena_real(arena, bpi_max_size(R * S1, many) * U);
     sh->du = bp_arena_real(arena, R * S1 * U);
+    sh->believed = (size_t *)bp_arena_take(arena, R * S1, sizeof(size_t));
+    sh->du_believed = bp_arena_real(arena, R * S1 * U);
     for (k = 0; k < C; k++) {
         sh->critic_out[k] = bp_arena_real(arena, bpi_max_size(R * S1, many));
         sh->critic_saved[k] = bp_arena_real(
@@ -16548,23 +16570,28 @@ BPI_FN void bpi_rs0_policy_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
             }
             continue;
         }
-        /* each sample's gradient goes through the critic that was believed */
+        /* each sample's gradient goes through the critic that was believed, and through no other */
         memset(sh->du, 0, m * S * U * sizeof(bp_real));
         for (k = 0; k < C; k++) {
+            size_t count = 0;
             /* [e21_believed] */
             for (i = 0; i < m; i++) {
                 const bp_real w = sh->weight[piece.row[i]];
                 for (s = 0; s < S; s++) {
                     const size_t j = i * S + s;
                     const bool second = C == 2 && sh->critic_out[1][j] < sh->critic_out[0][j];
-                    const bool mine = w > BP_R(0) && second == (k == 1);
-                    sh->critic_dout[j] = mine ? -w / BP_R(S) : BP_R(0);
-                    if (mine) sh->sums.policy_loss -= (double)w * (double)sh->critic_out[k][j] / (double)S;
+                    if (!(w > BP_R(0)) || second != (k == 1)) continue;
+                    sh->critic_dout[count] = -w / BP_R(S);
+                    sh->believed[count++] = j;
+                    sh->sums.policy_loss -= (double)w * (double)sh->critic_out[k][j] / (double)S;
                 }
             }
             /* [e21_believed] */
-            bp_mlp_backward_input(&sh->compute, NULL, sh->du, sh->critic_saved[k], sh->critic_work, sh->critic_dout,
-                                  sh->x, sh->u, l->critic_p.target + bpi_rs0_critic_at(l, piece.group, k), &l->critic, m, S);
+            bpi_mlp_pick(sh->critic_saved[k], &l->critic, m * S, sh->believed, count);
+            memset(sh->du_believed, 0, count * U * sizeof(bp_real));
+            bp_mlp_backward_input(&sh->compute, NULL, sh->du_believed, sh->critic_saved[k], sh->critic_work, sh->critic_dout,
+                                  sh->x, sh->u, l->critic_p.target + bpi_rs0_critic_at(l, piece.group, k), &l->critic, count, 1);
+            for (i = 0; i < count; i++) memcpy(sh->du + sh->believed[i] * U, sh->du_believed + i * U, U * sizeof(bp_real));
         }
         for (i = 0; i < m; i++) {
             const size_t row = piece.row[i], at = (row / Bs) * B + sh->first_sequence + row % Bs;
@@ -16768,8 +16795,8 @@ BPI_FN void bpi_rs0_phase_macs(uint64_t macs[BP_PHASES], const bp_rs0 *l) {
     macs[BP_PHASE_TARGETS] = C * values + policy + prior;
     macs[BP_PHASE_CRITIC] = 3 * C * critic; /* forward, back to weights and back to activations */
     macs[BP_PHASE_POLICY] = C * samples + 3 * policy + prior;
-    if (!categorical) /* back to the action, but not through the state's part of the first layer */
-        macs[BP_PHASE_POLICY] += C * (samples - (uint64_t)n * l->critic.config.input * l->critic.layer[0].out);
+    if (!categorical) /* back to the action, through one critic, and not through the state's part of the first layer */
+        macs[BP_PHASE_POLICY] += samples - (uint64_t)n * l->critic.config.input * l->critic.layer[0].out;
     if (learns) macs[BP_PHASE_PRIOR] = 3 * (prior + high_prior);
     if (bpi_rs0_has_levels(l)) { /* the high levels, and the low prior's way back to z */
         const uint64_t high = bp_policy_macs(&l->high, T, B);
