@@ -10043,21 +10043,22 @@ BPI_FN void bpi_pool_reset_one(bp_pool *pool, size_t i) {
 
 /* Does a second thread pay? To hand over work and to write into each other's cache lines takes some microseconds, and so do a hundred
  * pendulums. So the calling thread looks at the clock, and where it would be done with all of them sooner it goes alone: the first
- * steps, to learn what they cost, and while that is below BPI_POOL_ALONE. What it measures beside other threads is more than
- * it would take alone, because of these cache lines; so where the answer is near it now and then tries. Who steps an environment
- * changes nothing but time. */
-#define BPI_POOL_ALONE 8e-6
+ * steps, to learn what they cost, unless they are dear, and while that is below BPI_POOL_ALONE. What it measures beside other
+ * threads is more than it would take alone, because of these cache lines; so where the answer is near it now and then tries. Who
+ * steps an environment changes nothing but time. */
+#define BPI_POOL_ALONE 6e-6
 #define BPI_POOL_FIRST 4
 BPI_FN bool bpi_pool_alone(const struct bpi_pool *self) {
-    return self->turn < BPI_POOL_FIRST || self->cost < BPI_POOL_ALONE || (self->cost < 8 * BPI_POOL_ALONE && self->turn % 256 == 0);
+    return self->turn == 0 || self->cost < BPI_POOL_ALONE || (self->turn < BPI_POOL_FIRST && self->cost < 100 * BPI_POOL_ALONE) ||
+           (self->turn % 256 == 0 && self->cost < 8 * BPI_POOL_ALONE);
 }
 
-/* Since `start` the calling thread has stepped n of N environments. What an interrupt adds is cut off. */
+/* Since `start` the calling thread has stepped n of N environments. If it was all of them in less time than thought, that is the
+ * answer; else it is smoothed, and what an interrupt adds is cut off. */
 BPI_FN void bpi_pool_measured(struct bpi_pool *self, double start, size_t n, size_t N) {
-    const double cost = (bpi_clock_seconds() - start) * (double)N / (double)n;
-    if (self->turn == 0) self->cost = cost;
-    else if (self->turn < BPI_POOL_FIRST) self->cost = cost < self->cost ? cost : self->cost;
-    else self->cost += 0.125 * ((cost < 2 * self->cost + 1e-7 ? cost : 2 * self->cost + 1e-7) - self->cost);
+    const double cost = (bpi_clock_seconds() - start) * (double)N / (double)n, most = 2 * self->cost + 1e-7;
+    if (self->turn == 0 || (n == N && cost < self->cost)) self->cost = cost;
+    else self->cost += 0.125 * ((cost < most ? cost : most) - self->cost);
 }
 
 BPI_FN void bpi_pool_job(void *ctx, size_t index, size_t worker) {

@@ -786,7 +786,9 @@ static void test_second_thread_pays(void **state) {
     for (i = 0; i < BPI_POOL_FIRST; i++) {
         pool->self->turn = i;
         pool->self->cost = 1.0;
-        assert_true(bpi_pool_alone(pool->self)); /* nothing is known yet */
+        assert_int_equal(bpi_pool_alone(pool->self), i == 0); /* nothing is known yet */
+        pool->self->cost = 50 * BPI_POOL_ALONE;
+        assert_true(bpi_pool_alone(pool->self)); /* the first was slow because it was the first? */
     }
     for (pool->self->turn = 200; pool->self->turn < 300; pool->self->turn++) {
         pool->self->cost = 0.9 * BPI_POOL_ALONE;
@@ -803,15 +805,12 @@ static void test_second_thread_pays(void **state) {
     for (i = 0; i < 100; i++) bpt_ok(bp_pool_step(pool, &error), &error);
     assert_true(pool->self->cost >= 0.99 * 8e-4);
     for (i = 0, elsewhere = 0; i < 8; i++) elsewhere += w.elsewhere[i];
-    assert_in_range(elsewhere, 1, 8 * (100 - BPI_POOL_FIRST));
+    assert_in_range(elsewhere, 1, 8 * (100 - 1));
 
-    /* when they become cheap, that is seen, and the measure falls by what a smoothed one may */
+    /* when they become cheap, that is soon seen */
     w.seconds = 0;
-    for (i = 0; i < 2000 && pool->self->cost >= BPI_POOL_ALONE; i++) {
-        const double before = pool->self->cost;
-        bpt_ok(bp_pool_step(pool, &error), &error);
-        assert_true(pool->self->cost >= 0.87 * before);
-    }
+    for (i = 0; i < 2000 && pool->self->cost >= 1e-4; i++) bpt_ok(bp_pool_step(pool, &error), &error);
+    assert_true(i < 2000);
     assert_true(pool->n_steps == 8 * (100 + i));
     bp_pool_destroy(pool);
 #else
