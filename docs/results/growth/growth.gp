@@ -179,7 +179,7 @@ set format x '%.0s%c'
 set format y '%.1s%c'
 set yrange [0:2.5e6]
 set key at graph 0.97,0.5
-set y2range [0:60]
+set y2range [0:100]
 set ytics nomirror
 set y2tics
 set y2label 'MB'
