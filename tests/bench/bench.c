@@ -27,7 +27,9 @@ static bool json_first = true;
 
 /* One figure, to both places. */
 static void report(const char *key, double value, const char *unit, const char *note) {
-    printf("%-36s %12.4g %-9s %s\n", key, value, unit, note);
+    printf("%-36s %12.4g", key, value);
+    if (*note) printf(" %-9s %s\n", unit, note);
+    else printf("%s%s\n", *unit ? " " : "", unit); /* no blanks at line ends: docs/results keeps this */
     fflush(stdout);
     if (json) fprintf(json, "%s\n  \"%s\": %.6g", json_first ? "{" : ",", key, value);
     json_first = false;
