@@ -130,7 +130,9 @@ mingw) # Windows: another format of long, threads through winpthreads, files thr
     house $gcc $gxx
     run $gcc -std=gnu99 -O0 -static -pthread -DBPRIOR_THREADS $warn -I. -o "$dir/call.exe" $here/call.c $here/implementation.c -lm
     command -v wine >/dev/null 2>&1 || skip "it compiles; no wine on this machine to run it"
-    WINEPREFIX=$(pwd)/$dir/wine WINEDEBUG=-all
+    # Not below build/: its z: is a link to /, which whoever walks through the project's folders would follow.
+    WINEPREFIX=$(mktemp -d "${TMPDIR:-/tmp}/bprior-wine.XXXXXX") WINEDEBUG=-all
+    trap 'wineserver -k 2>/dev/null; rm -rf "$WINEPREFIX"' EXIT
     export WINEPREFIX WINEDEBUG
     run wine "$dir/call.exe"
     example "$gcc -O1 -static" wine 05_pendulum
