@@ -4,7 +4,7 @@
  *   parameter-free prior is good for; how to judge a result by more than one seed.
  * DIFFICULTY      ***
  * BUILD           cc -O2 -I. examples/05_pendulum.c -lm -o pendulum
- *                 ./pendulum               one seed, 8000 steps, about ten seconds
+ *                 ./pendulum               one seed, 8000 steps, a few seconds
  *                 ./pendulum --all         seeds 1 to 10, 20000 steps each, a table: what the README reports
  *
  * The pendulum is Gymnasium's Pendulum-v1: the torque is too weak to lift it, so it must be swung. A return above
