@@ -280,7 +280,7 @@ _bench: $(patsubst tests/%.c,build/%,$(filter-out %/bench_growth.c,$(BENCHES)))
 _bench_growth: build/bench/bench_growth
 	@mkdir -p $(OUT)
 	@OPENBLAS_NUM_THREADS=1 build/bench/bench_growth --out $(OUT) $(ARGS)
-	@gp=$$(pwd)/docs/results/growth/growth.gp; cd $(OUT) && gnuplot "$$gp" && echo "drawn in $(OUT)"
+	@gp=$$(pwd)/docs/results/growth/growth.gp; cd $(OUT) && gnuplot "$$gp" && echo "in $(OUT): CSV files, and the pictures whose curves are all there"
 
 # The peer and what is installed for it: tools/deps.sh.
 .PHONY: _bench-peers

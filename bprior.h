@@ -43,7 +43,7 @@
  *         bp_run *run = NULL;
  *         bp_status status;
  *
- *         // What to learn: swing up a pendulum. Your own world goes here: a bp_env is four functions (>>environments).
+ *         // What to learn: swing up a pendulum. Your own world goes here: a bp_env is a few functions (>>environments).
  *         bp_run_config config = bp_run_config_default();
  *         config.envs = bp_pendulum_maker(NULL);
  *         config.env_steps = 6000;
@@ -2036,7 +2036,7 @@ BPRIOR_API void bp_polyak(bp_real *target, const bp_real *online, size_t n, doub
  * ========================================================================== */
 /** @defgroup bp_environments 9. MDP types and environments
  *
- * An environment is a struct of five functions and a ::bp_spec that says what goes in and out. Writing
+ * An environment is a struct of functions (reset, step, close; save and load if it can) and a ::bp_spec that says what goes in and out. Writing
  * one takes four of them (save and load may be NULL):
  *
  *     reset(self, seed, observation)          start an episode
@@ -2307,14 +2307,14 @@ BPRIOR_API bp_pool_config bp_pool_config_make(uint32_t cookie);
  * bp_pool_config config = bp_pool_config_default();
  * bp_env_maker maker = bp_pendulum_maker(NULL);
  * bp_pool *pool;
- * config.envs = 64;
- * config.threads = 2;
- * if (bp_pool_create(&pool, &maker, &config, NULL, &error)) puts(error.text);
- * bp_pool_reset(pool, 1, &error);
- * for (t = 0; t < 1000; t++) {
+ * config.envs = 64; // and config.threads = 2, in a program built with -DBPRIOR_THREADS -pthread
+ * if (bp_pool_create(&pool, &maker, &config, NULL, &error) != BP_OK) { puts(error.text); return 1; }
+ * status = bp_pool_reset(pool, 1, &error);
+ * for (t = 0; t < 1000 && status == BP_OK; t++) {
  *     act(pool->action, pool->observation, config.envs);    // yours: [N][A] from [N][O]
- *     bp_pool_step(pool, &error);
+ *     status = bp_pool_step(pool, &error);
  * }
+ * if (status != BP_OK) puts(error.text);
  * bp_pool_destroy(pool);
  * @endcode
  *
@@ -2666,7 +2666,7 @@ typedef enum bp_prior_kind {
                              change too fast. The optimum of the reward is unmoved: the price fades as learning ends */
     BP_PRIOR_LEARNED,   /**< trained beside the policy by distillation (E17), usually seeing less (E14): a *behavior prior*. Says: do what
                              works in general. With several tasks: Distral (E10) */
-    BP_PRIOR_FIXED      /**< trained before and frozen: transfer to a new task */
+    BP_PRIOR_FIXED      /**< trained before and frozen: transfer to a new task. Load it: bp_rs0_load_prior() */
 } bp_prior_kind;
 #define BP_PRIOR_KINDS 6 /**< how many kinds there are */
 
@@ -4224,6 +4224,7 @@ typedef struct bp_rs0 {
     uint64_t rejected;                /**< steps undone because something was not finite */
     bp_dual alpha_dual, entropy_dual; /**< state of ADAPTED weights */
     bp_dual em_dual;                  /**< state of EM's temperature */
+    bool prior_given;                 /**< the prior's parameters came from bp_rs0_set_prior(), bp_rs0_load_prior() or a checkpoint */
     bp_rs0_metrics metrics;           /**< of the newest step */
     bp_profile profile;               /**< with config.profile: where the time of all steps so far went */
     bp_real *target_noise;            /**< [T+1][B][S][A] standard normals for V_t (row t = 0 unused) */
@@ -4433,7 +4434,7 @@ typedef struct bp_run_config {
 
     uint64_t evaluate_every;    /**< environment steps; 0: never (default 10000). Also at step 0 and at the end */
     size_t evaluation_episodes; /**< each time, always with the same seeds (default 10). Episodes must end by
-                                      themselves: see bp_env_time_limit() */
+                                      themselves, see bp_env_time_limit(): one of 1,000,000 steps ends the run with BP_ERR_ENV */
     bool evaluation_stochastic; /**< sample actions instead of taking the best ones (default false) */
     uint64_t log_every;         /**< environment steps per CSV row (default 1000); 0: only the last */
     uint64_t checkpoint_every;  /**< environment steps; 0: only on interrupt and at the end (default 100000) */
@@ -4505,8 +4506,9 @@ BPRIOR_API bp_status bp_run_create(bp_run **out, const bp_run_config *config, co
 /** Free everything; does not save. NULL is fine. */
 BPRIOR_API void bp_run_destroy(bp_run *run);
 /** One round. After the last one run->done is true and further calls do nothing.
- *  @return BP_ERR_ENV (too many faults), BP_ERR_NONFINITE (too many rejected steps), BP_ERR_IO; in the first round also
- *  BP_ERR_MEMORY (room for the environments' states in checkpoints) and BP_ERR_THREAD (ASYNC) */
+ *  @return BP_ERR_ENV (too many faults, an evaluation that does not end), BP_ERR_NONFINITE (too many rejected steps), BP_ERR_IO; in the
+ *  first round also BP_ERR_ARGUMENT (prior_kind is FIXED, but no prior was given: give one and go on), BP_ERR_MEMORY (room for the
+ *  environments' states in checkpoints) and BP_ERR_THREAD (ASYNC) */
 BPRIOR_API bp_status bp_run_round(bp_run *run, bp_error *error);
 /** After the last round: last evaluation, last row, checkpoint, policy files. Once is enough. */
 BPRIOR_API bp_status bp_run_finish(bp_run *run, bp_error *error);
@@ -4517,7 +4519,8 @@ BPRIOR_API bp_status bp_run_train(bp_run *run, bp_error *error);
 BPRIOR_API bp_status bp_run_checkpoint(bp_run *run, bp_error *error);
 /** Play episodes in the evaluation environment: the result depends on the arguments and the weights only, and nothing
  *  in the run changes. Episode k starts from a seed made of `seed` and k. @param returns [episodes] or NULL; NaN where faulty
- *  @return BP_ERR_UNSUPPORTED: there is no prior with parameters; BP_ERR_ENV: every episode was faulty */
+ *  @return BP_ERR_UNSUPPORTED: there is no prior with parameters; BP_ERR_ENV: every episode was faulty, or one did not end in
+ *  1,000,000 steps */
 BPRIOR_API bp_status bp_run_evaluate(bp_evaluation *out, double *returns, bp_run *run, bp_rs0_who who, size_t episodes,
                                      uint64_t seed, bool stochastic, bp_error *error);
 /** Where the time inside bp_run_round(), bp_run_train() and bp_run_finish() went so far in this life of the run; zeros without
@@ -4724,8 +4727,12 @@ BPRIOR_API bp_status bp_policy_save(const char *path, const bp_policy_export *wh
 /** A policy from a file, ready to act in your own loop: no learner, no replay, no allocation per call.
  *  @code
  *  bp_agent *agent; bp_error error;
- *  if (bp_agent_load(&agent, "policy.safetensors", NULL, &error)) { puts(error.text); return 1; }
- *  for (;;) { read_sensors(observation); bp_agent_act(agent, action, observation); drive_motors(action); }
+ *  if (bp_agent_load(&agent, "policy.safetensors", NULL, &error) != BP_OK) { puts(error.text); return 1; }
+ *  for (;;) {
+ *      read_sensors(observation);
+ *      if (bp_agent_act(agent, action, observation) != BP_OK) hold_still(action); // a broken sensor: action is as it was
+ *      drive_motors(action);
+ *  }
  *  @endcode */
 typedef struct bp_agent {
     bp_spec spec;                  /**< the contract: fields and the action box in the environment's units */
@@ -17011,6 +17018,7 @@ BPRIOR_API bp_status bp_rs0_set_prior(bp_rs0 *l, const bp_real *params, size_t n
                         (unsigned long)n);
     memcpy(l->prior_p.online, params, n * sizeof(bp_real));
     memcpy(l->prior_p.target, params, n * sizeof(bp_real));
+    l->prior_given = true;
     return BP_OK;
 }
 
@@ -17425,6 +17433,7 @@ struct bpi_run {
     uint64_t metric_steps;
     uint64_t sampled; /* sequences */
     bool evaluated;   /* since the last CSV row */
+    bool endless;     /* an evaluation episode did not end */
     uint64_t next_evaluation, next_log, next_checkpoint;
     uint64_t generation; /* of the newest checkpoint; 0: none */
     size_t fingerprint_n;
@@ -17752,6 +17761,11 @@ BPI_FN void bpi_run_fingerprint(bp_run *run);
 
 /* ---- 19.4 evaluation ------------------------------------------------------ */
 
+/* Nobody means an episode to be as long as this, 5 hours at 50 steps a second. (Its test has less patience.) */
+#ifndef BPI_EVALUATION_LONGEST
+#define BPI_EVALUATION_LONGEST 1000000
+#endif
+
 BPRIOR_API bp_status bp_run_evaluate(bp_evaluation *out, double *returns, bp_run *run, bp_rs0_who who, size_t episodes,
                                      uint64_t seed, bool stochastic, bp_error *error) {
     struct bpi_run *self = run->self;
@@ -17795,6 +17809,12 @@ BPRIOR_API bp_status bp_run_evaluate(bp_evaluation *out, double *returns, bp_run
             good = status == BP_OK && bpi_finite(step.reward) && bpi_all_finite(self->judge_observation, O);
             if (good) total += (double)step.reward;
             steps++;
+            if (steps < BPI_EVALUATION_LONGEST || step.last) continue;
+            self->endless = true;
+            return bpi_fail(error, BP_ERR_ENV,
+                            "evaluation: an episode has not ended after %lu steps; end it with bp_env_time_limit() or set "
+                            "evaluate_every to 0",
+                            (unsigned long)steps);
         }
         if (returns) returns[k] = good ? total : bpi_nan();
         if (!good) {
@@ -17818,13 +17838,15 @@ BPRIOR_API bp_status bp_run_evaluate(bp_evaluation *out, double *returns, bp_run
     return bpi_ok(error);
 }
 
-BPI_FN void bpi_run_scheduled_evaluation(bp_run *run) {
-    bp_error error;
+/* Faulty episodes are told and bring no run to its end; one that does not end would, each time. */
+BPI_FN bp_status bpi_run_scheduled_evaluation(bp_run *run, bp_error *error) {
     const bp_status status =
         bp_run_evaluate(&run->evaluation, NULL, run, BP_PLAY_POLICY, run->config.evaluation_episodes,
-                        bp_seed_mix(run->config.seed, 0x6576616Cu, 0), run->config.evaluation_stochastic, &error);
+                        bp_seed_mix(run->config.seed, 0x6576616Cu, 0), run->config.evaluation_stochastic, error);
     run->self->evaluated = true;
-    if (status != BP_OK) bpi_log_line(&run->config.log, 1, "%s", error.text);
+    if (status == BP_OK) return status;
+    bpi_log_line(&run->config.log, 1, "%s", error->text);
+    return run->self->endless ? status : bpi_ok(error);
 }
 
 /* ---- 19.5 telling --------------------------------------------------------- */
@@ -17994,8 +18016,8 @@ BPI_FN bp_status bpi_run_due(bp_run *run, bp_error *error) {
     if (save) self->next_checkpoint = bpi_next_due(run->env_steps, run->config.checkpoint_every);
     bpi_async_unlock(run);
     bpi_run_status(run, false);
-    if (evaluate) bpi_run_scheduled_evaluation(run);
-    if (log) status = bpi_run_row(run, error);
+    if (evaluate) status = bpi_run_scheduled_evaluation(run, error);
+    if (log && status == BP_OK) status = bpi_run_row(run, error);
     if (save && status == BP_OK) status = bp_run_checkpoint(run, error);
     return status;
 }
@@ -18034,9 +18056,13 @@ BPI_FN bp_status bpi_run_round(bp_run *run, bp_error *error) {
     bpi_async_unlock(run);
     if (status != BP_OK) return status;
     if (run->done) return bpi_ok(error);
+    if (run->config.learner.prior_kind == BP_PRIOR_FIXED && !run->learner->prior_given)
+        return bpi_fail(error, BP_ERR_ARGUMENT,
+                        "run: prior_kind is BP_PRIOR_FIXED, but no prior was given; call bp_rs0_load_prior(run->learner, ...) first");
     (void)bpi_ok(&detail);
     if (run->config.evaluate_every && run->self->next_evaluation == 0) { /* how good is it untrained? */
-        bpi_run_scheduled_evaluation(run);
+        status = bpi_run_scheduled_evaluation(run, &detail);
+        if (status != BP_OK) return bpi_run_stick(run, status, &detail, error);
         run->self->next_evaluation = run->config.evaluate_every;
     }
     status = run->config.mode == BP_RUN_ASYNC ? bpi_run_round_async(run, &detail) : bpi_run_round_sync(run, &detail);
@@ -18080,10 +18106,12 @@ BPI_FN bp_status bpi_run_export_all(bp_run *run, bp_error *error);
 
 BPI_FN bp_status bpi_run_finish(bp_run *run, bp_error *error) {
     bp_status status = BP_OK;
+    bp_error detail;
     bpi_async_join(run);
     bpi_profile_lap(&run->self->profile, BP_PHASE_WAIT, 0);
     if (run->finished) return bpi_run_export_all(run, error); /* it may have been killed between checkpoint and export */
-    if (run->config.evaluate_every) bpi_run_scheduled_evaluation(run);
+    if (run->config.evaluate_every) status = bpi_run_scheduled_evaluation(run, &detail);
+    if (status != BP_OK) return bpi_run_stick(run, status, &detail, error);
     status = bpi_run_row(run, error);
     if (status != BP_OK) return status;
     run->finished = true;
@@ -19484,6 +19512,7 @@ BPI_FN bp_status bpi_run_resume(bp_run *run, const bpi_latest *latest, bp_error 
     if (status == BP_OK) status = bpi_run_load_state(run, state, error);
     if (status == BP_OK) status = bpi_run_load_replay(run, replay, error);
     if (status != BP_OK) return status;
+    run->learner->prior_given = true;
     self->generation = latest->generation;
     run->resumed = true;
     run->done = run->env_steps >= run->config.env_steps ||

@@ -281,6 +281,10 @@ int main(int argc, char **argv) {
         fprintf(stderr, "film: --gl is auto, egl or osmesa\n");
         return 2;
     }
+    if (!listed(options.format, "png") && !listed(options.format, "mp4") && !listed(options.format, "gif")) {
+        fprintf(stderr, "film: --format is a list of png, mp4 and gif\n");
+        return 2;
+    }
     if (options.cli.quick && options.cli.steps > 20 && !options.trails) options.cli.steps = 20;
 #ifdef SIGPIPE
     signal(SIGPIPE, SIG_IGN); /* an ffmpeg that gives up is told by fwrite() */

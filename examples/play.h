@@ -154,6 +154,7 @@ CLI_FN bp_status play_world(bp_mj_world **out, const char *task, const char *bod
                             bp_error *error) {
     const bool multitask = task && !strcmp(task, "multitask"), transfer = task && !strcmp(task, "transfer");
     const char *names[BP_MAX_FIELDS];
+    bool has_task = false, has_body = false;
     int kind, walker;
     if (multitask || transfer) task = "sequence";
     if (like == NULL && body == NULL) body = task && !strcmp(task, "sequence") ? "pointmass" : "ant";
@@ -161,8 +162,11 @@ CLI_FN bp_status play_world(bp_mj_world **out, const char *task, const char *bod
     for (kind = 0; kind < BP_MJ_TASK_COUNT_; kind++)
         for (walker = 0; walker < BP_MJ_WALKER_COUNT_; walker++) {
             bp_mj_task t = bp_mj_task_default((bp_mj_task_kind)kind, (bp_mj_walker_kind)walker);
+            const bool this_task = !task || !strcmp(task, bp_mj_task_name(t.kind)), this_body = !body || !strcmp(body, t.walker->name);
             bp_status status;
-            if ((task && strcmp(task, bp_mj_task_name(t.kind))) || (body && strcmp(body, t.walker->name))) continue;
+            has_task = has_task || this_task;
+            has_body = has_body || this_body;
+            if (!this_task || !this_body) continue;
             if (like && like->action_size != t.walker->n_actuators) continue;
             if (multitask) bp_mj_sequence_multitask(&t);
             if (transfer || (task == NULL && like && bp_spec_find(like, "task"))) bp_mj_sequence_transfer(&t, BP_MJ_NEW_BOTH);
@@ -174,8 +178,10 @@ CLI_FN bp_status play_world(bp_mj_world **out, const char *task, const char *bod
             bp_mj_world_destroy(*out);
             *out = NULL;
         }
-    snprintf(error->text, sizeof error->text, "there is no task \"%.40s\" for the body \"%.40s\"%s (see --help)", task ? task : "any",
-             body ? body : "any", like ? " with the fields of this file" : "");
+    if (!has_body) snprintf(error->text, sizeof error->text, "--body: there is no \"%.40s\" (see --help)", body);
+    else if (!has_task) snprintf(error->text, sizeof error->text, "--task: there is no \"%.40s\" (see --help)", task);
+    else snprintf(error->text, sizeof error->text, "this file was made for other fields or actions than any task%s%.40s%s%.40s has",
+                  task ? " " : "", task ? task : "", body ? " of the body " : "", body ? body : "");
     return error->status = BP_ERR_ARGUMENT;
 }
 

@@ -3,6 +3,7 @@
 #define _XOPEN_SOURCE 700 /* mkdtemp */
 #endif
 #define BPRIOR_IMPLEMENTATION
+#define BPI_EVALUATION_LONGEST 5000
 #include "bprior.h"
 #include "test_util.h"
 #include "test_scratch.h"
@@ -413,6 +414,52 @@ static void test_faults(void **state) {
 }
 
 /* Without save() a run resumes, too: episodes under way are given up. */
+/* An environment whose episodes never end: the first evaluation says so, and the run stands. Without evaluations it is fine. */
+static void test_endless_episodes(void **state) {
+    plan p;
+    bp_run_config c = toy_config(&p);
+    bp_run *run;
+    bp_error error;
+    (void)state;
+    p.length = SIZE_MAX;
+    c.evaluate_every = 100;
+    bpt_ok(bp_run_create(&run, &c, NULL, &error), &error);
+    assert_int_equal(bp_run_train(run, &error), BP_ERR_ENV);
+    assert_non_null(strstr(error.text, "has not ended after 5000 steps"));
+    assert_non_null(strstr(error.text, "bp_env_time_limit()"));
+    assert_int_equal(bp_run_round(run, &error), BP_ERR_ENV); /* and it stays so */
+    bp_run_destroy(run);
+    c.evaluate_every = 0;
+    bpt_ok(bp_run_create(&run, &c, NULL, &error), &error);
+    bpt_ok(bp_run_train(run, &error), &error);
+    assert_true(run->done);
+    bp_run_destroy(run);
+    assert_int_equal(p.alive, 0);
+}
+
+/* A fixed prior that nobody has loaded is random numbers: the run says so and waits for one. */
+static void test_fixed_prior_is_missing(void **state) {
+    plan p;
+    bp_run_config c = toy_config(&p);
+    bp_run *run;
+    bp_error error;
+    bp_real *prior;
+    (void)state;
+    c.learner.prior_kind = BP_PRIOR_FIXED;
+    c.learner.alpha = bp_schedule_constant(0.1);
+    bpt_ok(bp_run_create(&run, &c, NULL, &error), &error);
+    assert_int_equal(bp_run_train(run, &error), BP_ERR_ARGUMENT);
+    assert_non_null(strstr(error.text, "bp_rs0_load_prior"));
+    assert_true(run->env_steps == 0);
+    prior = (bp_real *)calloc(run->learner->prior_p.n, sizeof *prior);
+    assert_non_null(prior);
+    bpt_ok(bp_rs0_set_prior(run->learner, prior, run->learner->prior_p.n, &error), &error);
+    bpt_ok(bp_run_train(run, &error), &error); /* now it goes on */
+    assert_true(run->done && run->learner->steps > 0);
+    free(prior);
+    bp_run_destroy(run);
+}
+
 static void test_resume_without_save(void **state) {
     plan p;
     bp_run_config c = toy_config(&p);
@@ -713,6 +760,8 @@ int main(void) {
         cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_rounds),
         cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_endless_episodes),
+        cmocka_unit_test(test_fixed_prior_is_missing),
         cmocka_unit_test(test_resume_without_save),
         cmocka_unit_test(test_evaluate_and_export),
         cmocka_unit_test(test_tasks),

@@ -781,6 +781,7 @@ int main(int argc, char **argv) {
             printf("%s took %.0f s\n", parts[i].name, bench_read(CLOCK_MONOTONIC) - begin);
             done++;
         }
-    printf("%.0f s in all\n", bench_read(CLOCK_MONOTONIC) - start);
+    if (!done) fprintf(stderr, "bench_growth: --only is step, replay, pool, checkpoint, actors or run, not %s\n", only);
+    else printf("%.0f s in all\n", bench_read(CLOCK_MONOTONIC) - start);
     return done ? 0 : 2;
 }
