@@ -2036,8 +2036,8 @@ BPRIOR_API void bp_polyak(bp_real *target, const bp_real *online, size_t n, doub
  * ========================================================================== */
 /** @defgroup bp_environments 9. MDP types and environments
  *
- * An environment is a struct of functions (reset, step, close; save and load if it can) and a ::bp_spec that says what goes in and out. Writing
- * one takes four of them (save and load may be NULL):
+ * An environment is a struct of functions (reset, step, close; save and load if it can) and a ::bp_spec that says what
+ * goes in and out. reset and step are needed, the others may be NULL:
  *
  *     reset(self, seed, observation)          start an episode
  *     step(self, action, observation, out)    one step: reward, discount, last
