@@ -65,7 +65,7 @@ set output 'replay.png'
 set multiplot layout 1,3 title 'Replay of sequences of 10 steps, batches of 256'
 set ylabel 'ns per sequence'
 set xlabel 'steps kept'
-set yrange [1:3000]
+set yrange [1:30000]
 set title 'pendulum: 332 bytes a sequence'
 plot 'replay_pendulum.csv' every ::1 using 2:8 with linespoints pt 7 lw 2 lc rgb blue title 'sample', \
      '' every ::1 using 2:9 with linespoints pt 6 lc rgb green title 'sample, pages of 2 MB', \
@@ -154,7 +154,9 @@ set xlabel 'bytes of replay'
 set format x '%.0s %cB'
 set format y '%g'
 set ylabel 'seconds'
-set key top left
+set key top left Left reverse
+set xrange [1e5:1e9]
+set xtics 1e5,100,1e9
 set yrange [1e-5:100]
 plot 'checkpoint.csv' every ::1 using 2:3 with linespoints pt 7 lw 2 lc rgb blue title 'checkpoint', \
      '' every ::1 using 2:7 with linespoints pt 7 lw 2 lc rgb orange title 'resume', \
@@ -166,19 +168,24 @@ set format x '%g'
 set format y '%.0s%c'
 set ylabel 'environment steps per second'
 set yrange [1e3:1e7]
-set key bottom right
+set xrange [1:1000]
+set xtics autofreq
+set key bottom right noreverse Right
 plot 'actors.csv' every ::1 using 1:2 with linespoints pt 7 lw 2 lc rgb blue title 'in turn, 1 thread', \
      '' every ::1 using 1:3 with linespoints pt 7 lw 2 lc rgb orange title 'in turn, 2 threads', \
      '' every ::1 using 1:4 with linespoints pt 7 lw 2 lc rgb green title 'free-running', \
-     '' every ::1 using 1:5 with linespoints pt 6 lc rgb blue title '... and the learner is the slower', \
+     '' every ::1 using 1:5 with linespoints pt 6 lc rgb blue title 'thin: the same, learner the slower', \
      '' every ::1 using 1:6 with linespoints pt 6 lc rgb orange notitle, '' every ::1 using 1:7 with linespoints pt 6 lc rgb green notitle
 unset logscale
 set title 'ten million steps of one run'
 set xlabel 'environment steps'
 set format x '%.0s%c'
-set format y '%.1s%c'
-set yrange [0:2.5e6]
-set key at graph 0.97,0.5
+set format y '%.0s%c'
+set ytics 0,1e6,3e6
+set yrange [0:3e6]
+set key at graph 0.97,0.4
+set xrange [0:1e7]
+set xtics 0,2e6,1e7
 set y2range [0:100]
 set ytics nomirror
 set y2tics
