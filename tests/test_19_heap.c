@@ -132,6 +132,7 @@ static spent train(const bp_run_config *config) {
     requests = memory.requests;
     blocks = memory.live_blocks;
 
+    bpt_heap_gather(run->self->team);
     bpt_heap_watch();
     while (!run->done)
         if (bp_run_round(run, &error) != BP_OK) break; /* cmocka may allocate: complain later */
@@ -382,9 +383,15 @@ static void test_pool(void **state) {
         config.threads = threads;
         if (bp_pool_create(&pool, &maker, &config, NULL, &error) == BP_ERR_UNSUPPORTED) continue;
         bpt_ok(bp_pool_reset(pool, 1, &error), &error);
+        bpt_heap_gather(pool->self->team);
         bpt_heap_watch();
-        for (t = 0; t < 100; t++)
+        for (t = 0; t < 100; t++) {
+            if (t % 2) { /* so cheap that the caller would step all of them: every other time on all threads */
+                pool->self->turn = BPI_POOL_FIRST + 1;
+                pool->self->cost = 1.0;
+            }
             if (bp_pool_step(pool, &error) != BP_OK) break;
+        }
         heap = bpt_heap_calls();
         bpt_ok(error.status, &error);
         assert_true(pool->n_episodes >= 50);

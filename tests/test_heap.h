@@ -1,5 +1,6 @@
 /* test_heap.h - counts what the whole program asks of the heap, for tests that say: from here on, nothing.
  *
+ *     bpt_heap_gather(team);               a team's threads all run: they begin when the system likes, and making them is not counted
  *     bpt_heap_watch();                    from now on calls count, of all threads, from everywhere: also libc's and MuJoCo's own
  *     n = bpt_heap_calls();                calls of malloc, calloc, realloc, free and their aligned relatives; counting ends
  *     bpt_heap_first()                     what the first of them was
@@ -8,7 +9,7 @@
  * With glibc the functions are replaced: what a program defines goes before what libc defines, for shared libraries, too. The
  * sanitizers have replaced them already, and call back. free(NULL) does nothing and is not counted.
  *
- * Include in one file of a program, before anything is allocated by it (that is: anywhere).
+ * Include in one file of a program, after bprior.h, before anything is allocated by it (that is: anywhere).
  */
 #ifndef BPRIOR_TEST_HEAP_H
 #define BPRIOR_TEST_HEAP_H
@@ -109,6 +110,22 @@ BPT_FN void bpt_heap_begin(void) {}
 #define BPT_HEAP_SEES 0
 BPT_FN void bpt_heap_begin(void) {}
 #endif
+
+/* A job for each thread, none of which ends before all have begun. */
+typedef struct bpt_heap_meeting {
+    size_t expected, here;
+} bpt_heap_meeting;
+static void bpt_heap_meet(void *ctx, size_t index, size_t worker) {
+    bpt_heap_meeting *m = (bpt_heap_meeting *)ctx;
+    (void)index;
+    (void)worker;
+    __atomic_fetch_add(&m->here, 1, __ATOMIC_ACQ_REL);
+    while (__atomic_load_n(&m->here, __ATOMIC_ACQUIRE) < m->expected) {}
+}
+BPT_FN void bpt_heap_gather(bp_team *team) {
+    bpt_heap_meeting m = {bp_team_threads(team), 0};
+    bp_team_run(team, bpt_heap_meet, &m, m.expected);
+}
 
 BPT_FN void bpt_heap_watch(void) {
     bpt_heap_begin();

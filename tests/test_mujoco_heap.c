@@ -98,6 +98,7 @@ static void test_run(void **state) {
     bpt_ok(bp_run_create(&run, &c, &memory.allocator, &error), &error);
     bpt_ok(bp_run_round(run, &error), &error);
     requests = memory.requests;
+    bpt_heap_gather(run->self->team);
     bpt_heap_watch();
     (void)bp_run_train(run, &error);
     heap = bpt_heap_calls();
