@@ -15217,9 +15217,9 @@ struct bpi_rs0_shard {
     size_t *piece_rows;   /* [R] row numbers of the batch's arrays for the piece at hand */
     bp_real *x;           /* [R][X] what the critic sees: fields, z, h of its memory */
     bp_real *fields;      /* [.][F] its fields alone, when there is more: a chunk's, or all n + Bs rows for its memory */
-    bp_real *u, *du;      /* [R][S+1][U] actions as the critic sees them */
-    size_t *believed;     /* [R][S+1] samples whose gradient goes through a critic, and */
-    bp_real *du_believed; /* [R][S+1][U] that gradient */
+    bp_real *u, *du;      /* [R][S1][U] actions as the critic sees them; S1: bpi_rs0_n_asked() */
+    size_t *believed;     /* [R][S1] samples whose gradient goes through a critic, and */
+    bp_real *du_believed; /* [R][S1][U] that gradient */
     bp_real *critic_out[2], *critic_saved[2], *critic_dout, *critic_work;
     bp_real *critic_kept; /* the target critics' weights, rearranged */
 
@@ -17433,7 +17433,6 @@ struct bpi_run {
     uint64_t metric_steps;
     uint64_t sampled; /* sequences */
     bool evaluated;   /* since the last CSV row */
-    bool endless;     /* an evaluation episode did not end */
     uint64_t next_evaluation, next_log, next_checkpoint;
     uint64_t generation; /* of the newest checkpoint; 0: none */
     size_t fingerprint_n;
@@ -17793,7 +17792,7 @@ BPRIOR_API bp_status bp_run_evaluate(bp_evaluation *out, double *returns, bp_run
         uint64_t steps = 0;
         step.last = false;
         memset(self->judge_state, 0, bp_behavior_state_size(&behavior) * sizeof(bp_real));
-        while (good && !step.last) {
+        while (good && !step.last && steps < BPI_EVALUATION_LONGEST) {
             const bp_real *shown = self->judge_observation;
             (void)bp_rs0_behavior(&behavior, run->learner, who, shown, NULL); /* the task decides whose parameters */
             if (normaliser->size) {
@@ -17809,13 +17808,12 @@ BPRIOR_API bp_status bp_run_evaluate(bp_evaluation *out, double *returns, bp_run
             good = status == BP_OK && bpi_finite(step.reward) && bpi_all_finite(self->judge_observation, O);
             if (good) total += (double)step.reward;
             steps++;
-            if (steps < BPI_EVALUATION_LONGEST || step.last) continue;
-            self->endless = true;
+        }
+        if (good && !step.last)
             return bpi_fail(error, BP_ERR_ENV,
                             "evaluation: an episode has not ended after %lu steps; end it with bp_env_time_limit() or set "
                             "evaluate_every to 0",
                             (unsigned long)steps);
-        }
         if (returns) returns[k] = good ? total : bpi_nan();
         if (!good) {
             out->faults++;
@@ -17838,7 +17836,7 @@ BPRIOR_API bp_status bp_run_evaluate(bp_evaluation *out, double *returns, bp_run
     return bpi_ok(error);
 }
 
-/* Faulty episodes are told and bring no run to its end; one that does not end would, each time. */
+/* That all episodes were faulty is told and brings no run to its end; one that does not end does. */
 BPI_FN bp_status bpi_run_scheduled_evaluation(bp_run *run, bp_error *error) {
     const bp_status status =
         bp_run_evaluate(&run->evaluation, NULL, run, BP_PLAY_POLICY, run->config.evaluation_episodes,
@@ -17846,7 +17844,7 @@ BPI_FN bp_status bpi_run_scheduled_evaluation(bp_run *run, bp_error *error) {
     run->self->evaluated = true;
     if (status == BP_OK) return status;
     bpi_log_line(&run->config.log, 1, "%s", error->text);
-    return run->self->endless ? status : bpi_ok(error);
+    return run->evaluation.faults < run->config.evaluation_episodes ? status : bpi_ok(error);
 }
 
 /* ---- 19.5 telling --------------------------------------------------------- */
