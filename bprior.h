@@ -6234,6 +6234,57 @@ typedef void (*bpi_tile_fn)(size_t k, const bp_real *a, size_t lda, const bp_rea
         return I##_lane_sum(I##_add(I##_add(s0, s1), I##_add(s2, s3)));                                        \
     }
 
+/* out[i][j] = sum_p a[i][p] b[j][p] + beta out[i][j] + bias[j] for a narrow C, such as a network's last layer, where most of a tile
+ * would be empty. Registers lie along p, for four rows and one or two columns at a time, and their lanes are added up at the end
+ * in the order of I_sums, the same for every element. Rows that do not exist are those of the last one again. */
+#define BPI_DOTS_STEP(I, LOAD)                                                                                \
+    {                                                                                                         \
+        const I##_T x0 = LOAD(a0), x1 = LOAD(a1), x2 = LOAD(a2), x3 = LOAD(a3), y = LOAD(b0);                 \
+        s0 = I##_fma(x0, y, s0), s1 = I##_fma(x1, y, s1), s2 = I##_fma(x2, y, s2), s3 = I##_fma(x3, y, s3);   \
+        if (two) {                                                                                            \
+            const I##_T z = LOAD(b1);                                                                         \
+            t0 = I##_fma(x0, z, t0), t1 = I##_fma(x1, z, t1), t2 = I##_fma(x2, z, t2), t3 = I##_fma(x3, z, t3); \
+        }                                                                                                     \
+    }
+#define BPI_DOTS(I, ATTR)                                                                                     \
+    ATTR BPI_ALWAYS_INLINE void I##_dots_of(bool two, size_t k, const bp_real *a, const size_t row[4], const bp_real *b, size_t ldb, \
+                                            bp_real sum[8])                                                   \
+    {                                                                                                         \
+        const bp_real *a0 = a + row[0], *a1 = a + row[1], *a2 = a + row[2], *a3 = a + row[3], *b0 = b, *b1 = b + ldb; \
+        I##_T s0 = I##_zero(), s1 = s0, s2 = s0, s3 = s0, t0 = s0, t1 = s0, t2 = s0, t3 = s0;                 \
+        for (; k >= I##_W; k -= I##_W) {                                                                      \
+            BPI_DOTS_STEP(I, I##_load)                                                                        \
+            a0 += I##_W, a1 += I##_W, a2 += I##_W, a3 += I##_W, b0 += I##_W, b1 += I##_W;                     \
+        }                                                                                                     \
+        if (k) {                                                                                              \
+            const I##_MASK_T m0 = I##_mask(k);                                                                \
+            BPI_DOTS_STEP(I, I##_rest)                                                                        \
+        }                                                                                                     \
+        I##_sums(sum, s0, s1, s2, s3);                                                                        \
+        if (two) I##_sums(sum + 4, t0, t1, t2, t3);                                                           \
+    }                                                                                                         \
+    ATTR BPI_FN void I##_dots(size_t m, size_t n, size_t k, const bp_real *a, size_t lda, const bp_real *b, size_t ldb, bp_real beta, \
+                              bp_real *out, size_t ldc, const bp_real *bias)                                  \
+    {                                                                                                         \
+        size_t i, j, r, col;                                                                                  \
+        for (i = 0; i < m; i += 4) {                                                                          \
+            const size_t rows = bpi_min_size(4, m - i);                                                       \
+            const size_t row[4] = {0, rows > 1 ? lda : 0, rows > 2 ? 2 * lda : 0, rows > 3 ? 3 * lda : 0};    \
+            for (j = 0; j < n; j += 2) {                                                                      \
+                const size_t cols = bpi_min_size(2, n - j);                                                   \
+                bp_real sum[8];                                                                               \
+                if (cols == 2) I##_dots_of(true, k, a + i * lda, row, b + j * ldb, ldb, sum);                 \
+                else I##_dots_of(false, k, a + i * lda, row, b + j * ldb, 0, sum);                            \
+                for (col = 0; col < cols; col++)                                                              \
+                    for (r = 0; r < rows; r++) {                                                              \
+                        bp_real *c = out + (i + r) * ldc + j + col;                                           \
+                        const bp_real more = bias ? bias[j + col] : BP_R(0);                                  \
+                        *c = beta != BP_R(0) ? sum[4 * col + r] + more + beta * *c : sum[4 * col + r] + more; \
+                    }                                                                                         \
+            }                                                                                                 \
+        }                                                                                                     \
+    }
+
 /* Copies a panel of rows x 2W numbers out of a row-major B; columns that do not exist become 0. */
 #define BPI_PACK(I, ATTR)                                                                                     \
     ATTR BPI_FN void I##_pack(bp_real *to, const bp_real *b, size_t ldb, size_t rows, size_t cols)            \
@@ -6502,6 +6553,8 @@ struct bp_kernel_table {
     void (*row)(size_t n, size_t k, const bp_real *a, size_t step, const bp_real *b, size_t ldb, bp_real beta,
                 bp_real *out, const bp_real *bias);
     bp_real (*dot)(const bp_real *x, const bp_real *y, size_t n);
+    void (*dots)(size_t m, size_t n, size_t k, const bp_real *a, size_t lda, const bp_real *b, size_t ldb, bp_real beta, bp_real *out,
+                 size_t ldc, const bp_real *bias);
     void (*pack)(bp_real *to, const bp_real *b, size_t ldb, size_t rows, size_t cols);
     void (*unary)(bp_real *y, const bp_real *x, size_t n, bpi_unary f);
     void (*slope)(bp_real *dx, const bp_real *dy, const bp_real *y, size_t n, bp_activation act, bool add);
@@ -6527,11 +6580,12 @@ BPI_FN void bpi_gemm_tiled(const bp_compute *c, bool trans_a, bool trans_b, size
     BPI_ROW_PRODUCT(I, ATTR)      \
     BPI_LANE_SUM(I, ATTR)         \
     BPI_DOT(I, ATTR)              \
+    BPI_DOTS(I, ATTR)             \
     BPI_PACK(I, ATTR)             \
     BPI_LOOPS(I, ATTR)
 #define BPI_TABLE(I, ROWS, NAME, UNARY, SLOPE, NORM, NORM_BACKWARD, ADAM)                          \
     static const struct bp_kernel_table I##_table = {                                              \
-        NAME, ROWS, I##_W, bpi_gemm_tiled, I##_row, I##_dot, I##_pack, UNARY, SLOPE, I##_axpy,     \
+        NAME, ROWS, I##_W, bpi_gemm_tiled, I##_row, I##_dot, I##_dots, I##_pack, UNARY, SLOPE, I##_axpy,     \
         I##_polyak, I##_sumsq, NORM, NORM_BACKWARD, ADAM,                                                      \
         {{BPI_TILE_LIST_##ROWS(I, AN, 1), BPI_TILE_LIST_##ROWS(I, AN, 2)},                         \
          {BPI_TILE_LIST_##ROWS(I, AT, 1), BPI_TILE_LIST_##ROWS(I, AT, 2)}}};
@@ -6551,6 +6605,10 @@ typedef bp_real bpi_vector_T;
 #endif
 typedef size_t bpi_vector_MASK_T;
 #define bpi_vector_mask(n) (n)
+#define bpi_vector_rest(p) bpi_vector_loadm(p, m0)
+#define bpi_vector_sums(sum, a, b, c, d)                                                                   \
+    ((sum)[0] = bpi_vector_lane_sum(a), (sum)[1] = bpi_vector_lane_sum(b), (sum)[2] = bpi_vector_lane_sum(c), \
+     (sum)[3] = bpi_vector_lane_sum(d))
 #define bpi_vector_add(a, b) ((a) + (b))
 #define bpi_vector_fma(a, b, c) ((c) + (a) * (b))
 BPI_ALWAYS_INLINE bpi_vector_T bpi_vector_load(const bp_real *p) {
@@ -6629,6 +6687,7 @@ BPI_TABLE(bpi_vector, 6, BP_KERNEL_VECTOR, bpi_vector_plain_unary, bpi_vector_pl
 #define bpi_avx2_load(p) BPI_256(loadu)(p)
 #define bpi_avx2_store(p, v) BPI_256(storeu)(p, v)
 #define bpi_avx2_loadm(p, m) BPI_256(maskload)(p, m)
+#define bpi_avx2_rest(p) bpi_avx2_loadm(p, m0)
 #define bpi_avx2_storem(p, m, v) BPI_256(maskstore)(p, m, v)
 #define bpi_avx2_add(a, b) BPI_256(add)(a, b)
 #define bpi_avx2_sub(a, b) BPI_256(sub)(a, b)
@@ -6650,6 +6709,7 @@ BPI_TABLE(bpi_vector, 6, BP_KERNEL_VECTOR, bpi_vector_plain_unary, bpi_vector_pl
 #define bpi_avx512_load(p) BPI_512(loadu)(p)
 #define bpi_avx512_store(p, v) BPI_512(storeu)(p, v)
 #define bpi_avx512_loadm(p, m) BPI_512(maskz_loadu)(m, p)
+#define bpi_avx512_rest(p) bpi_avx512_loadm(p, m0)
 #define bpi_avx512_storem(p, m, v) BPI_512(mask_storeu)(p, m, v)
 #define bpi_avx512_add(a, b) BPI_512(add)(a, b)
 #define bpi_avx512_sub(a, b) BPI_512(sub)(a, b)
@@ -6664,6 +6724,27 @@ BPI_TABLE(bpi_vector, 6, BP_KERNEL_VECTOR, bpi_vector_plain_unary, bpi_vector_pl
 #define bpi_avx512_sign(x) BPI_512(maskz_and)(bpi_avx512_mask(bpi_avx512_W), x, bpi_avx512_set1(BP_R(-0.0)))
 #define bpi_avx512_keep(v, m) BPI_512(maskz_mov)(m, v)
 #define bpi_avx512_xor(a, b) BPI_512(maskz_xor)(bpi_avx512_mask(bpi_avx512_W), a, b)
+/* Sums of the lanes of four registers. hadd adds neighbours, of two registers in turns. */
+BPI_AVX2_ATTR BPI_ALWAYS_INLINE void bpi_avx2_sums(bp_real sum[4], bpi_avx2_T a, bpi_avx2_T b, bpi_avx2_T c, bpi_avx2_T d) {
+#ifdef BPRIOR_DOUBLE
+    const __m256d ab = _mm256_hadd_pd(a, b), cd = _mm256_hadd_pd(c, d);
+    _mm_storeu_pd(sum, _mm_add_pd(_mm256_castpd256_pd128(ab), _mm256_extractf128_pd(ab, 1)));
+    _mm_storeu_pd(sum + 2, _mm_add_pd(_mm256_castpd256_pd128(cd), _mm256_extractf128_pd(cd, 1)));
+#else
+    const __m256 all = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+    _mm_storeu_ps(sum, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
+#endif
+}
+BPI_AVX512_ATTR BPI_ALWAYS_INLINE bpi_avx2_T bpi_avx512_fold(bpi_avx512_T v) {
+#ifdef BPRIOR_DOUBLE
+    return _mm256_add_pd(_mm512_castpd512_pd256(v), _mm512_maskz_extractf64x4_pd((__mmask8)15, v, 1));
+#else
+    return _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_maskz_extractf32x8_ps((__mmask8)255, v, 1));
+#endif
+}
+BPI_AVX512_ATTR BPI_ALWAYS_INLINE void bpi_avx512_sums(bp_real sum[4], bpi_avx512_T a, bpi_avx512_T b, bpi_avx512_T c, bpi_avx512_T d) {
+    bpi_avx2_sums(sum, bpi_avx512_fold(a), bpi_avx512_fold(b), bpi_avx512_fold(c), bpi_avx512_fold(d));
+}
 BPI_KERNEL(bpi_avx2, BPI_AVX2_ATTR, 6)
 BPI_MATH(bpi_avx2, BPI_AVX2_ATTR)
 BPI_NORM(bpi_avx2, BPI_AVX2_ATTR)
@@ -6713,6 +6794,7 @@ BPI_TABLE(bpi_avx512, 14, BP_KERNEL_AVX512, bpi_avx512_unary, bpi_avx512_slope, 
 #define bpi_neon_positive(x, yes, no) BPI_128(vbsl)(BPI_128(vcgt)(x, bpi_neon_zero()), yes, no)
 #define bpi_neon_MASK_T size_t
 #define bpi_neon_mask(n) (n)
+#define bpi_neon_rest(p) bpi_neon_loadm(p, m0)
 #define bpi_neon_zero() bpi_neon_set1(BP_R(0))
 BPI_ALWAYS_INLINE bpi_neon_T bpi_neon_loadm(const bp_real *p, size_t n) {
     bp_real all[bpi_neon_W];
@@ -6736,6 +6818,16 @@ BPI_ALWAYS_INLINE bpi_neon_T bpi_neon_keep(bpi_neon_T v, size_t n) {
     bpi_neon_store(all, v);
     return bpi_neon_loadm(all, n);
 }
+/* Sums of the lanes of four registers: vpadd adds neighbours, first those of one register, then those of the other. */
+BPI_ALWAYS_INLINE void bpi_neon_sums(bp_real sum[4], bpi_neon_T a, bpi_neon_T b, bpi_neon_T c, bpi_neon_T d) {
+    const bpi_neon_T ab = BPI_128(vpadd)(a, b), cd = BPI_128(vpadd)(c, d);
+#ifdef BPRIOR_DOUBLE
+    bpi_neon_store(sum, ab);
+    bpi_neon_store(sum + 2, cd);
+#else
+    bpi_neon_store(sum, BPI_128(vpadd)(ab, cd));
+#endif
+}
 BPI_KERNEL(bpi_neon, BPI_PLAIN, 14)
 BPI_MATH(bpi_neon, BPI_PLAIN)
 BPI_NORM(bpi_neon, BPI_PLAIN)
@@ -6753,7 +6845,9 @@ BPI_TABLE(bpi_neon, 14, BP_KERNEL_NEON, bpi_neon_unary, bpi_neon_slope, bpi_neon
  *         for each group of rows of A, for each panel:  tile  (C += beyond the first block of p)
  *
  * A is read where it lies, in either orientation. Packing costs k n moves against m k n multiply-adds; a B that is not
- * transposed and is small or used by few rows is also read where it lies, except for the last, narrow panel. */
+ * transposed and is small or used by few rows is also read where it lies, except for the last, narrow panel.
+ *
+ * A C of few columns would leave most of a tile empty; such products, and those with one row, go their own ways. */
 
 #define BPI_KC ((size_t)(2048 / sizeof(bp_real)))                        /* rows of a packed block: 512 floats */
 #define BPI_PACK_BYTES ((size_t)(BPI_KC * (380 + 16) * sizeof(bp_real))) /* 792 KiB: fits a second-level cache */
@@ -6855,6 +6949,32 @@ BPI_FN const bp_real *bpi_kept_find(const bp_compute *c, bool trans_b, size_t n,
 /* Rows of a strip: few enough for several arrays of them to share the first-level cache, and a whole number of tiles. */
 BPI_FN size_t bpi_strip_rows(const bp_compute *c) { return BPI_MAX_ROWS / c->table->rows * c->table->rows; }
 
+/* So many columns are narrow: dot products along p beat tiles that are mostly empty. For a gradient, twice as many. */
+BPI_FN size_t bpi_narrow_columns(const struct bp_kernel_table *t) { return t->width < 2 ? 1 : t->width / 2; }
+#define BPI_NARROW_MOST 16 /* numbers per register, at most */
+
+/* A narrow C with a transposed A, the gradient of a last layer: computed the other way round, C^T = op(B)^T A, where A is read row
+ * by row and nothing is packed; as many columns at a time as the scratch memory holds, of which the product itself may want the rest. */
+BPI_FN void bpi_gemm_narrow_gradient(const bp_compute *c, bool trans_b, size_t m, size_t n, size_t k, const bp_real *a, size_t lda,
+                                     const bp_real *b, size_t ldb, bp_real beta, bp_real *out, size_t ldc, const bp_real *bias) {
+    bp_compute rest = *c;
+    const size_t most = 512;
+    size_t first, i, j;
+    rest.n_kept = 0;
+    rest.pack_bytes -= BPI_NARROW_MOST * most * sizeof(bp_real);
+    for (first = 0; first < m; first += most) {
+        const size_t count = bpi_min_size(most, m - first);
+        bp_real *turned = c->pack + rest.pack_bytes / sizeof(bp_real);
+        bpi_gemm_tiled(&rest, !trans_b, false, n, count, k, b, ldb, a + first, lda, 0, turned, count, NULL, BP_ACT_NONE);
+        for (i = 0; i < count; i++)
+            for (j = 0; j < n; j++) {
+                bp_real *at = out + (first + i) * ldc + j;
+                const bp_real sum = turned[j * count + i] + (bias ? bias[j] : BP_R(0));
+                *at = beta != BP_R(0) ? sum + beta * *at : sum;
+            }
+    }
+}
+
 BPI_FN void bpi_gemm_tiled(const bp_compute *c, bool trans_a, bool trans_b, size_t m, size_t n, size_t k,
                            const bp_real *a, size_t lda, const bp_real *b, size_t ldb, bp_real beta, bp_real *out,
                            size_t ldc, const bp_real *bias, bp_activation act) {
@@ -6888,14 +7008,20 @@ BPI_FN void bpi_gemm_tiled(const bp_compute *c, bool trans_a, bool trans_b, size
         }
         return;
     }
-    /* One column: every row is a dot product with the same vector, provided both lie in one piece. */
-    if (n == 1 && !trans_a && (trans_b || ldb == 1)) {
-        for (i = 0; i < m; i++) {
-            bp_real sum = t->dot(a + i * lda, b, k);
-            if (beta != BP_R(0)) sum += beta * out[i * ldc];
-            out[i * ldc] = bias ? sum + bias[0] : sum;
+    /* Narrow products: a gradient, and any other */
+    if (trans_a && n <= 2 * bpi_narrow_columns(t) && n < m) {
+        bpi_gemm_narrow_gradient(c, trans_b, m, n, k, a, lda, b, ldb, beta, out, ldc, bias);
+        bpi_act_rows(t, out, m, n, ldc, act);
+        return;
+    }
+    if (!trans_a && n <= bpi_narrow_columns(t) && n * k <= c->pack_bytes / sizeof(bp_real)) {
+        if (trans_b) t->dots(m, n, k, a, lda, b, ldb, beta, out, ldc, bias);
+        else {
+            for (j = 0; j < n; j++)
+                for (i = 0; i < k; i++) c->pack[j * k + i] = b[i * ldb + j];
+            t->dots(m, n, k, a, lda, c->pack, k, beta, out, ldc, bias);
         }
-        bpi_act_rows(t, out, m, 1, ldc, act);
+        bpi_act_rows(t, out, m, n, ldc, act);
         return;
     }
 
@@ -6987,7 +7113,7 @@ BPI_FN void bpi_gemm_cblas(const bp_compute *c, bool trans_a, bool trans_b, size
 /* The plain loops of 4.2 are reference enough for what is elementwise: tests compare the other kernels with them. */
 /* clang-format off */
 static const struct bp_kernel_table bpi_reference_table = {
-    BP_KERNEL_REFERENCE, 1, 1, bpi_gemm_reference, NULL, bpi_dot_reference, NULL, bpi_vector_plain_unary,
+    BP_KERNEL_REFERENCE, 1, 1, bpi_gemm_reference, NULL, bpi_dot_reference, NULL, NULL, bpi_vector_plain_unary,
     bpi_vector_plain_slope, bpi_vector_axpy, bpi_vector_polyak, bpi_vector_sumsq, NULL, NULL, NULL,
     {{{0}, {0}}, {{0}, {0}}}};
 /* clang-format on */

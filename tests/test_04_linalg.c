@@ -221,9 +221,11 @@ static void test_gemm_large(void **state) {
     drop_compute(&ref);
 }
 
-/* A row's bits must not depend on where the row stands among at least two others, nor a run on the one before it. */
+/* A row's bits must not depend on where the row stands among at least two others, nor a run on the one before it: neither in wide
+ * products nor in narrow ones. */
 static void test_gemm_rows_alike(void **state) {
-    size_t kernel, i, j;
+    static const size_t widths[] = {1, 2, 3, 4, 5, 8, 9, 37};
+    size_t kernel, i, j, w, t;
     (void)state;
     for (kernel = 1; kernel < N_KERNELS - 1; kernel++) {
         bp_compute c;
@@ -232,10 +234,15 @@ static void test_gemm_rows_alike(void **state) {
         a = (bp_real *)bp_alloc(NULL, 41 * 50 * sizeof *a);
         assert_non_null(a);
         for (i = 0; i < 41; i++) memcpy(a + i * 50, mat_a, 50 * sizeof *a);
-        bp_gemm(&c, false, false, 41, 37, 50, a, 50, mat_b, 37, BP_R(0), mat_c, 37, mat_bias, BP_ACT_ELU);
-        for (i = 1; i < 41; i++) assert_memory_equal(mat_c, mat_c + i * 37, 37 * sizeof *a);
-        bp_gemm(&c, false, false, 5, 37, 50, a, 50, mat_b, 37, BP_R(0), mat_ref, 37, mat_bias, BP_ACT_ELU);
-        for (j = 0; j < 5 * 37; j++) assert_true(mat_ref[j] == mat_c[j]);
+        for (w = 0; w < sizeof widths / sizeof widths[0]; w++)
+            for (t = 0; t < 2; t++) {
+                const size_t n = widths[w];
+                const bool tb = t == 1;
+                bp_gemm(&c, false, tb, 41, n, 50, a, 50, mat_b, tb ? 50 : n, BP_R(0), mat_c, n, mat_bias, BP_ACT_ELU);
+                for (i = 1; i < 41; i++) assert_memory_equal(mat_c, mat_c + i * n, n * sizeof *a);
+                bp_gemm(&c, false, tb, 5, n, 50, a, 50, mat_b, tb ? 50 : n, BP_R(0), mat_ref, n, mat_bias, BP_ACT_ELU);
+                for (j = 0; j < 5 * n; j++) assert_true(mat_ref[j] == mat_c[j]);
+            }
         bp_free(NULL, a, 41 * 50 * sizeof *a);
         drop_compute(&c);
     }
