@@ -5602,6 +5602,7 @@ typedef uint64_t bpi_bits;
 #define BPI_ROUND_MAGIC 6755399441055744.0 /* 1.5 * 2^52 */
 #define BPI_MANTISSA 52
 #define BPI_BIAS 1023u
+#define BPI_LN2 6.93147180559945309417e-01
 #define BPI_LN2_HI 6.93147180369123816490e-01
 #define BPI_LN2_LO 1.90821492927058770002e-10
 #define BPI_SQRT_HALF_CARRY UINT64_C(0x00095F619980C434) /* carries into the exponent from sqrt(1/2) upward */
@@ -5617,6 +5618,7 @@ typedef uint32_t bpi_bits;
 #define BPI_ROUND_MAGIC 12582912.0f /* 1.5 * 2^23 */
 #define BPI_MANTISSA 23
 #define BPI_BIAS 127u
+#define BPI_LN2 6.93147181e-1f
 #define BPI_LN2_HI 6.93145752e-1f /* 0x3F317200: the last nine bits are zero */
 #define BPI_LN2_LO 1.42860677e-6f
 #define BPI_SQRT_HALF_CARRY 0x004AFB0Du
@@ -5648,7 +5650,11 @@ BPI_ALWAYS_INLINE bp_real bpi_select(bool condition, bp_real yes, bp_real no) {
     return bpi_from_bits((bpi_bits_of(yes) & mask) | (bpi_bits_of(no) & ~mask));
 }
 
-/* The series' coefficients 1/k!, from the last to 1/2: X(coefficient) for each */
+/* The series' coefficients 1/k!, from the last to 1/2: X(coefficient) for each. In float the next term, r^5/5040 of what r^2 is
+ * multiplied by, would be missed just so; but in |r| < h its best approximation by lower powers leaves a sixteenth of it, and that
+ * is spread evenly: h^5 T5(r/h) = 16 r^5 - 20 h^2 r^3 + 5 h^4 r is at most h^5, so r^5 is (5/4) h^2 r^3 - (5/16) h^4 r within h^5/16
+ * (Chebyshev). */
+#define BPI_EXP_RANGE2 0.120113253 /* h^2 = (ln 2 / 2)^2 */
 /* clang-format off */
 #ifdef BPRIOR_DOUBLE
 #define BPI_EXP_LAST BP_R(1.0 / 6227020800.0)
@@ -5656,8 +5662,8 @@ BPI_ALWAYS_INLINE bp_real bpi_select(bool condition, bp_real yes, bp_real no) {
     X(1.0 / 479001600.0) X(1.0 / 39916800.0) X(1.0 / 3628800.0) X(1.0 / 362880.0) X(1.0 / 40320.0) X(1.0 / 5040.0) \
     X(1.0 / 720.0) X(1.0 / 120.0) X(1.0 / 24.0) X(1.0 / 6.0) X(0.5)
 #else
-#define BPI_EXP_LAST BP_R(1.0 / 5040.0)
-#define BPI_EXP_SERIES(X) X(1.0 / 720.0) X(1.0 / 120.0) X(1.0 / 24.0) X(1.0 / 6.0) X(0.5)
+#define BPI_EXP_LAST BP_R(1.0 / 720.0)
+#define BPI_EXP_SERIES(X) X(1.0 / 120.0 + 1.25 * BPI_EXP_RANGE2 / 5040.0) X(1.0 / 24.0) X(1.0 / 6.0 - 0.3125 * BPI_EXP_RANGE2 * BPI_EXP_RANGE2 / 5040.0) X(0.5)
 #endif
 /* clang-format on */
 #define BPI_LOG2_E BP_R(1.44269504088896340736)
@@ -6313,22 +6319,24 @@ typedef void (*bpi_tile_fn)(size_t k, const bp_real *a, size_t lda, const bp_rea
 #define BPI_TERM_bpi_neon(coefficient) p = bpi_neon_fma(p, r, bpi_neon_set1(BP_R(coefficient)));
 
 /* 4.1's functions with fused multiply-adds; scalar twins are bpi_expm1_body() and bpi_tanh_body(), from which they differ by
- * roundings. For x below BPI_EXPM1_MIN the caller has put that. min and max are written so that a NaN stays. */
+ * roundings. For x below BPI_EXPM1_MIN the caller has put that; where x is so large that e^x overflows, he does not use what he gets.
+ * The number that rounds to an integer contains the exponent's bias: n + bias then stands in its last bits, and shifting these to
+ * where the exponent is makes them 2^n. Here k ln 2 is not rounded, and k is small or e^x against 1, so ln 2 need not be in two
+ * parts. min and max are written so that a NaN stays; `signed` gives a number without sign that of x. */
 #define BPI_MATH(I, ATTR)                                                                                     \
     ATTR BPI_ALWAYS_INLINE I##_T I##_expm1(I##_T x)                                                           \
     {                                                                                                         \
-        const I##_T magic = I##_set1(BPI_ROUND_MAGIC), t = I##_fma(x, I##_set1(BPI_LOG2_E), magic);           \
-        const I##_T k = I##_sub(t, magic), s = I##_pow2(t);                                                   \
-        const I##_T r = I##_fnma(k, I##_set1(BPI_LN2_LO), I##_fnma(k, I##_set1(BPI_LN2_HI), x));              \
+        const I##_T magic = I##_set1(BPI_ROUND_MAGIC + (bp_real)BPI_BIAS);                                    \
+        const I##_T t = I##_fma(x, I##_set1(BPI_LOG2_E), magic), k = I##_sub(t, magic), s = I##_exponent(t);  \
+        const I##_T r = I##_fnma(k, I##_set1(BPI_LN2), x);                                                    \
         I##_T p = I##_set1(BPI_EXP_LAST);                                                                     \
         BPI_EXP_SERIES(BPI_TERM_##I)                                                                          \
         return I##_fma(s, I##_fma(I##_mul(r, r), p, r), I##_sub(s, I##_set1(BP_R(1))));                       \
     }                                                                                                         \
     ATTR BPI_ALWAYS_INLINE I##_T I##_tanh(I##_T x)                                                            \
     {                                                                                                         \
-        const I##_T sign = I##_sign(x), a = I##_min(I##_set1(BPI_TANH_MAX), I##_xor(x, sign));                \
-        const I##_T w = I##_expm1(I##_add(a, a));                                                             \
-        return I##_xor(I##_div(w, I##_add(w, I##_set1(BP_R(2)))), sign);                                      \
+        const I##_T a = I##_min(I##_set1(BPI_TANH_MAX), I##_abs(x)), w = I##_expm1(I##_add(a, a));            \
+        return I##_signed(I##_div(w, I##_add(w, I##_set1(BP_R(2)))), x);                                      \
     }                                                                                                         \
     ATTR BPI_ALWAYS_INLINE I##_T I##_elu(I##_T x)                                                             \
     {                                                                                                         \
@@ -6532,7 +6540,7 @@ typedef void (*bpi_tile_fn)(size_t k, const bp_real *a, size_t lda, const bp_rea
             const I##_T g = I##_mul(scale, I##_loadm(grad + i, m0));                                               \
             I##_T mi = I##_add(I##_mul(beta1, I##_loadm(m + i, m0)), I##_mul(keep1, g));                           \
             I##_T vi = I##_add(I##_mul(beta2, I##_loadm(v + i, m0)), I##_mul(I##_mul(keep2, g), g));               \
-            mi = I##_positive(I##_sub(tiny, I##_xor(mi, I##_sign(mi))), zero, mi);                                 \
+            mi = I##_positive(I##_sub(tiny, I##_abs(mi)), zero, mi);                                 \
             vi = I##_positive(I##_sub(tiny, vi), zero, vi);                                                        \
             I##_storem(m + i, m0, mi);                                                                             \
             I##_storem(v + i, m0, vi);                                                                             \
@@ -6654,15 +6662,14 @@ BPI_TABLE(bpi_vector, 6, BP_KERNEL_VECTOR, bpi_vector_plain_unary, bpi_vector_pl
 #define bpi_avx2_T __m256d
 #define bpi_avx2_W ((size_t)4)
 #define bpi_avx2_mask(n) _mm256_cmpgt_epi64(_mm256_set1_epi64x((long long)(n)), _mm256_setr_epi64x(0, 1, 2, 3))
-#define bpi_avx2_pow2(t)                                                                          \
-    _mm256_castsi256_pd(_mm256_add_epi64(_mm256_slli_epi64(_mm256_castpd_si256(t), BPI_MANTISSA), \
-                                         _mm256_set1_epi64x((long long)BPI_BIAS << BPI_MANTISSA)))
+#define bpi_avx2_exponent(t) _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(t), BPI_MANTISSA))
 #define bpi_avx512_T __m512d
 #define bpi_avx512_W ((size_t)8)
 #define bpi_avx512_MASK_T __mmask8
-#define bpi_avx512_pow2(t)                                                                                                  \
-    _mm512_castsi512_pd(_mm512_add_epi64(_mm512_maskz_slli_epi64(bpi_avx512_mask(8), _mm512_castpd_si512(t), BPI_MANTISSA), \
-                                         _mm512_set1_epi64((long long)BPI_BIAS << BPI_MANTISSA)))
+#define bpi_avx512_exponent(t) _mm512_castsi512_pd(_mm512_maskz_slli_epi64(bpi_avx512_mask(8), _mm512_castpd_si512(t), BPI_MANTISSA))
+#define bpi_avx512_sign_bits() _mm512_set1_epi64((long long)((uint64_t)1 << 63))
+#define bpi_avx512_signed(a, x) \
+    _mm512_castsi512_pd(_mm512_ternarylogic_epi64(_mm512_castpd_si512(a), _mm512_castpd_si512(x), bpi_avx512_sign_bits(), 0xF8))
 #else
 #define BPI_256(operation) _mm256_##operation##_ps
 #define BPI_256_OF _mm256_castsi256_ps
@@ -6671,15 +6678,14 @@ BPI_TABLE(bpi_vector, 6, BP_KERNEL_VECTOR, bpi_vector_plain_unary, bpi_vector_pl
 #define bpi_avx2_T __m256
 #define bpi_avx2_W ((size_t)8)
 #define bpi_avx2_mask(n) _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
-#define bpi_avx2_pow2(t)                                                                          \
-    _mm256_castsi256_ps(_mm256_add_epi32(_mm256_slli_epi32(_mm256_castps_si256(t), BPI_MANTISSA), \
-                                         _mm256_set1_epi32((int)(BPI_BIAS << BPI_MANTISSA))))
+#define bpi_avx2_exponent(t) _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(t), BPI_MANTISSA))
 #define bpi_avx512_T __m512
 #define bpi_avx512_W ((size_t)16)
 #define bpi_avx512_MASK_T __mmask16
-#define bpi_avx512_pow2(t)                                                                                                   \
-    _mm512_castsi512_ps(_mm512_add_epi32(_mm512_maskz_slli_epi32(bpi_avx512_mask(16), _mm512_castps_si512(t), BPI_MANTISSA), \
-                                         _mm512_set1_epi32((int)(BPI_BIAS << BPI_MANTISSA))))
+#define bpi_avx512_exponent(t) _mm512_castsi512_ps(_mm512_maskz_slli_epi32(bpi_avx512_mask(16), _mm512_castps_si512(t), BPI_MANTISSA))
+#define bpi_avx512_sign_bits() _mm512_set1_epi32((int)0x80000000u)
+#define bpi_avx512_signed(a, x) \
+    _mm512_castsi512_ps(_mm512_ternarylogic_epi32(_mm512_castps_si512(a), _mm512_castps_si512(x), bpi_avx512_sign_bits(), 0xF8))
 #endif
 #define bpi_avx2_MASK_T __m256i
 #define bpi_avx2_zero() BPI_256(setzero)()
@@ -6699,9 +6705,9 @@ BPI_TABLE(bpi_vector, 6, BP_KERNEL_VECTOR, bpi_vector_plain_unary, bpi_vector_pl
 #define bpi_avx2_min(a, b) BPI_256(min)(a, b)
 #define bpi_avx2_max(a, b) BPI_256(max)(a, b)
 #define bpi_avx2_positive(x, yes, no) BPI_256(blendv)(no, yes, BPI_256(cmp)(x, bpi_avx2_zero(), _CMP_GT_OQ))
-#define bpi_avx2_sign(x) BPI_256 (and)(x, bpi_avx2_set1(BP_R(-0.0)))
+#define bpi_avx2_abs(x) BPI_256 (andnot)(bpi_avx2_set1(BP_R(-0.0)), x)
+#define bpi_avx2_signed(a, x) BPI_256 (or)(a, BPI_256 (and)(x, bpi_avx2_set1(BP_R(-0.0))))
 #define bpi_avx2_keep(v, m) BPI_256 (and)(v, BPI_256_OF(m))
-#define bpi_avx2_xor(a, b) BPI_256 (xor)(a, b)
 /* gcc 12 warns about some of its own unmasked AVX-512 functions; the masked ones become the same instructions */
 #define bpi_avx512_mask(n) ((bpi_avx512_MASK_T)((1u << (n)) - 1u))
 #define bpi_avx512_zero() BPI_512(setzero)()
@@ -6721,9 +6727,8 @@ BPI_TABLE(bpi_vector, 6, BP_KERNEL_VECTOR, bpi_vector_plain_unary, bpi_vector_pl
 #define bpi_avx512_min(a, b) BPI_512(maskz_min)(bpi_avx512_mask(bpi_avx512_W), a, b)
 #define bpi_avx512_max(a, b) BPI_512(maskz_max)(bpi_avx512_mask(bpi_avx512_W), a, b)
 #define bpi_avx512_positive(x, yes, no) BPI_512(mask_mov)(no, BPI_512_CMP(x, bpi_avx512_zero(), _CMP_GT_OQ), yes)
-#define bpi_avx512_sign(x) BPI_512(maskz_and)(bpi_avx512_mask(bpi_avx512_W), x, bpi_avx512_set1(BP_R(-0.0)))
+#define bpi_avx512_abs(x) BPI_512(maskz_andnot)(bpi_avx512_mask(bpi_avx512_W), bpi_avx512_set1(BP_R(-0.0)), x)
 #define bpi_avx512_keep(v, m) BPI_512(maskz_mov)(m, v)
-#define bpi_avx512_xor(a, b) BPI_512(maskz_xor)(bpi_avx512_mask(bpi_avx512_W), a, b)
 /* Sums of the lanes of four registers. hadd adds neighbours, of two registers in turns. */
 BPI_AVX2_ATTR BPI_ALWAYS_INLINE void bpi_avx2_sums(bp_real sum[4], bpi_avx2_T a, bpi_avx2_T b, bpi_avx2_T c, bpi_avx2_T d) {
 #ifdef BPRIOR_DOUBLE
@@ -6766,10 +6771,8 @@ BPI_TABLE(bpi_avx512, 14, BP_KERNEL_AVX512, bpi_avx512_unary, bpi_avx512_slope, 
 #define bpi_neon_load(p) vld1q_f64(p)
 #define bpi_neon_store(p, v) vst1q_f64(p, v)
 #define BPI_128(operation) operation##q_f64
-#define bpi_neon_pow2(t) \
-    vreinterpretq_f64_u64(vaddq_u64(vshlq_n_u64(vreinterpretq_u64_f64(t), BPI_MANTISSA), vdupq_n_u64((uint64_t)BPI_BIAS << BPI_MANTISSA)))
-#define bpi_neon_sign(x) vreinterpretq_f64_u64(vandq_u64(vreinterpretq_u64_f64(x), vdupq_n_u64((uint64_t)1 << 63)))
-#define bpi_neon_xor(a, b) vreinterpretq_f64_u64(veorq_u64(vreinterpretq_u64_f64(a), vreinterpretq_u64_f64(b)))
+#define bpi_neon_exponent(t) vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(t), BPI_MANTISSA))
+#define bpi_neon_signed(a, x) vbslq_f64(vdupq_n_u64((uint64_t)1 << 63), x, a)
 #else
 #define bpi_neon_T float32x4_t
 #define bpi_neon_W ((size_t)4)
@@ -6777,10 +6780,8 @@ BPI_TABLE(bpi_avx512, 14, BP_KERNEL_AVX512, bpi_avx512_unary, bpi_avx512_slope, 
 #define bpi_neon_load(p) vld1q_f32(p)
 #define bpi_neon_store(p, v) vst1q_f32(p, v)
 #define BPI_128(operation) operation##q_f32
-#define bpi_neon_pow2(t) \
-    vreinterpretq_f32_u32(vaddq_u32(vshlq_n_u32(vreinterpretq_u32_f32(t), BPI_MANTISSA), vdupq_n_u32(BPI_BIAS << BPI_MANTISSA)))
-#define bpi_neon_sign(x) vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(x), vdupq_n_u32((uint32_t)1 << 31)))
-#define bpi_neon_xor(a, b) vreinterpretq_f32_u32(veorq_u32(vreinterpretq_u32_f32(a), vreinterpretq_u32_f32(b)))
+#define bpi_neon_exponent(t) vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(t), BPI_MANTISSA))
+#define bpi_neon_signed(a, x) vbslq_f32(vdupq_n_u32((uint32_t)1 << 31), x, a)
 #endif
 #define bpi_neon_add(a, b) BPI_128(vadd)(a, b)
 #define bpi_neon_sub(a, b) BPI_128(vsub)(a, b)
@@ -6788,6 +6789,7 @@ BPI_TABLE(bpi_avx512, 14, BP_KERNEL_AVX512, bpi_avx512_unary, bpi_avx512_slope, 
 #define bpi_neon_div(a, b) BPI_128(vdiv)(a, b)
 #define bpi_neon_fma(a, b, c) BPI_128(vfma)(c, a, b)
 #define bpi_neon_fnma(a, b, c) BPI_128(vfms)(c, a, b)
+#define bpi_neon_abs(a) BPI_128(vabs)(a)
 #define bpi_neon_sqrt(a) BPI_128(vsqrt)(a)
 #define bpi_neon_min(a, b) BPI_128(vmin)(a, b)
 #define bpi_neon_max(a, b) BPI_128(vmax)(a, b)
