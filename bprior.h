@@ -6471,10 +6471,11 @@ typedef void (*bpi_tile_fn)(size_t k, const bp_real *a, size_t lda, const bp_rea
                 const size_t at = row * dim;                                                                            \
                 const I##_T mean = I##_set1(saved[2 * row]), r = I##_set1(saved[2 * row + 1]);                          \
                 const bp_real *hi = h ? h + at : NULL;                                                                  \
+                bp_real *set = dx && !add ? dx + at : NULL;                                                             \
                 I##_T s = I##_zero(), t = s;                                                                            \
                 for (i = 0; i < whole; i += I##_W)                                                                      \
-                    I##_norm_sums_all(i, m0, &s, &t, dgain, dshift, dy + at, hi, mean, r, x + at, gain);                \
-                if (i < dim) I##_norm_sums_part(i, m0, &s, &t, dgain, dshift, dy + at, hi, mean, r, x + at, gain);      \
+                    I##_norm_sums_all(i, m0, &s, &t, dgain, dshift, set, dy + at, hi, mean, r, x + at, gain);           \
+                if (i < dim) I##_norm_sums_part(i, m0, &s, &t, dgain, dshift, set, dy + at, hi, mean, r, x + at, gain); \
                 average[row - first][0] = I##_lane_sum(s) / (bp_real)dim;                                               \
                 average[row - first][1] = I##_lane_sum(t) / (bp_real)dim;                                               \
             }                                                                                                           \
@@ -6482,14 +6483,14 @@ typedef void (*bpi_tile_fn)(size_t k, const bp_real *a, size_t lda, const bp_rea
                 const size_t at = row * dim;                                                                            \
                 const I##_T mean = I##_set1(saved[2 * row]), r = I##_set1(saved[2 * row + 1]);                          \
                 const I##_T s = I##_set1(average[row - first][0]), t = I##_set1(average[row - first][1]);               \
-                const bp_real *hi = h ? h + at : NULL;                                                                  \
-                for (i = 0; i < whole; i += I##_W) I##_norm_dx_all(i, m0, dx + at, add, s, t, dy + at, hi, mean, r, x + at, gain); \
-                if (i < dim) I##_norm_dx_part(i, m0, dx + at, add, s, t, dy + at, hi, mean, r, x + at, gain);           \
+                for (i = 0; i < whole; i += I##_W) I##_norm_dx_all(i, m0, dx + at, add, s, t, dy + at, mean, r, x + at, gain); \
+                if (i < dim) I##_norm_dx_part(i, m0, dx + at, add, s, t, dy + at, mean, r, x + at, gain);               \
             }                                                                                                           \
         }                                                                                                               \
     }
 
-/* The two passes of the way back for one register, whole or masked */
+/* The two passes of the way back for one register, whole or masked. A dx that is set, and not added to, takes what the second pass
+ * would else have to compute again. */
 #define BPI_NORM_PART(I, ATTR, PART, LOAD, STORE)                                                                       \
     ATTR BPI_ALWAYS_INLINE I##_T I##_get_##PART(const bp_real *at, I##_MASK_T m0)                                       \
     {                                                                                                                   \
@@ -6502,28 +6503,28 @@ typedef void (*bpi_tile_fn)(size_t k, const bp_real *a, size_t lda, const bp_rea
         STORE;                                                                                                          \
     }                                                                                                                   \
     ATTR BPI_ALWAYS_INLINE void I##_norm_sums_##PART(size_t i, I##_MASK_T m0, I##_T *s, I##_T *t, bp_real *dgain,       \
-                                                     bp_real *dshift, const bp_real *dy, const bp_real *h, I##_T mean,  \
-                                                     I##_T r, const bp_real *x, const bp_real *gain)                    \
+                                                     bp_real *dshift, bp_real *set, const bp_real *dy,                  \
+                                                     const bp_real *h, I##_T mean, I##_T r, const bp_real *x,           \
+                                                     const bp_real *gain)                                               \
     {                                                                                                                   \
         const I##_T xhat = I##_mul(I##_sub(I##_get_##PART(x + i, m0), mean), r);                                        \
         I##_T d = I##_get_##PART(dy + i, m0), g;                                                                        \
         if (h) d = I##_mul(d, I##_tanh_slope(I##_get_##PART(h + i, m0)));                                               \
         g = I##_mul(d, I##_get_##PART(gain + i, m0));                                                                   \
+        if (set) I##_put_##PART(set + i, m0, g);                                                                        \
         *s = I##_add(*s, g);                                                                                            \
         *t = I##_fma(g, xhat, *t);                                                                                      \
         if (dgain) I##_put_##PART(dgain + i, m0, I##_fma(d, xhat, I##_get_##PART(dgain + i, m0)));                      \
         if (dshift) I##_put_##PART(dshift + i, m0, I##_add(d, I##_get_##PART(dshift + i, m0)));                         \
     }                                                                                                                   \
     ATTR BPI_ALWAYS_INLINE void I##_norm_dx_##PART(size_t i, I##_MASK_T m0, bp_real *dx, bool add, I##_T average_h,     \
-                                                   I##_T average_hx, const bp_real *dy, const bp_real *h, I##_T mean,   \
-                                                   I##_T r, const bp_real *x, const bp_real *gain)                      \
+                                                   I##_T average_hx, const bp_real *dy, I##_T mean, I##_T r,            \
+                                                   const bp_real *x, const bp_real *gain)                               \
     {                                                                                                                   \
-        const I##_T xhat = I##_mul(I##_sub(I##_get_##PART(x + i, m0), mean), r);                                        \
-        I##_T d = I##_get_##PART(dy + i, m0);                                                                           \
-        if (h) d = I##_mul(d, I##_tanh_slope(I##_get_##PART(h + i, m0)));                                               \
-        d = I##_sub(I##_mul(d, I##_get_##PART(gain + i, m0)), average_h);                                               \
-        d = I##_mul(r, I##_fnma(xhat, average_hx, d));                                                                  \
-        I##_put_##PART(dx + i, m0, add ? I##_add(d, I##_get_##PART(dx + i, m0)) : d);                                   \
+        const I##_T xhat = I##_mul(I##_sub(I##_get_##PART(x + i, m0), mean), r), old = I##_get_##PART(dx + i, m0);      \
+        const I##_T g = add ? I##_mul(I##_get_##PART(dy + i, m0), I##_get_##PART(gain + i, m0)) : old;                  \
+        const I##_T d = I##_mul(r, I##_fnma(xhat, average_hx, I##_sub(g, average_h)));                                  \
+        I##_put_##PART(dx + i, m0, add ? I##_add(d, old) : d);                                                          \
     }
 
 /* A step of Adam (8.1), in the order and with the roundings of its plain twin there: the same bits. k: the numbers that it takes
@@ -6855,6 +6856,20 @@ BPI_TABLE(bpi_neon, 14, BP_KERNEL_NEON, bpi_neon_unary, bpi_neon_slope, bpi_neon
 #define BPI_PACK_BYTES ((size_t)(BPI_KC * (380 + 16) * sizeof(bp_real))) /* 792 KiB: fits a second-level cache */
 #define BPI_DIRECT_BYTES ((size_t)(24 * 1024))                           /* a B no larger than this stays in the first-level cache */
 #define BPI_FAR_BYTES ((size_t)(96 * 1024))                              /* a transposed A larger than this is copied group by group */
+#define BPI_FETCH_DEPTH ((size_t)32)                                     /* a tile of fewer steps ends before its C has come */
+
+/* Asks for a tile of C early: it is read when the tile ends, and would be waited for. */
+BPI_FN void bpi_fetch(const bp_real *c, size_t ldc, size_t rows, size_t cols) {
+#if (defined(__GNUC__) || defined(__clang__)) && !defined(__TINYC__)
+    size_t i;
+    for (i = 0; i < rows; i++, c += ldc) {
+        __builtin_prefetch(c, 1);
+        __builtin_prefetch(c + cols - 1, 1);
+    }
+#else
+    BPI_UNUSED(c), BPI_UNUSED(ldc), BPI_UNUSED(rows), BPI_UNUSED(cols);
+#endif
+}
 
 /* Packs the transposed: to[p][j] = b[j][p] for j < cols, 0 up to the panel's width. */
 BPI_FN void bpi_pack_transposed(bp_real *BPI_RESTRICT to, const bp_real *BPI_RESTRICT b, size_t ldb, size_t rows,
@@ -7064,6 +7079,7 @@ BPI_FN void bpi_gemm_tiled(const bp_compute *c, bool trans_a, bool trans_b, size
                     const bool in_place = direct && cols - j >= width;
                     const bp_real *bj = in_place ? b + p0 * ldb + j0 + j : packed + j * depth;
                     panel_cols = bpi_min_size(width, cols - j);
+                    if (scale != BP_R(0) && depth >= BPI_FETCH_DEPTH) bpi_fetch(ci + j, ldc, rows, panel_cols);
                     t->tile[trans_a][panel_cols > t->width][rows](depth, ai, ai_step, bj, in_place ? ldb : width, scale,
                                                                   ci + j, ldc, bias0 ? bias0 + j : NULL, panel_cols);
                 }
