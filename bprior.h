@@ -6129,7 +6129,7 @@ typedef void (*bpi_tile_fn)(size_t k, const bp_real *a, size_t lda, const bp_rea
 #define BPI_TILES_6(I, ATTR) \
     BPI_TILES(I, ATTR, 1) BPI_TILES(I, ATTR, 2) BPI_TILES(I, ATTR, 4) BPI_TILES(I, ATTR, 6)
 #define BPI_TILES_14(I, ATTR) \
-    BPI_TILES(I, ATTR, 1) BPI_TILES(I, ATTR, 2) BPI_TILES(I, ATTR, 4) BPI_TILES(I, ATTR, 8) BPI_TILES(I, ATTR, 14)
+    BPI_TILES(I, ATTR, 1) BPI_TILES(I, ATTR, 2) BPI_TILES(I, ATTR, 4) BPI_TILES(I, ATTR, 8) BPI_TILES(I, ATTR, 10) BPI_TILES(I, ATTR, 14)
 
 /* Index: rows of the tile; 0 where there is no function. The driver takes the largest that fits. */
 #define BPI_TILE_LIST_6(I, A, N)                                                                                     \
@@ -6137,7 +6137,7 @@ typedef void (*bpi_tile_fn)(size_t k, const bp_real *a, size_t lda, const bp_rea
      0, 0, 0, 0, 0, 0}
 #define BPI_TILE_LIST_14(I, A, N)                                                                                    \
     {0, I##_tile_##A##_##N##_1, I##_tile_##A##_##N##_2, 0, I##_tile_##A##_##N##_4, 0, 0, 0, I##_tile_##A##_##N##_8, \
-     0, 0, 0, 0, 0, I##_tile_##A##_##N##_14}
+     0, I##_tile_##A##_##N##_10, 0, 0, 0, I##_tile_##A##_##N##_14}
 
 /* One row times a matrix, out[n] = x[k] B[k][n] + bias: what an actor does at every step. Nothing is packed; B is read
  * row by row. A multiply-add takes four cycles until the next one of its chain may start, so besides four registers of
@@ -6396,7 +6396,7 @@ typedef void (*bpi_tile_fn)(size_t k, const bp_real *a, size_t lda, const bp_rea
  * tanh as well, whose backward comes with h = tanh(y). The statistics of a row are a chain of sums, a root and a quotient, long
  * but thin: so those of BPI_NORM_ROWS rows are computed before the first of these rows is written, and the processor works on several
  * at once. Lanes that do not exist must not count in the variance, where x - mean would be -mean. */
-#define BPI_NORM_ROWS 8
+#define BPI_NORM_ROWS 10
 #define BPI_NORM(I, ATTR)                                                                                               \
     ATTR BPI_ALWAYS_INLINE void I##_norm_stats(bp_real *stats, const bp_real *x, size_t dim, I##_MASK_T m0)             \
     {                                                                                                                   \
@@ -8837,12 +8837,13 @@ BPRIOR_API bp_real *bp_mlp_keep(bp_compute *c, bp_real *memory, const bp_real *p
 }
 
 /* First layer of a block: z = x wx + u wu + b [n*s][out], and y = act(z), or y = tanh(layer norm(z)), of which z is kept in the
- * tape. The product with x is shared by the s samples of a row. What follows it goes strip by strip: a strip of rows stays in
- * the first-level cache from pass to pass. */
+ * tape. The product with x is shared by the s samples of a row. What follows it goes strip by strip: a strip of rows, with all
+ * samples of a row if they are few, stays in the first-level cache from pass to pass. */
 BPI_FN void bpi_mlp_first(const bp_compute *c, bp_real *y, const bpi_mlp_tape *tape, const bp_real *x, const bp_real *u,
                           const bp_real *params, const bp_mlp *mlp, size_t n, size_t s, bp_activation act) {
     const bp_mlp_layer *layer = &mlp->layer[0];
-    const size_t input = mlp->config.input, extra = mlp->config.extra, out = layer->out, strip = bpi_strip_rows(c);
+    const size_t input = mlp->config.input, extra = mlp->config.extra, out = layer->out, most = bpi_strip_rows(c);
+    const size_t strip = s < most ? most / s * s : most;
     const bp_real *wx = params + layer->w, *wu = wx + input * out, *b = params + layer->b;
     const bool norm = bpi_mlp_has_norm(mlp);
     bp_real *z = norm ? tape->z0 : y, *h = s > 1 ? tape->shared : z;
@@ -8856,14 +8857,19 @@ BPI_FN void bpi_mlp_first(const bp_compute *c, bp_real *y, const bpi_mlp_tape *t
         const size_t rows = bpi_min_size(strip, n * s - first);
         bp_real *zi = z + first * out;
 
-        /* pass 2: a copy for each sample */
-        if (s > 1)
-            for (size_t i = 0; i < rows; i++) memcpy(zi + i * out, h + (first + i) / s * out, out * sizeof *z);
+        /* pass 2: the u part on top, z = h + u wu, where h is the bias of all samples of its row */
+        if (s == 1) {
+            if (extra) bp_gemm(c, false, false, rows, out, extra, u + first * extra, extra, wu, out, 1, zi, out, NULL, act);
+        } else {
+            for (size_t at = first, count; at < first + rows; at += count) {
+                const bp_real *hi = h + at / s * out;
+                count = bpi_min_size(s - at % s, first + rows - at);
+                if (extra) bp_gemm(c, false, false, count, out, extra, u + at * extra, extra, wu, out, 0, z + at * out, out, hi, act);
+                else for (size_t i = at; i < at + count; i++) memcpy(z + i * out, hi, out * sizeof *z);
+            }
+        }
 
-        /* pass 3: the u part on top, z = z + u wu */
-        if (extra) bp_gemm(c, false, false, rows, out, extra, u + first * extra, extra, wu, out, 1, zi, out, NULL, act);
-
-        /* pass 4: y = tanh(layer norm(z)) */
+        /* pass 3: y = tanh(layer norm(z)) */
         if (norm)
             bpi_norm_rows(c, y + first * out, tape->stats ? tape->stats + 2 * first : NULL, zi, params + layer->gain,
                           params + layer->shift, rows, out, true);
@@ -8918,10 +8924,10 @@ BPI_FN void bpi_mlp_first_backward(const bp_compute *c, bp_real *dparams, bp_rea
     const bp_real *wx = params + layer->w, *wu = wx + input * out;
     bp_real *dwx = dparams ? dparams + layer->w : NULL, *dwu = dparams ? dwx + input * out : NULL;
 
-    /* pass 3: z = z + u wu */
+    /* pass 2: z = h + u wu */
     if (extra) bp_linear_backward(c, du, dwu, NULL, dz, u, wu, n * s, extra, out);
 
-    /* pass 2: each sample had a copy of h, so the samples' derivatives add up: dh[i] = sum_j dz[i s + j] */
+    /* ... where all samples had the same h, so their derivatives add up: dh[i] = sum_j dz[i s + j] */
     if (!dparams && !dx) return;
     const bp_real *dh = dz;
     if (s > 1) {
