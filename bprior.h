@@ -8387,7 +8387,7 @@ BPRIOR_API size_t bp_lstm_saved_reals(size_t T, size_t B, size_t H) {
 
 /* Backward collects steps until it has about this many rows of dz, so that the product for dw is worth its while also when
  * B is small. */
-#define BPI_LSTM_ROWS 64
+#define BPI_LSTM_ROWS 128
 
 BPI_FN size_t bpi_lstm_steps(size_t B) { return B && B < BPI_LSTM_ROWS ? BPI_LSTM_ROWS / B : 1; }
 
