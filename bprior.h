@@ -6615,7 +6615,7 @@ typedef bp_real bpi_vector_T;
 typedef size_t bpi_vector_MASK_T;
 #define bpi_vector_mask(n) (n)
 #define bpi_vector_rest(p) bpi_vector_loadm(p, m0)
-#define bpi_vector_sums(sum, a, b, c, d)                                                                   \
+#define bpi_vector_sums(sum, a, b, c, d)                                                                      \
     ((sum)[0] = bpi_vector_lane_sum(a), (sum)[1] = bpi_vector_lane_sum(b), (sum)[2] = bpi_vector_lane_sum(c), \
      (sum)[3] = bpi_vector_lane_sum(d))
 #define bpi_vector_add(a, b) ((a) + (b))
@@ -6706,8 +6706,8 @@ BPI_TABLE(bpi_vector, 6, BP_KERNEL_VECTOR, bpi_vector_plain_unary, bpi_vector_pl
 #define bpi_avx2_min(a, b) BPI_256(min)(a, b)
 #define bpi_avx2_max(a, b) BPI_256(max)(a, b)
 #define bpi_avx2_positive(x, yes, no) BPI_256(blendv)(no, yes, BPI_256(cmp)(x, bpi_avx2_zero(), _CMP_GT_OQ))
-#define bpi_avx2_abs(x) BPI_256 (andnot)(bpi_avx2_set1(BP_R(-0.0)), x)
-#define bpi_avx2_signed(a, x) BPI_256 (or)(a, BPI_256 (and)(x, bpi_avx2_set1(BP_R(-0.0))))
+#define bpi_avx2_abs(x) BPI_256(andnot)(bpi_avx2_set1(BP_R(-0.0)), x)
+#define bpi_avx2_signed(a, x) BPI_256(or)(a, BPI_256(and)(x, bpi_avx2_set1(BP_R(-0.0))))
 #define bpi_avx2_keep(v, m) BPI_256 (and)(v, BPI_256_OF(m))
 /* gcc 12 warns about some of its own unmasked AVX-512 functions; the masked ones become the same instructions */
 #define bpi_avx512_mask(n) ((bpi_avx512_MASK_T)((1u << (n)) - 1u))
@@ -8865,7 +8865,8 @@ BPI_FN void bpi_mlp_first(const bp_compute *c, bp_real *y, const bpi_mlp_tape *t
                 const bp_real *hi = h + at / s * out;
                 count = bpi_min_size(s - at % s, first + rows - at);
                 if (extra) bp_gemm(c, false, false, count, out, extra, u + at * extra, extra, wu, out, 0, z + at * out, out, hi, act);
-                else for (size_t i = at; i < at + count; i++) memcpy(z + i * out, hi, out * sizeof *z);
+                else
+                    for (size_t i = at; i < at + count; i++) memcpy(z + i * out, hi, out * sizeof *z);
             }
         }
 
@@ -16766,7 +16767,7 @@ BPI_FN void bpi_rs0_policy_loss(const bpi_rs0_job *job, struct bpi_rs0_shard *sh
                 for (s = 0; s < S; s++) {
                     const size_t j = (i * S + s) * A + k;
                     const bp_real a = sh->pi[row * A + k] + sh->pi[(n + row) * A + k] * noise[s * A + k];
-                    bp_real da = bpi_select(bpi_fabs(a) <= BP_R(1), sh->du[j], BP_R(0)); /* the box is flat outside; no branch to guess */
+                    bp_real da = bpi_select(bpi_fabs(a) <= BP_R(1), sh->du[j], BP_R(0));
                     if (sh->log_det) { /* a = tanh(u): da/du = 1 - a^2, d log(1 - a^2)/du = -2a */
                         const bp_real y = sh->u[j], dH = -sh->weight[row] * BP_R(bpi_rs0_entropy_price(job)) / BP_R(S);
                         da = sh->du[j] * (BP_R(1) - y * y) - BP_R(2) * y * dH;

@@ -27,7 +27,7 @@
  *
  * Expected output:
  *   MLP  prior: 1.10 nats (floor 1.10); rings 13 bells by itself, the policy 40
- *   LSTM prior: 0.35 nats (floor 0.33); rings 20 bells by itself, the policy 40
+ *   LSTM prior: 0.35 nats (floor 0.33); rings 21 bells by itself, the policy 40
  *                          MLP                       LSTM
  *   next:               blue green black   red    blue green black   red
  *   after  blue, green   0.3   0.0   0.4   0.3     0.0   0.0   0.9   0.1
