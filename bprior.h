@@ -6527,6 +6527,67 @@ typedef void (*bpi_tile_fn)(size_t k, const bp_real *a, size_t lda, const bp_rea
         I##_put_##PART(dx + i, m0, add ? I##_add(d, old) : d);                                                          \
     }
 
+/* A row of H units of an LSTM, a step forward and a step back. What is computed, and why, stands at the plain twins in 6.4. act comes
+ * as h w and leaves as the gates i, f, g, o. */
+#define BPI_LSTM(I, ATTR)                                                                                                              \
+    ATTR BPI_ALWAYS_INLINE I##_T I##_sigm(I##_T z)                                                                                     \
+    {                                                                                                                                  \
+        const I##_T half = I##_set1(BP_R(0.5));                                                                                        \
+        return I##_fma(half, I##_tanh(I##_mul(half, z)), half);                                                                        \
+    }                                                                                                                                  \
+    BPI_LSTM_PART(I, ATTR, all)                                                                                                        \
+    BPI_LSTM_PART(I, ATTR, part)                                                                                                       \
+    ATTR BPI_FN void I##_lstm(bp_real *h, bp_real *out, bp_real *cell, bp_real *act, bp_real *m, const bp_real *gates, size_t H)       \
+    {                                                                                                                                  \
+        const size_t whole = H - H % I##_W;                                                                                            \
+        const I##_MASK_T m0 = I##_mask(H - whole);                                                                                     \
+        size_t k;                                                                                                                      \
+        for (k = 0; k < whole; k += I##_W) I##_lstm_cell_all(k, m0, h, out, cell, act, m, gates, H);                                   \
+        if (k < H) I##_lstm_cell_part(k, m0, h, out, cell, act, m, gates, H);                                                          \
+    }                                                                                                                                  \
+    ATTR BPI_FN void I##_lstm_backward(bp_real *dz, bp_real *dh_later, bp_real *dcell, const bp_real *dh, const bp_real *act,          \
+                                       const bp_real *m, const bp_real *cell, size_t H)                                                \
+    {                                                                                                                                  \
+        const size_t whole = H - H % I##_W;                                                                                            \
+        const I##_MASK_T m0 = I##_mask(H - whole);                                                                                     \
+        size_t k;                                                                                                                      \
+        for (k = 0; k < whole; k += I##_W) I##_lstm_back_all(k, m0, dz, dh_later, dcell, dh, act, m, cell, H);                         \
+        if (k < H) I##_lstm_back_part(k, m0, dz, dh_later, dcell, dh, act, m, cell, H);                                                \
+    }
+#define BPI_LSTM_PART(I, ATTR, PART)                                                                                                   \
+    ATTR BPI_ALWAYS_INLINE void I##_lstm_cell_##PART(size_t k, I##_MASK_T m0, bp_real *h, bp_real *out, bp_real *cell, bp_real *act,   \
+                                                     bp_real *m, const bp_real *gates, size_t H)                                       \
+    {                                                                                                                                  \
+        const I##_T i = I##_sigm(I##_add(I##_get_##PART(act + k, m0), I##_get_##PART(gates + k, m0)));                                 \
+        const I##_T f = I##_sigm(I##_add(I##_get_##PART(act + H + k, m0), I##_get_##PART(gates + H + k, m0)));                         \
+        const I##_T g = I##_tanh(I##_add(I##_get_##PART(act + 2 * H + k, m0), I##_get_##PART(gates + 2 * H + k, m0)));                 \
+        const I##_T o = I##_sigm(I##_add(I##_get_##PART(act + 3 * H + k, m0), I##_get_##PART(gates + 3 * H + k, m0)));                 \
+        const I##_T next = I##_fma(f, I##_get_##PART(cell + k, m0), I##_mul(i, g)), shown = I##_tanh(next);                            \
+        I##_put_##PART(act + k, m0, i);                                                                                                \
+        I##_put_##PART(act + H + k, m0, f);                                                                                            \
+        I##_put_##PART(act + 2 * H + k, m0, g);                                                                                        \
+        I##_put_##PART(act + 3 * H + k, m0, o);                                                                                        \
+        I##_put_##PART(cell + k, m0, next);                                                                                            \
+        I##_put_##PART(m + k, m0, shown);                                                                                              \
+        I##_put_##PART(h + k, m0, I##_mul(o, shown));                                                                                  \
+        I##_put_##PART(out + k, m0, I##_mul(o, shown));                                                                                \
+    }                                                                                                                                  \
+    ATTR BPI_ALWAYS_INLINE void I##_lstm_back_##PART(size_t k, I##_MASK_T m0, bp_real *dz, bp_real *dh_later, bp_real *dcell,          \
+                                                     const bp_real *dh, const bp_real *act, const bp_real *m,                          \
+                                                     const bp_real *cell, size_t H)                                                    \
+    {                                                                                                                                  \
+        const I##_T one = I##_set1(BP_R(1)), i = I##_get_##PART(act + k, m0), f = I##_get_##PART(act + H + k, m0);                     \
+        const I##_T g = I##_get_##PART(act + 2 * H + k, m0), o = I##_get_##PART(act + 3 * H + k, m0);                                  \
+        const I##_T shown = I##_get_##PART(m + k, m0), before = I##_get_##PART(cell + k, m0);                                          \
+        const I##_T all = I##_add(I##_get_##PART(dh + k, m0), I##_get_##PART(dh_later + k, m0));                                       \
+        const I##_T dc = I##_fma(I##_mul(all, o), I##_tanh_slope(shown), I##_get_##PART(dcell + k, m0));                               \
+        I##_put_##PART(dcell + k, m0, I##_mul(dc, f));                                                                                 \
+        I##_put_##PART(dz + k, m0, I##_mul(I##_mul(I##_mul(dc, g), i), I##_sub(one, i)));                                              \
+        I##_put_##PART(dz + H + k, m0, I##_mul(I##_mul(I##_mul(dc, before), f), I##_sub(one, f)));                                     \
+        I##_put_##PART(dz + 2 * H + k, m0, I##_mul(I##_mul(dc, i), I##_tanh_slope(g)));                                                \
+        I##_put_##PART(dz + 3 * H + k, m0, I##_mul(I##_mul(I##_mul(all, shown), o), I##_sub(one, o)));                                 \
+    }
+
 /* A step of Adam (8.1), in the order and with the roundings of its plain twin there: the same bits. k: the numbers that it takes
  * from its configuration. */
 #define BPI_ADAM(I, ATTR)                                                                                          \
@@ -6576,6 +6637,10 @@ struct bp_kernel_table {
     void (*norm_backward)(bp_real *dx, bool add, bp_real *dgain, bp_real *dshift, const bp_real *dy, const bp_real *h,
                           const bp_real *saved, const bp_real *x, const bp_real *gain, size_t n, size_t dim);
     void (*adam)(bp_real *params, bp_real *m, bp_real *v, const bp_real *grad, size_t n, const bpi_adam *k); /* or NULL: 8.1's */
+    /* a row of an LSTM; NULL: the plain ones of 6.4 */
+    void (*lstm)(bp_real *h, bp_real *out, bp_real *cell, bp_real *act, bp_real *m, const bp_real *gates, size_t H);
+    void (*lstm_backward)(bp_real *dz, bp_real *dh_later, bp_real *dcell, const bp_real *dh, const bp_real *act, const bp_real *m,
+                          const bp_real *cell, size_t H);
     bpi_tile_fn tile[2][2][BPI_MAX_ROWS + 1]; /* [A transposed][registers - 1][rows] */
 };
 
@@ -6592,10 +6657,10 @@ BPI_FN void bpi_gemm_tiled(const bp_compute *c, bool trans_a, bool trans_b, size
     BPI_DOTS(I, ATTR)             \
     BPI_PACK(I, ATTR)             \
     BPI_LOOPS(I, ATTR)
-#define BPI_TABLE(I, ROWS, NAME, UNARY, SLOPE, NORM, NORM_BACKWARD, ADAM)                          \
+#define BPI_TABLE(I, ROWS, NAME, UNARY, SLOPE, NORM, NORM_BACKWARD, ADAM, LSTM, LSTM_BACKWARD)                          \
     static const struct bp_kernel_table I##_table = {                                              \
         NAME, ROWS, I##_W, bpi_gemm_tiled, I##_row, I##_dot, I##_dots, I##_pack, UNARY, SLOPE, I##_axpy,     \
-        I##_polyak, I##_sumsq, NORM, NORM_BACKWARD, ADAM,                                                      \
+        I##_polyak, I##_sumsq, NORM, NORM_BACKWARD, ADAM, LSTM, LSTM_BACKWARD,                                                     \
         {{BPI_TILE_LIST_##ROWS(I, AN, 1), BPI_TILE_LIST_##ROWS(I, AN, 2)},                         \
          {BPI_TILE_LIST_##ROWS(I, AT, 1), BPI_TILE_LIST_##ROWS(I, AT, 2)}}};
 
@@ -6652,7 +6717,7 @@ BPI_ALWAYS_INLINE void bpi_vector_storem(bp_real *p, size_t n, bpi_vector_T v) {
 }
 #define BPI_PLAIN /* no attribute */
 BPI_KERNEL(bpi_vector, BPI_PLAIN, 6)
-BPI_TABLE(bpi_vector, 6, BP_KERNEL_VECTOR, bpi_vector_plain_unary, bpi_vector_plain_slope, NULL, NULL, NULL)
+BPI_TABLE(bpi_vector, 6, BP_KERNEL_VECTOR, bpi_vector_plain_unary, bpi_vector_plain_slope, NULL, NULL, NULL, NULL, NULL)
 
 #ifdef BPI_X86
 #ifdef BPRIOR_DOUBLE
@@ -6755,12 +6820,16 @@ BPI_KERNEL(bpi_avx2, BPI_AVX2_ATTR, 6)
 BPI_MATH(bpi_avx2, BPI_AVX2_ATTR)
 BPI_NORM(bpi_avx2, BPI_AVX2_ATTR)
 BPI_ADAM(bpi_avx2, BPI_AVX2_ATTR)
-BPI_TABLE(bpi_avx2, 6, BP_KERNEL_AVX2, bpi_avx2_unary, bpi_avx2_slope, bpi_avx2_norm, bpi_avx2_norm_backward, bpi_avx2_adam)
+BPI_LSTM(bpi_avx2, BPI_AVX2_ATTR)
+BPI_TABLE(bpi_avx2, 6, BP_KERNEL_AVX2, bpi_avx2_unary, bpi_avx2_slope, bpi_avx2_norm, bpi_avx2_norm_backward, bpi_avx2_adam,
+          bpi_avx2_lstm, bpi_avx2_lstm_backward)
 BPI_KERNEL(bpi_avx512, BPI_AVX512_ATTR, 14)
 BPI_MATH(bpi_avx512, BPI_AVX512_ATTR)
 BPI_NORM(bpi_avx512, BPI_AVX512_ATTR)
 BPI_ADAM(bpi_avx512, BPI_AVX512_ATTR)
-BPI_TABLE(bpi_avx512, 14, BP_KERNEL_AVX512, bpi_avx512_unary, bpi_avx512_slope, bpi_avx512_norm, bpi_avx512_norm_backward, bpi_avx512_adam)
+BPI_LSTM(bpi_avx512, BPI_AVX512_ATTR)
+BPI_TABLE(bpi_avx512, 14, BP_KERNEL_AVX512, bpi_avx512_unary, bpi_avx512_slope, bpi_avx512_norm, bpi_avx512_norm_backward, bpi_avx512_adam,
+          bpi_avx512_lstm, bpi_avx512_lstm_backward)
 #endif /* BPI_X86 */
 
 #ifdef BPI_NEON
@@ -6835,7 +6904,9 @@ BPI_KERNEL(bpi_neon, BPI_PLAIN, 14)
 BPI_MATH(bpi_neon, BPI_PLAIN)
 BPI_NORM(bpi_neon, BPI_PLAIN)
 BPI_ADAM(bpi_neon, BPI_PLAIN)
-BPI_TABLE(bpi_neon, 14, BP_KERNEL_NEON, bpi_neon_unary, bpi_neon_slope, bpi_neon_norm, bpi_neon_norm_backward, bpi_neon_adam)
+BPI_LSTM(bpi_neon, BPI_PLAIN)
+BPI_TABLE(bpi_neon, 14, BP_KERNEL_NEON, bpi_neon_unary, bpi_neon_slope, bpi_neon_norm, bpi_neon_norm_backward, bpi_neon_adam,
+          bpi_neon_lstm, bpi_neon_lstm_backward)
 #endif /* BPI_NEON */
 
 /* --- 4.6 the blocked product ----------------------------------------------------------------------------------------
@@ -7132,7 +7203,7 @@ BPI_FN void bpi_gemm_cblas(const bp_compute *c, bool trans_a, bool trans_b, size
 /* clang-format off */
 static const struct bp_kernel_table bpi_reference_table = {
     BP_KERNEL_REFERENCE, 1, 1, bpi_gemm_reference, NULL, bpi_dot_reference, NULL, NULL, bpi_vector_plain_unary,
-    bpi_vector_plain_slope, bpi_vector_axpy, bpi_vector_polyak, bpi_vector_sumsq, NULL, NULL, NULL,
+    bpi_vector_plain_slope, bpi_vector_axpy, bpi_vector_polyak, bpi_vector_sumsq, NULL, NULL, NULL, NULL, NULL,
     {{{0}, {0}}, {{0}, {0}}}};
 /* clang-format on */
 
@@ -8422,9 +8493,9 @@ BPI_FN void bpi_lstm_reset(bp_real *x, const bp_real *reset, size_t B, size_t H)
         if (reset[row] != 0) memset(x + row * 2 * H, 0, 2 * H * sizeof *x);
 }
 
-/* Before the tanh of pass 2: n numbers halved. */
-BPI_ALWAYS_INLINE void bpi_lstm_halve(bp_real *z, size_t n) {
-    for (size_t k = 0; k < n; k++) z[k] *= BP_R(0.5);
+/* z = scale (z + gates) for n numbers: the rest of pass 1, and with scale 1/2 what goes before the tanh of pass 2. */
+BPI_ALWAYS_INLINE void bpi_lstm_gates(bp_real *BPI_RESTRICT z, const bp_real *BPI_RESTRICT gates, bp_real scale, size_t n) {
+    for (size_t k = 0; k < n; k++) z[k] = scale * (z[k] + gates[k]);
 }
 
 /* After the tanh of pass 2, and pass 3, for n units: i, f, o come as tanh(z/2). */
@@ -8445,10 +8516,10 @@ BPI_ALWAYS_INLINE void bpi_lstm_show(bp_real *BPI_RESTRICT h, bp_real *BPI_RESTR
 }
 
 /* The passes above for a row of H units. */
-BPI_FN void bpi_lstm_halve_row(bp_real *z, size_t n) {
+BPI_FN void bpi_lstm_gates_row(bp_real *z, const bp_real *gates, bp_real scale, size_t n) {
     const size_t whole = n - n % 8;
-    for (size_t k = 0; k < whole; k += 8) bpi_lstm_halve(z + k, 8);
-    bpi_lstm_halve(z + whole, n - whole);
+    for (size_t k = 0; k < whole; k += 8) bpi_lstm_gates(z + k, gates + k, scale, 8);
+    bpi_lstm_gates(z + whole, gates + whole, scale, n - whole);
 }
 
 BPI_FN void bpi_lstm_cell_row(bp_real *cell, bp_real *act, size_t H) {
@@ -8462,6 +8533,25 @@ BPI_FN void bpi_lstm_show_row(bp_real *h, bp_real *out, const bp_real *o, const 
     const size_t whole = H - H % 8;
     for (size_t k = 0; k < whole; k += 8) bpi_lstm_show(h + k, out + k, o + k, m + k, 8);
     bpi_lstm_show(h + whole, out + whole, o + whole, m + whole, H - whole);
+}
+
+/* Passes 2 to 5 for a row, of which `act` holds h w, by whichever kernel there is. */
+BPI_FN void bpi_lstm_row(const bp_compute *c, bp_real *h, bp_real *out, bp_real *cell, bp_real *act, bp_real *m, const bp_real *gates,
+                         size_t H) {
+    if (c->table->lstm) {
+        c->table->lstm(h, out, cell, act, m, gates, H);
+        return;
+    }
+    /* pass 2: i, f, g, o, by one tanh; and pass 3: c = f c + i g */
+    bpi_lstm_gates_row(act, gates, BP_R(0.5), 2 * H);
+    bpi_lstm_gates_row(act + 2 * H, gates + 2 * H, BP_R(1), H);
+    bpi_lstm_gates_row(act + 3 * H, gates + 3 * H, BP_R(0.5), H);
+    bp_vec_tanh(c, act, act, 4 * H);
+    bpi_lstm_cell_row(cell, act, H);
+
+    /* pass 4: m = tanh(c); and pass 5: h = o m */
+    bp_vec_tanh(c, m, cell, H);
+    bpi_lstm_show_row(h, out, act + 3 * H, m, H);
 }
 
 /* Eval and forward are one loop, and so the same bits; without a tape each step overwrites the last one. The state is
@@ -8483,21 +8573,14 @@ BPI_FN const bp_real *bpi_lstm_run(const bp_compute *c, bp_real *h, const bpi_ls
         if (reset) bpi_lstm_reset(carry, reset + t * B, B, H);
         if (tape) memcpy(tape->before + t * B * 2 * H, carry, B * 2 * H * sizeof *carry);
 
-        /* pass 1: z = gates + h w */
-        memcpy(act, gates + t * B * 4 * H, B * 4 * H * sizeof *act);
-        bp_gemm(keeps, false, false, B, 4 * H, H, carry, 2 * H, w, 4 * H, 1, act, 4 * H, NULL, BP_ACT_NONE);
+        /* pass 1: z = gates + h w, of which the gates are added row by row */
+        bp_gemm(keeps, false, false, B, 4 * H, H, carry, 2 * H, w, 4 * H, 0, act, 4 * H, NULL, BP_ACT_NONE);
 
-        /* pass 2: i, f, g, o, by one tanh; and pass 3: c = f c + i g */
+        /* passes 2 to 5 */
         for (size_t row = 0; row < B; row++) {
-            bp_real *z = act + row * 4 * H;
-            bpi_lstm_halve_row(z, 2 * H);
-            bpi_lstm_halve_row(z + 3 * H, H);
-            bp_vec_tanh(c, z, z, 4 * H);
-            bpi_lstm_cell_row(carry + row * 2 * H + H, z, H);
-
-            /* pass 4: m = tanh(c); and pass 5: h = o m */
-            bp_vec_tanh(c, m + row * H, carry + row * 2 * H + H, H);
-            bpi_lstm_show_row(carry + row * 2 * H, h + (t * B + row) * H, z + 3 * H, m + row * H, H);
+            const size_t at = t * B + row;
+            bpi_lstm_row(c, carry + row * 2 * H, h + at * H, carry + row * 2 * H + H, act + row * 4 * H, m + row * H, gates + at * 4 * H,
+                         H);
         }
     }
     return carry;
@@ -8545,11 +8628,15 @@ BPI_ALWAYS_INLINE void bpi_lstm_cell_backward(bp_real *BPI_RESTRICT dzi, bp_real
 }
 
 /* ... and for a row: dz [4H] is set; dstate [2H] holds dh from later steps, which is read, and dc, which is replaced. */
-BPI_FN void bpi_lstm_cell_backward_row(bp_real *dz, bp_real *dstate, const bp_real *dh, const bp_real *act, const bp_real *m,
-                                       const bp_real *before, size_t H) {
+BPI_FN void bpi_lstm_cell_backward_row(const bp_compute *c, bp_real *dz, bp_real *dstate, const bp_real *dh, const bp_real *act,
+                                       const bp_real *m, const bp_real *before, size_t H) {
     const bp_real *i = act, *f = act + H, *g = act + 2 * H, *o = act + 3 * H, *cell = before + H;
     bp_real *dzi = dz, *dzf = dz + H, *dzg = dz + 2 * H, *dzo = dz + 3 * H, *dcell = dstate + H;
     const size_t whole = H - H % 8;
+    if (c->table->lstm_backward) {
+        c->table->lstm_backward(dz, dstate, dcell, dh, act, m, cell, H);
+        return;
+    }
     for (size_t k = 0; k < whole; k += 8)
         bpi_lstm_cell_backward(dzi + k, dzf + k, dzg + k, dzo + k, dcell + k, dstate + k, dh + k, i + k, f + k, g + k, o + k,
                                m + k, cell + k, 8);
@@ -8560,10 +8647,11 @@ BPI_FN void bpi_lstm_cell_backward_row(bp_real *dz, bp_real *dstate, const bp_re
 /* h_t reaches the loss directly, by dh[t], and through z of step t+1; c_t through c of step t+1. So the steps are taken
  * from the last to the first, with `carry` the derivative by the state after the step that is due. Pass 1 of a step gives
  *     z = gates + h w   =>  dgates += dz,  dw += h^T dz,  dh of the step before = dz w^T
- * and of these only the last has to be computed step by step: dz of several steps is collected for the other two. */
-BPRIOR_API void bp_lstm_backward(const bp_compute *c, bp_real *dgates, bp_real *dw, bp_real *dstate, bp_real *work,
-                                 const bp_real *dh, const bp_real *saved, const bp_real *reset, const bp_real *w, size_t detach,
-                                 size_t T, size_t B, size_t H) {
+ * and of these only the last has to be computed step by step: dz of several steps is collected for the other two; or where dgates
+ * is `set` and not added to, it is written there at once. */
+BPI_FN void bpi_lstm_backward(const bp_compute *c, bp_real *dgates, bool set, bp_real *dw, bp_real *dstate, bp_real *work,
+                              const bp_real *dh, const bp_real *saved, const bp_real *reset, const bp_real *w, size_t detach, size_t T,
+                              size_t B, size_t H) {
     const bpi_lstm_tape tape = bpi_lstm_tape_saved((bp_real *)saved, T, B, H); /* only read from here on */
     const size_t steps = bpi_lstm_steps(B);
     bp_compute own;
@@ -8572,12 +8660,12 @@ BPRIOR_API void bp_lstm_backward(const bp_compute *c, bp_real *dgates, bp_real *
     memset(carry, 0, B * 2 * H * sizeof *carry);
     for (size_t t = T; t-- > detach;) {
         const size_t slot = (t - detach) % steps;
-        bp_real *dz = collected + slot * B * 4 * H;
+        bp_real *dz = set ? dgates + t * B * 4 * H : collected + slot * B * 4 * H;
 
         /* passes 5 to 2: from h and c to z */
         for (size_t row = 0; row < B; row++) {
             const size_t at = t * B + row;
-            bpi_lstm_cell_backward_row(dz + row * 4 * H, carry + row * 2 * H, dh + at * H, tape.act + at * 4 * H,
+            bpi_lstm_cell_backward_row(c, dz + row * 4 * H, carry + row * 2 * H, dh + at * H, tape.act + at * 4 * H,
                                        tape.m + at * H, tape.before + at * 2 * H, H);
         }
 
@@ -8586,7 +8674,7 @@ BPRIOR_API void bp_lstm_backward(const bp_compute *c, bp_real *dgates, bp_real *
             bp_gemm(keeps, false, true, B, H, 4 * H, dz, 4 * H, w, 4 * H, 0, carry, 2 * H, NULL, BP_ACT_NONE);
         if (slot == 0) {
             const size_t rows = bpi_min_size(steps, T - t) * B;
-            if (dgates) bp_vec_axpy(c, dgates + t * B * 4 * H, 1, dz, rows * 4 * H);
+            if (dgates && !set) bp_vec_axpy(c, dgates + t * B * 4 * H, 1, dz, rows * 4 * H);
             if (dw)
                 bp_gemm(c, true, false, H, 4 * H, rows, tape.before + t * B * 2 * H, 2 * H, dz, 4 * H, 1, dw, 4 * H, NULL,
                         BP_ACT_NONE);
@@ -8596,6 +8684,12 @@ BPRIOR_API void bp_lstm_backward(const bp_compute *c, bp_real *dgates, bp_real *
         if (reset) bpi_lstm_reset(carry, reset + t * B, B, H);
     }
     if (dstate && detach == 0) bp_vec_axpy(c, dstate, 1, carry, B * 2 * H);
+}
+
+BPRIOR_API void bp_lstm_backward(const bp_compute *c, bp_real *dgates, bp_real *dw, bp_real *dstate, bp_real *work, const bp_real *dh,
+                                 const bp_real *saved, const bp_real *reset, const bp_real *w, size_t detach, size_t T, size_t B,
+                                 size_t H) {
+    bpi_lstm_backward(c, dgates, false, dw, dstate, work, dh, saved, reset, w, detach, T, B, H);
 }
 
 /* --- 6.5 Initial weights ------------------------------------------------------ */
@@ -9099,8 +9193,7 @@ BPRIOR_API void bp_rnn_backward(const bp_compute *c, bp_real *dparams, bp_real *
     if (detach >= T) return;
 
     /* pass 2: h = lstm(gates); from step `detach` on */
-    memset(dgates + first * 4 * H, 0, (T * B - first) * 4 * H * sizeof *dgates);
-    bp_lstm_backward(c, dgates, dparams ? dparams + rnn->w : NULL, NULL, rest, dh, lstm, reset, params + rnn->w, detach, T, B, H);
+    bpi_lstm_backward(c, dgates, true, dparams ? dparams + rnn->w : NULL, NULL, rest, dh, lstm, reset, params + rnn->w, detach, T, B, H);
 
     /* pass 1: gates = mlp(x, u) */
     bpi_mlp_backward_from(c, dparams, dx, du, saved, rest, dgates, x, u, params, &rnn->torso, first, T * B, 1);
