@@ -5663,7 +5663,9 @@ BPI_ALWAYS_INLINE bp_real bpi_select(bool condition, bp_real yes, bp_real no) {
     X(1.0 / 720.0) X(1.0 / 120.0) X(1.0 / 24.0) X(1.0 / 6.0) X(0.5)
 #else
 #define BPI_EXP_LAST BP_R(1.0 / 720.0)
-#define BPI_EXP_SERIES(X) X(1.0 / 120.0 + 1.25 * BPI_EXP_RANGE2 / 5040.0) X(1.0 / 24.0) X(1.0 / 6.0 - 0.3125 * BPI_EXP_RANGE2 * BPI_EXP_RANGE2 / 5040.0) X(0.5)
+#define BPI_EXP_SERIES(X)                                                               \
+    X(1.0 / 120.0 + 1.25 * BPI_EXP_RANGE2 / 5040.0) X(1.0 / 24.0)                       \
+    X(1.0 / 6.0 - 0.3125 * BPI_EXP_RANGE2 * BPI_EXP_RANGE2 / 5040.0) X(0.5)
 #endif
 /* clang-format on */
 #define BPI_LOG2_E BP_R(1.44269504088896340736)

@@ -513,7 +513,10 @@ static void lstm_compare(const bp_real *got, const double *want, size_t n, doubl
 }
 
 /* Sizes around the groups of eight units, around registers, and around the rows that backward collects. */
-static const size_t lstm_sizes[][3] = {{1, 1, 1}, {6, 3, 5}, {4, 2, 8}, {5, 3, 9}, {3, 5, 20}, {3, 2, 37}, {150, 1, 3}, {70, 3, 4}, {3, 70, 9}};
+/* clang-format off */
+static const size_t lstm_sizes[][3] = {{1, 1, 1}, {6, 3, 5}, {4, 2, 8}, {5, 3, 9}, {3, 5, 20}, {3, 2, 37}, {150, 1, 3}, {70, 3, 4},
+    {3, 70, 9}};
+/* clang-format on */
 #define LSTM_SIZES (sizeof lstm_sizes / sizeof lstm_sizes[0])
 
 static void lstm_values(const bp_compute *c) {
