@@ -15407,7 +15407,7 @@ BPRIOR_API void bp_retrace_trace(bp_real *c, const bp_real *log_pi, const bp_rea
 /* Rows that go through a critic at once: enough to keep the GEMM busy, few enough for the activations to stay in the second-level
  * cache; fewer for the sampled actions, whose way back needs more arrays beside the kept weights. Part of the result's
  * definition (summation order). */
-#define BPI_RS0_CHUNK 512
+#define BPI_RS0_CHUNK 256
 #define BPI_RS0_SAMPLE_CHUNK 154
 
 /* Largest gradient norm whose square bp_real can hold with room to spare. */
