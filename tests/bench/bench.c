@@ -154,12 +154,14 @@ int main(int argc, char **argv) {
     report("rs0_step_macs", macs, "", "multiply-adds of the reference step");
     report("rs0_step_ms", 1e3 * one, "ms", "");
     if (bp_compute_init(&compute, BP_KERNEL_AUTO, pack, NULL) == BP_OK) {
-        double over[9], product[9];
+        const double product_macs = (double)(shapes[0].m * shapes[0].n * shapes[0].k);
+        double over[9], product[9], step;
         for (i = 0; i < 9; i++) {
             for (k = 0; k < 9; k++) product[k] = bench_gemm_sample(&compute, &shapes[0], 1, a, b, c, NULL, BP_ACT_NONE);
-            over[i] = learner_step(&reference, 1, 3, NULL) * (double)(shapes[0].m * shapes[0].n * shapes[0].k) / bench_median(product, 9) / macs;
+            step = learner_step(&reference, 1, 3, NULL);
+            over[i] = step * product_macs / bench_median(product, 9) / macs;
         }
-        report("rs0_step_over_gemm", bench_median(over, 9), "", "x the time of its multiply-adds at the first product's rate, in turn with it");
+        report("rs0_step_over_gemm", bench_median(over, 9), "", "the step over its multiply-adds at the first product's rate, in turn");
     }
     snprintf(note, sizeof note, "%.2f x faster than one thread", one / two);
     report("rs0_step_ms.2_threads", 1e3 * two, "ms", note);
