@@ -6244,7 +6244,7 @@ typedef void (*bpi_tile_fn)(size_t k, const bp_real *a, size_t lda, const bp_rea
 
 /* out[i][j] = sum_p a[i][p] b[j][p] + beta out[i][j] + bias[j] for a narrow C, such as a network's last layer, where most of a tile
  * would be empty. Registers lie along p, for four rows and one or two columns at a time, and their lanes are added up at the end
- * in the order of I_sums, the same for every element. Rows that do not exist are those of the last one again. */
+ * in the order of I_sums, the same for every element. Rows that do not exist are the first one again. */
 #define BPI_DOTS_STEP(I, LOAD)                                                                                \
     {                                                                                                         \
         const I##_T x0 = LOAD(a0), x1 = LOAD(a1), x2 = LOAD(a2), x3 = LOAD(a3), y = LOAD(b0);                 \
@@ -6321,7 +6321,7 @@ typedef void (*bpi_tile_fn)(size_t k, const bp_real *a, size_t lda, const bp_rea
 #define BPI_TERM_bpi_neon(coefficient) p = bpi_neon_fma(p, r, bpi_neon_set1(BP_R(coefficient)));
 
 /* 4.1's functions with fused multiply-adds; scalar twins are bpi_expm1_body() and bpi_tanh_body(), from which they differ by
- * roundings. For x below BPI_EXPM1_MIN the caller has put that; where x is so large that e^x overflows, he does not use what he gets.
+ * roundings. For x below BPI_EXPM1_MIN the caller has put that; where x is so large that e^x overflows, it does not use the result.
  * The number that rounds to an integer contains the exponent's bias: n + bias then stands in its last bits, and shifting these to
  * where the exponent is makes them 2^n. Here k ln 2 is not rounded, and k is small or e^x against 1, so ln 2 need not be in two
  * parts. min and max are written so that a NaN stays; `signed` gives a number without sign that of x. */
@@ -6604,7 +6604,7 @@ typedef void (*bpi_tile_fn)(size_t k, const bp_real *a, size_t lda, const bp_rea
             const I##_T g = I##_mul(scale, I##_loadm(grad + i, m0));                                               \
             I##_T mi = I##_add(I##_mul(beta1, I##_loadm(m + i, m0)), I##_mul(keep1, g));                           \
             I##_T vi = I##_add(I##_mul(beta2, I##_loadm(v + i, m0)), I##_mul(I##_mul(keep2, g), g));               \
-            mi = I##_positive(I##_sub(tiny, I##_abs(mi)), zero, mi);                                 \
+            mi = I##_positive(I##_sub(tiny, I##_abs(mi)), zero, mi);                                               \
             vi = I##_positive(I##_sub(tiny, vi), zero, vi);                                                        \
             I##_storem(m + i, m0, mi);                                                                             \
             I##_storem(v + i, m0, vi);                                                                             \
@@ -6659,11 +6659,11 @@ BPI_FN void bpi_gemm_tiled(const bp_compute *c, bool trans_a, bool trans_b, size
     BPI_DOTS(I, ATTR)             \
     BPI_PACK(I, ATTR)             \
     BPI_LOOPS(I, ATTR)
-#define BPI_TABLE(I, ROWS, NAME, UNARY, SLOPE, NORM, NORM_BACKWARD, ADAM, LSTM, LSTM_BACKWARD)                          \
-    static const struct bp_kernel_table I##_table = {                                              \
-        NAME, ROWS, I##_W, bpi_gemm_tiled, I##_row, I##_dot, I##_dots, I##_pack, UNARY, SLOPE, I##_axpy,     \
-        I##_polyak, I##_sumsq, NORM, NORM_BACKWARD, ADAM, LSTM, LSTM_BACKWARD,                                                     \
-        {{BPI_TILE_LIST_##ROWS(I, AN, 1), BPI_TILE_LIST_##ROWS(I, AN, 2)},                         \
+#define BPI_TABLE(I, ROWS, NAME, UNARY, SLOPE, NORM, NORM_BACKWARD, ADAM, LSTM, LSTM_BACKWARD)      \
+    static const struct bp_kernel_table I##_table = {                                               \
+        NAME, ROWS, I##_W, bpi_gemm_tiled, I##_row, I##_dot, I##_dots, I##_pack, UNARY, SLOPE, I##_axpy,\
+        I##_polyak, I##_sumsq, NORM, NORM_BACKWARD, ADAM, LSTM, LSTM_BACKWARD,                      \
+        {{BPI_TILE_LIST_##ROWS(I, AN, 1), BPI_TILE_LIST_##ROWS(I, AN, 2)},                          \
          {BPI_TILE_LIST_##ROWS(I, AT, 1), BPI_TILE_LIST_##ROWS(I, AT, 2)}}};
 
 /* clang-format on */
@@ -6921,13 +6921,13 @@ BPI_TABLE(bpi_neon, 14, BP_KERNEL_NEON, bpi_neon_unary, bpi_neon_slope, bpi_neon
  *         for each group of rows of A, for each panel:  tile  (C += beyond the first block of p)
  *
  * A is read where it lies, in either orientation. Packing costs k n moves against m k n multiply-adds; a B that is not
- * transposed and is small or used by few rows is also read where it lies, except for the last, narrow panel.
+ * transposed and fits into the second-level cache or is used by few rows is also read where it lies, except for the last, narrow panel.
  *
  * A C of few columns would leave most of a tile empty; such products, and those with one row, go their own ways. */
 
 #define BPI_KC ((size_t)(2048 / sizeof(bp_real)))                        /* rows of a packed block: 512 floats */
 #define BPI_PACK_BYTES ((size_t)(BPI_KC * (380 + 16) * sizeof(bp_real))) /* 792 KiB: fits a second-level cache */
-#define BPI_DIRECT_BYTES ((size_t)(24 * 1024))                           /* a B no larger than this stays in the first-level cache */
+#define BPI_DIRECT_BYTES ((size_t)(288 * 1024))                          /* a B no larger than this is read where it lies */
 #define BPI_FAR_BYTES ((size_t)(96 * 1024))                              /* a transposed A larger than this is copied group by group */
 #define BPI_FETCH_DEPTH ((size_t)32)                                     /* a tile of fewer steps ends before its C has come */
 
