@@ -6810,9 +6810,9 @@ BPI_AVX2_ATTR BPI_ALWAYS_INLINE void bpi_avx2_sums(bp_real sum[4], bpi_avx2_T a,
 }
 BPI_AVX512_ATTR BPI_ALWAYS_INLINE bpi_avx2_T bpi_avx512_fold(bpi_avx512_T v) {
 #ifdef BPRIOR_DOUBLE
-    return _mm256_add_pd(_mm512_castpd512_pd256(v), _mm512_maskz_extractf64x4_pd((__mmask8)15, v, 1));
+    return _mm256_add_pd(_mm512_maskz_extractf64x4_pd((__mmask8)15, v, 0), _mm512_maskz_extractf64x4_pd((__mmask8)15, v, 1));
 #else
-    return _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_maskz_extractf32x8_ps((__mmask8)255, v, 1));
+    return _mm256_add_ps(_mm512_maskz_extractf32x8_ps((__mmask8)255, v, 0), _mm512_maskz_extractf32x8_ps((__mmask8)255, v, 1));
 #endif
 }
 BPI_AVX512_ATTR BPI_ALWAYS_INLINE void bpi_avx512_sums(bp_real sum[4], bpi_avx512_T a, bpi_avx512_T b, bpi_avx512_T c, bpi_avx512_T d) {
