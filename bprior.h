@@ -5990,7 +5990,8 @@ BPI_FN bp_real bpi_dot_reference(const bp_real *x, const bp_real *y, size_t n) {
  *     I_T         the register type           I_W        numbers per register
  *     I_MASK_T    which lanes exist           I_mask(n)  the mask of the first n lanes, n <= W
  *     I_zero()  I_set1(x)  I_load(p)  I_store(p, v)  I_loadm(p, mask)  I_storem(p, mask, v)
- *     I_add(a, b)  I_fma(a, b, c) = a b + c               */
+ *     I_add(a, b)  I_fma(a, b, c) = a b + c
+ *     I_rest(p)    I_loadm(p, m0), m0 being the mask at hand      I_sums(sum, a, b, c, d)  the sums of four registers' lanes */
 
 /* clang-format off */
 /* a[i][p] for row-major A: pointers to every third row, one and two rows further by the stride. x86 and ARM fold these

@@ -413,7 +413,6 @@ static void test_faults(void **state) {
     }
 }
 
-/* Without save() a run resumes, too: episodes under way are given up. */
 /* An environment whose episodes never end: the first evaluation says so, and the run stands. Without evaluations it is fine. */
 static void test_endless_episodes(void **state) {
     plan p;
@@ -460,6 +459,7 @@ static void test_fixed_prior_is_missing(void **state) {
     bp_run_destroy(run);
 }
 
+/* Without save() a run resumes, too: episodes under way are given up. */
 static void test_resume_without_save(void **state) {
     plan p;
     bp_run_config c = toy_config(&p);
